@@ -1,0 +1,309 @@
+//! What people and tools are told of a run, in order. The screen, the journal and the summary read only this.
+
+use serde::{Deserialize, Serialize};
+
+use crate::chat::Usage;
+use crate::clock::Timestamp;
+use crate::id::{IssueId, PhaseId, RoleId, RunId, SessionName};
+use crate::issue::Status;
+
+/// One happening with when and where.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The position among the happenings of the run, from 1.
+    pub seq: u64,
+    /// When, in the run's time: in a replay the recorded one.
+    pub ts: Timestamp,
+    /// The phase, when it belongs to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<PhaseId>,
+    /// The session, when it belongs to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionName>,
+    /// The role of the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<RoleId>,
+    /// What happened.
+    pub event: Happening,
+}
+
+/// How effects get their results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// From models and tools.
+    Live,
+    /// From a recording.
+    Replay,
+}
+
+/// What made the replies of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// A model.
+    Recorded,
+    /// A model, but for an older wording of the prompts.
+    Rebased,
+    /// A script; no model has said any of it.
+    Scripted,
+}
+
+impl Evidence {
+    /// The word in a cassette.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::Rebased => "rebased",
+            Self::Scripted => "scripted",
+        }
+    }
+}
+
+/// How a phase ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PhaseEnd {
+    /// It did what it was there for.
+    Completed,
+    /// Issues are left that nobody can go on with.
+    Stalled,
+    /// A session failed, or an expectation of the phase is false.
+    Failed,
+    /// A phase before it failed, or its `when` is false.
+    Skipped,
+    /// The run was stopped.
+    Cancelled,
+}
+
+impl PhaseEnd {
+    /// The word people and conditions see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Stalled => "stalled",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// How a session's prompt, or the session, ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionEnd {
+    /// The model gave its answer.
+    Completed,
+    /// The limit of model calls was reached; the answer is a wrap-up.
+    LimitReached,
+    /// The provider declined.
+    Refused {
+        /// Its explanation, when it gave one.
+        reason: String,
+    },
+    /// The model answered with nothing.
+    Empty,
+    /// The run was stopped.
+    Cancelled,
+    /// Something went wrong.
+    Failed {
+        /// What.
+        reason: String,
+    },
+}
+
+/// Why a worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopCause {
+    /// Its iterations are used up.
+    Iterations,
+    /// Nothing is left for it.
+    NoWork,
+    /// Its session failed.
+    Failed,
+    /// The run was stopped.
+    Cancelled,
+}
+
+/// What happened. New kinds may be added; readers skip what they do not know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Happening {
+    /// The run begins.
+    #[serde(rename = "run.started")]
+    RunStarted {
+        /// The run.
+        run: RunId,
+        /// The scenario's name.
+        scenario: String,
+        /// The scenario's description.
+        description: String,
+        /// Live or replay.
+        mode: Mode,
+        /// What made the recording, in a replay or a scripted run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence: Option<Evidence>,
+        /// Where the agents work, as a path for people.
+        workspace: String,
+        /// Sessions declared, by phase in order.
+        sessions: u32,
+    },
+    /// Something people should know that stops nothing.
+    #[serde(rename = "notice")]
+    Notice {
+        /// One sentence.
+        text: String,
+    },
+    /// A phase begins.
+    #[serde(rename = "phase.started")]
+    PhaseStarted {
+        /// `session`, `workers` or `monitor`.
+        kind: String,
+        /// Its sessions.
+        sessions: Vec<SessionName>,
+    },
+    /// A phase is over.
+    #[serde(rename = "phase.ended")]
+    PhaseEnded {
+        /// How.
+        end: PhaseEnd,
+        /// Why, a line each; empty when there is nothing to say.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        reasons: Vec<String>,
+    },
+    /// A session begins.
+    #[serde(rename = "session.started")]
+    SessionStarted {
+        /// The model it asks.
+        model: String,
+    },
+    /// A session is over.
+    #[serde(rename = "session.ended")]
+    SessionEnded {
+        /// How.
+        end: SessionEnd,
+        /// Its last words; empty when there are none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        text: String,
+    },
+    /// A worker begins an iteration.
+    #[serde(rename = "iteration.started")]
+    IterationStarted {
+        /// Which, from 1.
+        iteration: u32,
+        /// Of how many.
+        max_iterations: u32,
+    },
+    /// A worker has ended an iteration.
+    #[serde(rename = "iteration.ended")]
+    IterationEnded {
+        /// Which, from 1.
+        iteration: u32,
+        /// What the model said last.
+        text: String,
+    },
+    /// A worker waits for work.
+    #[serde(rename = "worker.waiting")]
+    WorkerWaiting {},
+    /// A worker goes home.
+    #[serde(rename = "worker.stopped")]
+    WorkerStopped {
+        /// Why.
+        cause: StopCause,
+    },
+    /// A monitor looks whether something is to be done.
+    #[serde(rename = "monitor.checked")]
+    MonitorChecked {
+        /// What woke it: `tick`, an event such as `issue.blocked`, or `idle`.
+        trigger: String,
+        /// Whether its condition holds.
+        due: bool,
+    },
+    /// A prompt goes to a session.
+    #[serde(rename = "prompt.sent")]
+    PromptSent {
+        /// Its text.
+        text: String,
+    },
+    /// A model call begins.
+    #[serde(rename = "turn.started")]
+    TurnStarted {
+        /// Which of the session, from 1.
+        turn: u32,
+    },
+    /// A model call is answered.
+    #[serde(rename = "turn.ended")]
+    TurnEnded {
+        /// Which of the session, from 1.
+        turn: u32,
+        /// Tokens.
+        usage: Usage,
+        /// Text the model said in it.
+        text: String,
+        /// Tools it called.
+        calls: Vec<String>,
+    },
+    /// A call failed and is tried again.
+    #[serde(rename = "retry")]
+    Retry {
+        /// The attempt that failed, from 1.
+        attempt: u32,
+        /// Why.
+        reason: String,
+        /// Wait before the next attempt. Milliseconds.
+        delay_ms: u64,
+    },
+    /// A tool call begins.
+    #[serde(rename = "tool.started")]
+    ToolStarted {
+        /// The tool.
+        tool: String,
+        /// Its arguments on one line, cut.
+        input: String,
+    },
+    /// A tool call is answered.
+    #[serde(rename = "tool.ended")]
+    ToolEnded {
+        /// The tool.
+        tool: String,
+        /// Whether it failed.
+        is_error: bool,
+        /// The answer's first line, cut.
+        output: String,
+    },
+    /// An issue changed.
+    #[serde(rename = "issue.changed")]
+    IssueChanged {
+        /// Which.
+        issue: IssueId,
+        /// Its title.
+        title: String,
+        /// What happened: `created`, `claimed`, `blocked`, `unblocked`, `closed`, `released`, …
+        change: String,
+        /// Where it stands now.
+        status: Status,
+        /// Who did it.
+        actor: String,
+    },
+    /// An expectation was looked at.
+    #[serde(rename = "expect.checked")]
+    ExpectChecked {
+        /// The condition.
+        condition: String,
+        /// Whether it holds.
+        holds: bool,
+    },
+    /// The run is over.
+    #[serde(rename = "run.finished")]
+    RunFinished {
+        /// The exit code's name: `ok`, `failed`, …
+        outcome: String,
+        /// The exit code.
+        exit_code: u8,
+        /// Where the run's files are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        folder: Option<String>,
+    },
+}

@@ -1,0 +1,7 @@
+//! What a run says about itself: effects, which have an order and results, and events, which only tell.
+
+mod effect;
+mod happening;
+
+pub use effect::{Access, EffectId, EffectKind, Footprint, Policy, Segment, Sequence};
+pub use happening::{Envelope, Evidence, Happening, Mode, PhaseEnd, SessionEnd, StopCause};

@@ -1,0 +1,89 @@
+//! How bytes get to a server and back: one request, one streamed response. Knows no provider.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::Stream;
+
+use crate::secret::Secret;
+
+/// One request, ready to be sent: always a POST with a JSON body.
+#[derive(Debug, Clone)]
+pub struct WireRequest {
+    /// The address.
+    pub url: String,
+    /// Headers.
+    pub headers: Vec<(&'static str, HeaderText)>,
+    /// The JSON body, as it will be sent.
+    pub body: Vec<u8>,
+}
+
+/// A header's value.
+#[derive(Debug, Clone)]
+pub enum HeaderText {
+    /// One that may be shown.
+    Plain(String),
+    /// A credential.
+    Secret {
+        /// What stands before it (`Bearer `).
+        prefix: &'static str,
+        /// The credential.
+        secret: Secret,
+    },
+}
+
+/// The pieces of a response body as they arrive.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Vec<u8>, TransportError>> + Send>>;
+
+/// A response whose body is still arriving.
+pub struct WireResponse {
+    /// The status.
+    pub status: u16,
+    /// Headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: ByteStream,
+}
+
+impl WireResponse {
+    /// The first header of this lower-case name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Something that carries requests.
+#[async_trait]
+pub trait Transport: Send + Sync {
+    /// Sends one request; returns when the response's headers are there.
+    ///
+    /// # Errors
+    /// No response came: name not found, refused, reset, TLS, or `timeout` passed.
+    async fn send(&self, request: WireRequest, timeout: Duration) -> Result<WireResponse, TransportError>;
+}
+
+/// Why no (whole) response came.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TransportError {
+    /// No connection.
+    #[error("cannot connect to {host}: {reason}")]
+    Connect {
+        /// Host and port.
+        host: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// Nothing came for too long.
+    #[error("no answer within {seconds} s")]
+    Timeout {
+        /// The bound, in seconds.
+        seconds: u64,
+    },
+    /// The connection broke.
+    #[error("the connection broke: {reason}")]
+    Broken {
+        /// What the system said.
+        reason: String,
+    },
+}

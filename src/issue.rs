@@ -1,0 +1,266 @@
+//! What an issue is, which states it has and how one state follows from another. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::clock::Timestamp;
+use crate::id::IssueId;
+
+/// Where an issue stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Nobody works on it.
+    Open,
+    /// Somebody holds it.
+    InProgress,
+    /// It waits for an answer; `blocking_notes` says for which.
+    Blocked,
+    /// It is done.
+    Closed,
+}
+
+impl Status {
+    /// Every status, in the order of an issue's life.
+    pub const ALL: [Self; 4] = [Self::Open, Self::InProgress, Self::Blocked, Self::Closed];
+
+    /// The word a user writes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::InProgress => "in_progress",
+            Self::Blocked => "blocked",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// Reads the word a user writes.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
+    /// The status after a move, or why the move is not possible.
+    ///
+    /// ```text
+    ///            claim                close
+    ///   open ──────────▶ in_progress ──────▶ closed
+    ///    ▲ ▲ ◀─ release ─┘   │ block          │
+    ///    │ └──── unblock ── blocked           │
+    ///    └────────────────── reopen ◀─────────┘
+    /// ```
+    ///
+    /// # Errors
+    /// The move does not lead anywhere from this status.
+    pub fn after(self, step: Move) -> Result<Self, WrongMove> {
+        use Status::{Blocked, Closed, InProgress, Open};
+        match (self, step) {
+            (Open, Move::Claim) => Ok(InProgress),
+            (InProgress | Open, Move::Release) => Ok(Open),
+            (Open | InProgress | Blocked, Move::Block) => Ok(Blocked),
+            (Blocked | Open, Move::Unblock) => Ok(Open),
+            (_, Move::Close) => Ok(Closed),
+            (Closed, Move::Reopen) => Ok(Open),
+            (from, step) => Err(WrongMove { from, step }),
+        }
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A step from one status to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Move {
+    /// Take it, to work on it.
+    Claim,
+    /// Give it back undone.
+    Release,
+    /// Say that it waits for something.
+    Block,
+    /// Answer what it waits for.
+    Unblock,
+    /// Say that it is done.
+    Close,
+    /// Say that it is not done after all.
+    Reopen,
+}
+
+impl Move {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Claim => "claim",
+            Self::Release => "release",
+            Self::Block => "block",
+            Self::Unblock => "unblock",
+            Self::Close => "close",
+            Self::Reopen => "reopen",
+        }
+    }
+}
+
+/// A move that is not possible from a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("cannot {} an issue that is {from}", step.as_str())]
+pub struct WrongMove {
+    /// The status it has.
+    pub from: Status,
+    /// The move that was asked for.
+    pub step: Move,
+}
+
+/// The kinds of work the original knows; the store accepts any other word too, as imported files hold them.
+pub const ISSUE_TYPES: [&str; 5] = ["bug", "feature", "task", "epic", "chore"];
+
+/// One issue, as people, models and files see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Issue {
+    /// Its id.
+    pub id: IssueId,
+    /// One line; 1 to `limit::TITLE_CHARS` characters.
+    pub title: String,
+    /// As long as it takes.
+    #[serde(default)]
+    pub description: String,
+    /// Where it stands.
+    pub status: Status,
+    /// 0 (first) to 4 (last).
+    pub priority: u8,
+    /// `bug`, `feature`, `task`, `epic`, `chore`.
+    pub issue_type: String,
+    /// Who holds it, or for whom it is meant.
+    pub assignee: Option<String>,
+    /// The issue it is a part of.
+    pub parent_id: Option<IssueId>,
+    /// What it waits for, when it is blocked; kept afterwards.
+    pub blocking_notes: Option<String>,
+    /// Whatever its creators agreed on (`worker_type` …).
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
+    /// Estimated work, in minutes.
+    pub estimate_minutes: Option<u32>,
+    /// Not ready before this moment.
+    pub defer_until: Option<Timestamp>,
+    /// What closed it.
+    pub close_reason: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When anything of it last changed.
+    pub updated_at: Timestamp,
+    /// When it was closed; set exactly when it is closed.
+    pub closed_at: Option<Timestamp>,
+    /// How many claims of it ended without a result.
+    pub attempt: u32,
+}
+
+/// The edges between issues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EdgeType {
+    /// `from` cannot start before `to` is closed.
+    Blocks,
+    /// They have to do with each other.
+    Related,
+    /// `from` is a part of `to`, and is blocked while `to` is.
+    ParentChild,
+    /// `from` was found while working on `to`.
+    DiscoveredFrom,
+}
+
+impl EdgeType {
+    /// Every type.
+    pub const ALL: [Self; 4] = [Self::Blocks, Self::Related, Self::ParentChild, Self::DiscoveredFrom];
+
+    /// The word a user writes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Blocks => "blocks",
+            Self::Related => "related",
+            Self::ParentChild => "parent-child",
+            Self::DiscoveredFrom => "discovered-from",
+        }
+    }
+
+    /// Reads the word a user writes.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|edge| edge.as_str() == text)
+    }
+}
+
+/// One edge: `from_id` waits for (or belongs to, or relates to) `to_id`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// The waiting issue.
+    pub from_id: IssueId,
+    /// The issue waited for.
+    pub to_id: IssueId,
+    /// What the edge means.
+    pub dep_type: EdgeType,
+}
+
+/// A remark on an issue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comment {
+    /// Who made it.
+    pub author: String,
+    /// When.
+    pub at: Timestamp,
+    /// What it says.
+    pub body: String,
+}
+
+/// Which issues somebody takes: for each metadata key, the values that are welcome. Empty takes everything.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Takes(pub BTreeMap<String, Vec<Value>>);
+
+impl Takes {
+    /// Whether an issue with this metadata is taken.
+    pub fn matches(&self, metadata: &Map<String, Value>) -> bool {
+        self.0.iter().all(|(key, welcome)| metadata.get(key).is_some_and(|value| welcome.contains(value)))
+    }
+}
+
+/// A person's word for a priority: `critical` 0, `high` 1, `medium` and `normal` 2, `low` 3, `deferred` 4, or a digit.
+pub fn priority_from_text(text: &str) -> Option<u8> {
+    match text.to_ascii_lowercase().as_str() {
+        "critical" | "0" => Some(0),
+        "high" | "1" => Some(1),
+        "medium" | "normal" | "2" => Some(2),
+        "low" | "3" => Some(3),
+        "deferred" | "4" => Some(4),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_issue_only_reopens() {
+        for step in [Move::Claim, Move::Release, Move::Block, Move::Unblock] {
+            assert!(Status::Closed.after(step).is_err(), "{step:?}");
+        }
+        assert_eq!(Status::Closed.after(Move::Close), Ok(Status::Closed));
+        assert_eq!(Status::Closed.after(Move::Reopen), Ok(Status::Open));
+        assert_eq!(
+            Status::Blocked.after(Move::Claim).unwrap_err().to_string(),
+            "cannot claim an issue that is blocked"
+        );
+    }
+
+    #[test]
+    fn takes_is_equality_or_any_of() {
+        let takes = Takes([("worker_type".to_owned(), vec!["coding".into(), "testing".into()])].into());
+        let issue = |value: &str| Map::from_iter([("worker_type".to_owned(), Value::from(value))]);
+        assert!(takes.matches(&issue("testing")));
+        assert!(!takes.matches(&issue("research")));
+        assert!(!takes.matches(&Map::new()));
+        assert!(Takes::default().matches(&Map::new()));
+    }
+}

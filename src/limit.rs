@@ -1,0 +1,72 @@
+//! How much of anything the program allows, each bound with its reason.
+
+use std::time::Duration;
+
+/// Credentials shorter than this are not scrubbed: they would tear ordinary words apart. Bytes.
+pub const SECRET_MIN_BYTES: usize = 8;
+
+/// Largest scenario, mount plan or prompt file read. Bytes. Far above any written by hand, far below what hurts.
+pub const SOURCE_BYTES: usize = 10 * 1024 * 1024;
+
+/// Deepest nesting of a scenario or mount plan: deeper is a mistake or an attack, and recursion must end.
+pub const SOURCE_DEPTH: usize = 64;
+
+/// Most nodes of one file after aliases are expanded: an alias bomb stops here.
+pub const SOURCE_NODES: usize = 200_000;
+
+/// Instructions one template may execute: bounds both time and output of a rendering.
+pub const TEMPLATE_FUEL: u64 = 2_000_000;
+
+/// Results up to this size stand in the ledger line itself, larger ones in a blob. Bytes.
+pub const INLINE_RESULT_BYTES: usize = 2 * 1024;
+
+/// Tool calls of one message that run at the same time; more wait. Bounds processes and open files.
+pub const PARALLEL_CALLS: usize = 16;
+
+/// Lines waiting for the journal's thread; a full queue holds effects back instead of growing.
+pub const JOURNAL_QUEUE: usize = 4_096;
+
+/// Requests waiting for the issue store's thread; a full queue holds callers back.
+pub const STORE_QUEUE: usize = 1_024;
+
+/// Requests the store commits as one transaction: keeps one slow sync from delaying hundreds of answers.
+pub const STORE_BATCH: usize = 128;
+
+/// Events waiting for the dispatcher.
+pub const DISPATCH_QUEUE: usize = 1_024;
+
+/// Sessions one scenario may declare: beyond it a machine of this class spends its time switching.
+pub const SESSIONS: usize = 1_024;
+
+/// Model calls within one prompt when the orchestrator sets no limit of its own.
+pub const MODEL_CALLS_PER_PROMPT: u32 = 50;
+
+/// How often a paused turn (`pause_turn`) is continued before the runner gives up on it.
+pub const PAUSED_TURNS: u32 = 8;
+
+/// How long the first Ctrl-C lets turns finish before it becomes the second.
+pub const GRACE: Duration = Duration::from_secs(60);
+
+/// A process gets this long between SIGTERM and SIGKILL.
+pub const KILL_AFTER: Duration = Duration::from_millis(500);
+
+/// Output of one tool call shown to the model; head and tail are kept. Bytes.
+pub const TOOL_OUTPUT_BYTES: usize = 100_000;
+
+/// Largest single server-sent event accepted. Bytes.
+pub const SSE_EVENT_BYTES: usize = 16 * 1024 * 1024;
+
+/// Largest error body read from a provider. Bytes.
+pub const ERROR_BODY_BYTES: usize = 64 * 1024;
+
+/// Longest issue title. Characters; the bound of beads.
+pub const TITLE_CHARS: usize = 500;
+
+/// Deepest chain of parents searched for a block that children inherit.
+pub const PARENT_DEPTH: usize = 50;
+
+/// Rows a list shows to a model unless it asks for more.
+pub const LIST_ROWS: usize = 50;
+
+/// Waits between reconciling with changes other processes made to the queue.
+pub const FOREIGN_CHANGE_POLL: Duration = Duration::from_millis(250);

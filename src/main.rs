@@ -1,0 +1,2 @@
+//! Where the process starts.
+fn main() {}

@@ -1,0 +1,130 @@
+//! What a provider is: how a request is written for its server and how the stream that comes back is read. No IO.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::chat::{Delta, Reply, Request};
+use crate::http::WireRequest;
+
+/// A model behind a wire format, as one mount plan configures it.
+pub trait Provider: Send + Sync {
+    /// The module's name: `provider-anthropic`.
+    fn module(&self) -> &'static str;
+
+    /// The model asked for.
+    fn model(&self) -> &str;
+
+    /// Everything besides the conversation that changes the answer (limits, temperature, thinking …), for the key of a
+    /// call. No credential, no address.
+    fn params(&self) -> Value;
+
+    /// Writes a request.
+    ///
+    /// # Errors
+    /// The request cannot be said in this wire format, or the credential is missing.
+    fn encode(&self, request: &Request) -> Result<WireRequest, CallError>;
+
+    /// A reader for one response stream.
+    fn decoder(&self) -> Box<dyn Decode>;
+
+    /// What an error response means.
+    fn read_error(&self, status: u16, headers: &[(String, String)], body: &[u8]) -> CallError;
+
+    /// Writes a reply as this provider's server would stream it: what lets a script stand behind the real decoder.
+    fn speak(&self, reply: &Reply) -> Vec<u8>;
+
+    /// How failures are tried again.
+    fn retry(&self) -> RetryPolicy;
+
+    /// How long to wait for what.
+    fn timeouts(&self) -> Timeouts;
+}
+
+/// Reads one response stream, event by event.
+pub trait Decode: Send {
+    /// Takes one event: its name (empty when the wire has none) and its data.
+    ///
+    /// # Errors
+    /// The server reports an error, or the stream makes no sense.
+    fn event(&mut self, name: &str, data: &str) -> Result<Vec<Delta>, CallError>;
+
+    /// The stream has ended: the reply, whole.
+    ///
+    /// # Errors
+    /// It ended before the reply was complete.
+    fn finish(self: Box<Self>) -> Result<Reply, CallError>;
+}
+
+/// How long to wait for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until the response's headers.
+    pub response: Duration,
+    /// Between two pieces of the stream.
+    pub idle: Duration,
+}
+
+/// Which failures are tried again, and when.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RetryPolicy {
+    /// Attempts after the first.
+    pub max_retries: u32,
+    /// Wait before the first of them.
+    pub first_delay: Duration,
+    /// Longest wait of its own choice; a server's `retry-after` may be longer.
+    pub max_delay: Duration,
+    /// Factor on the wait when the server is overloaded (529).
+    pub overloaded_factor: f64,
+}
+
+/// Why a call gave no reply. Part of a recording, so that a replay sees the same failures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct CallError {
+    /// What sort of failure.
+    pub class: ErrorClass,
+    /// What happened and, where there is one, the remedy. Fit for people.
+    pub message: String,
+    /// The HTTP status, if a response came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// What the server asks to wait. Milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// What the server says about trying again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub should_retry: Option<bool>,
+    /// The provider's id of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// What sort of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorClass {
+    /// No, or not the right, credential (401, 403).
+    Credential,
+    /// The account may not: billing, quota (402).
+    Billing,
+    /// The request is wrong (400, 404, 413, 422).
+    Request,
+    /// Too many requests (429).
+    RateLimit,
+    /// The server has too much to do (529).
+    Overloaded,
+    /// The server failed (5xx).
+    Server,
+    /// No connection, or it broke, or the stream was cut.
+    Transport,
+    /// Nothing came for too long.
+    Timeout,
+    /// The stream makes no sense.
+    Protocol,
+    /// The script behind the call has no answer.
+    Script,
+    /// The run was stopped.
+    Cancelled,
+}

@@ -1,0 +1,150 @@
+//! What must never be printed: credentials, and the scrubber that takes them out of every text.
+
+use aho_corasick::AhoCorasick;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::limit;
+
+/// A credential. It does not print, does not serialise, and is read in one visible way.
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// Wraps a credential.
+    pub fn new(text: String) -> Self {
+        Self(SecretString::from(text))
+    }
+
+    /// The credential itself; call it only where it leaves for its server.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Replaces every known secret in a text by `[secret:NAME]`, before the text is hashed, stored or shown.
+#[derive(Debug, Clone, Default)]
+pub struct Scrubber {
+    finder: Option<AhoCorasick>,
+    names: Vec<String>,
+}
+
+impl Scrubber {
+    /// A scrubber for these credentials, each with the name of the variable that held it. Values shorter than
+    /// `limit::SECRET_MIN_BYTES` are left out: replacing them would tear ordinary words apart.
+    pub fn new(secrets: &[(String, Secret)]) -> Self {
+        let kept: Vec<_> =
+            secrets.iter().filter(|(_, secret)| secret.expose().len() >= limit::SECRET_MIN_BYTES).collect();
+        if kept.is_empty() {
+            return Self::default();
+        }
+        let finder = AhoCorasick::builder()
+            .match_kind(aho_corasick::MatchKind::LeftmostLongest)
+            .build(kept.iter().map(|(_, secret)| secret.expose()))
+            .expect("a handful of short patterns always builds");
+        Self {
+            finder: Some(finder),
+            names: kept.iter().map(|(name, _)| format!("[secret:{name}]")).collect(),
+        }
+    }
+
+    /// The secrets the environment holds: variables whose name speaks of a credential and whose value looks like one.
+    pub fn credentials_in(variables: &std::collections::BTreeMap<String, String>) -> Vec<(String, Secret)> {
+        variables
+            .iter()
+            .filter(|(name, value)| names_a_credential(name) && looks_random(value))
+            .map(|(name, value)| (name.clone(), Secret::new(value.clone())))
+            .collect()
+    }
+
+    /// The text without secrets.
+    pub fn scrub(&self, text: &str) -> String {
+        match &self.finder {
+            Some(finder) => finder.replace_all(text, &self.names),
+            None => text.to_owned(),
+        }
+    }
+
+    /// The value with every string in it scrubbed, keys included.
+    pub fn scrub_json(&self, value: serde_json::Value) -> serde_json::Value {
+        use serde_json::Value;
+        if self.finder.is_none() {
+            return value;
+        }
+        match value {
+            Value::String(text) => Value::String(self.scrub(&text)),
+            Value::Array(items) => {
+                Value::Array(items.into_iter().map(|item| self.scrub_json(item)).collect())
+            }
+            Value::Object(map) => Value::Object(
+                map.into_iter().map(|(key, value)| (self.scrub(&key), self.scrub_json(value))).collect(),
+            ),
+            scalar => scalar,
+        }
+    }
+
+    /// Whether the text holds one of the marks that `scrub` leaves.
+    pub fn has_mark(&self, text: &str) -> bool {
+        self.names.iter().any(|mark| text.contains(mark.as_str()))
+    }
+}
+
+/// Whether a variable's name says that it holds a credential.
+pub fn names_a_credential(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    ["API_KEY", "APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PRIVATE_KEY", "CREDENTIAL", "ACCESS_KEY"]
+        .iter()
+        .any(|word| name.contains(word))
+}
+
+fn looks_random(value: &str) -> bool {
+    if value.len() < 12 || value.contains(char::is_whitespace) || value.starts_with('/') {
+        return false;
+    }
+    let mut counts = [0u32; 256];
+    for byte in value.bytes() {
+        counts[usize::from(byte)] += 1;
+    }
+    let total = value.len() as f64;
+    let entropy: f64 = counts
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|count| f64::from(*count) / total)
+        .map(|share| -share * share.log2())
+        .sum();
+    entropy >= 2.5
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scrubs_text_and_json_and_prints_nothing() {
+        let secret = Secret::new("sk-ant-0123456789".to_owned());
+        assert_eq!(format!("{secret:?}"), "Secret(…)");
+        let scrubber = Scrubber::new(&[("ANTHROPIC_API_KEY".to_owned(), secret)]);
+        assert_eq!(scrubber.scrub("key sk-ant-0123456789."), "key [secret:ANTHROPIC_API_KEY].");
+        let value = serde_json::json!({"a": ["x sk-ant-0123456789"]});
+        assert_eq!(scrubber.scrub_json(value), serde_json::json!({"a": ["x [secret:ANTHROPIC_API_KEY]"]}));
+        assert!(scrubber.has_mark("curl [secret:ANTHROPIC_API_KEY]"));
+    }
+
+    #[test]
+    fn finds_credentials_by_name_and_look() {
+        let env = [
+            ("GITHUB_TOKEN", "ghp_a8Zk3Lq9Xw2"),
+            ("TOKEN_FILE", "/run/secrets/token-of-mine"),
+            ("MY_TOKEN", "aaaaaaaaaaaaaaaa"),
+            ("HOME", "ghp_a8Zk3Lq9Xw2"),
+        ];
+        let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let found: Vec<_> = Scrubber::credentials_in(&env).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(found, ["GITHUB_TOKEN"]);
+    }
+}

@@ -1,0 +1,486 @@
+//! How the issue queue is asked: whole operations, each atomic, each with one answer.
+//!
+//! The contract every implementation keeps:
+//! * an operation happens entirely or not at all, and its event is written with it;
+//! * `Caller::sequence`, when given, is drawn exactly when the operation takes effect, so its order is the queue's order;
+//! * a mutation whose (run, effect) was applied before is not applied again: the first answer is given again;
+//! * time and ids come from the caller; the same operations from the same callers give the same answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::clock::Timestamp;
+use crate::event::{EffectId, Footprint, Sequence};
+use crate::id::{IdSource, IssueId, RunId};
+use crate::issue::{Comment, Dependency, EdgeType, Issue, Status, Takes};
+
+/// Who asks, when, and with which ids.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The run, for a run's own operations.
+    pub run: Option<RunId>,
+    /// The effect that this operation is, within the run.
+    pub effect: Option<EffectId>,
+    /// The name shown as the one who did it.
+    pub actor: String,
+    /// Who holds what this caller claims: a session's path within the run, or the actor outside any.
+    pub holder: String,
+    /// The present moment for this operation.
+    pub at: Timestamp,
+    /// Where new ids come from.
+    pub ids: Arc<IdSource>,
+    /// The commit numbers of the run.
+    pub sequence: Option<Sequence>,
+}
+
+/// One whole operation on the queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// Makes an issue. Answers `Issue`.
+    Create(NewIssue),
+    /// Looks one up. Answers `Issue`, comments included; `NotFound` otherwise.
+    Get {
+        /// Which.
+        id: IssueId,
+    },
+    /// Lists issues in creation order. Answers `Issues`.
+    List(Filter),
+    /// Ready issues, first to be worked first. Answers `Issues`.
+    Ready(Filter),
+    /// Issues that cannot be worked on: by dependency, or by status. Answers `Blocked`.
+    Blocked,
+    /// Changes fields; `status` and `assignee` are translated into moves. Answers `Issue`.
+    Update(IssueId, Update),
+    /// Takes an issue: a chosen one, or the first ready one that matches. Answers `Issue`, or `Nothing`.
+    Claim(Claim),
+    /// Gives an issue back; counts an attempt if asked to. Answers `Issue`.
+    Release {
+        /// Which.
+        id: IssueId,
+        /// Whether the claim counts as an attempt without a result.
+        attempt: AttemptCount,
+        /// Takes it from whoever holds it.
+        force: bool,
+    },
+    /// Gives back all that the caller holds, each with its attempt counted. Answers `Issues`.
+    ReleaseAll,
+    /// Gives back what these runs hold, because they are dead. Answers `Issues`.
+    Reclaim {
+        /// The dead runs.
+        runs: Vec<RunId>,
+    },
+    /// Says that an issue waits for something. Ends the hold. Answers `Issue`.
+    Block {
+        /// Which.
+        id: IssueId,
+        /// What it waits for.
+        notes: String,
+        /// Takes it from whoever holds it.
+        force: bool,
+    },
+    /// Answers what a blocked issue waits for and opens it. Answers `Issue`.
+    Unblock {
+        /// Which.
+        id: IssueId,
+        /// The answer; becomes a comment.
+        answer: String,
+    },
+    /// Says that an issue is done. Ends the hold; closing again changes nothing. Answers `Issue`.
+    Close {
+        /// Which.
+        id: IssueId,
+        /// What was done.
+        reason: String,
+        /// Closes it although somebody else holds it or children are open.
+        force: bool,
+    },
+    /// Opens a closed issue. Answers `Issue`.
+    Reopen {
+        /// Which.
+        id: IssueId,
+    },
+    /// Adds a remark. Answers `Issue`.
+    Comment {
+        /// To which.
+        id: IssueId,
+        /// What it says.
+        body: String,
+    },
+    /// Adds an edge. Answers `Dependency`.
+    AddDependency {
+        /// The waiting issue.
+        from: IssueId,
+        /// The issue waited for.
+        to: IssueId,
+        /// What the edge means.
+        edge: EdgeType,
+    },
+    /// Removes an edge. Answers `Dependency`.
+    RemoveDependency {
+        /// The waiting issue.
+        from: IssueId,
+        /// The issue waited for.
+        to: IssueId,
+    },
+    /// Everything a template or condition may ask, at one moment. Answers `Snapshot`.
+    Snapshot,
+    /// How many there are of what. Answers `Counts`.
+    Counts,
+    /// What happened to an issue, oldest first. Answers `History`.
+    History {
+        /// Which.
+        id: IssueId,
+    },
+}
+
+/// Whether giving back counts as an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptCount {
+    /// It does; at `limit` attempts the issue is blocked with its history in the notes (dead letter).
+    Counted {
+        /// The attempts allowed.
+        limit: u32,
+    },
+    /// It does not.
+    Free,
+}
+
+/// A new issue.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NewIssue {
+    /// One line.
+    pub title: String,
+    /// As long as it takes.
+    pub description: String,
+    /// 0 to 4; 2 when absent.
+    pub priority: Option<u8>,
+    /// `task` when absent.
+    pub issue_type: Option<String>,
+    /// For whom it is meant.
+    pub assignee: Option<String>,
+    /// The issue it is a part of; makes a `parent-child` edge.
+    pub parent_id: Option<IssueId>,
+    /// The issue it was found in; makes a `discovered-from` edge.
+    pub discovered_from: Option<IssueId>,
+    /// Whatever its creators agreed on.
+    pub metadata: Map<String, Value>,
+    /// Estimated work, in minutes.
+    pub estimate_minutes: Option<u32>,
+    /// Not ready before this moment.
+    pub defer_until: Option<Timestamp>,
+    /// Starts blocked, waiting for this.
+    pub blocking_notes: Option<String>,
+}
+
+/// Which issues to list. Empty lists all.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Filter {
+    /// Of this status.
+    pub status: Option<Status>,
+    /// Of this priority.
+    pub priority: Option<u8>,
+    /// Of this type.
+    pub issue_type: Option<String>,
+    /// Held by, or meant for.
+    pub assignee: Option<String>,
+    /// Whose metadata match.
+    pub takes: Takes,
+    /// At most so many.
+    pub limit: Option<usize>,
+}
+
+/// Which issue to take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Claim {
+    /// A chosen one; `None` takes the first ready one.
+    pub id: Option<IssueId>,
+    /// Which are welcome. A chosen one that does not match is refused.
+    pub takes: Takes,
+    /// How long the claim lasts without renewal. Milliseconds in a ledger.
+    pub lease: Duration,
+}
+
+/// Fields to change; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Update {
+    /// New title.
+    pub title: Option<String>,
+    /// New description.
+    pub description: Option<String>,
+    /// New status, translated into a move; `in_progress` is a claim by the caller.
+    pub status: Option<Status>,
+    /// New priority.
+    pub priority: Option<u8>,
+    /// New type.
+    pub issue_type: Option<String>,
+    /// New assignee: only oneself, which is a claim. An empty text gives the issue back.
+    pub assignee: Option<String>,
+    /// What it waits for.
+    pub blocking_notes: Option<String>,
+    /// Merged key by key; a null removes a key.
+    pub metadata: Map<String, Value>,
+    /// New estimate, in minutes.
+    pub estimate_minutes: Option<u32>,
+    /// Not ready before this moment.
+    pub defer_until: Option<Timestamp>,
+    /// How long a claim that this update makes lasts.
+    pub lease: Option<Duration>,
+    /// Changes it although somebody else holds it.
+    pub force: bool,
+}
+
+/// What an operation answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// One issue, as it is now.
+    Issue(Box<IssueView>),
+    /// Many issues; `total` counts those beyond a limit too.
+    Issues {
+        /// The issues.
+        issues: Vec<Issue>,
+        /// How many there are without the limit.
+        total: usize,
+    },
+    /// Issues that cannot be worked on.
+    Blocked(Vec<BlockedIssue>),
+    /// An edge.
+    Dependency(Dependency),
+    /// Nothing was there to claim: a normal answer.
+    Nothing,
+    /// The whole queue at one moment.
+    Snapshot(Box<Snapshot>),
+    /// Numbers.
+    Counts(Counts),
+    /// What happened to an issue.
+    History(Vec<Change>),
+}
+
+/// An issue with what belongs to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IssueView {
+    /// The issue.
+    pub issue: Issue,
+    /// The last remarks on it, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub comments: Vec<Comment>,
+    /// Its edges, both ways.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<Dependency>,
+}
+
+/// An issue that cannot be worked on, with why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BlockedIssue {
+    /// The issue; its `blocking_notes` say why when its status is `blocked`.
+    pub issue: Issue,
+    /// The open issues it waits for.
+    pub blockers: Vec<Issue>,
+}
+
+/// The whole queue at one moment, in creation order.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Every issue.
+    pub issues: Vec<Issue>,
+    /// Which of them are ready, first to be worked first.
+    pub ready: Vec<IssueId>,
+    /// Holds of issues in progress.
+    pub holds: Vec<Hold>,
+    /// The numbers.
+    pub counts: Counts,
+}
+
+/// A hold on an issue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The issue.
+    pub issue: IssueId,
+    /// The run that holds it, if one does.
+    pub run: Option<RunId>,
+    /// The session's path in the run, or a person's name.
+    pub holder: String,
+    /// When the claim lapses without renewal.
+    pub lease_until: Timestamp,
+}
+
+/// How many issues there are, by status; `ready` counts the open ones that can be worked on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// All.
+    pub total: u64,
+    /// Of status `open`.
+    pub open: u64,
+    /// Open, unclaimed, not deferred, waiting for nothing.
+    pub ready: u64,
+    /// Of status `in_progress`.
+    pub in_progress: u64,
+    /// Of status `blocked`.
+    pub blocked: u64,
+    /// Of status `closed`.
+    pub closed: u64,
+}
+
+/// One entry of the queue's event log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// The issue.
+    pub issue_id: IssueId,
+    /// `created`, `updated`, `claimed`, `released`, `blocked`, `unblocked`, `closed`, `reopened`, `commented`,
+    /// `dependency_added`, `dependency_removed`, `lease_expired`.
+    pub event_type: String,
+    /// Who.
+    pub actor: String,
+    /// What changed: `{field: {"old", "new"}}`.
+    pub changes: Value,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An operation that took effect.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Applied {
+    /// The answer.
+    pub answer: Answer,
+    /// The commit number, when the caller gave a sequence.
+    pub seq: Option<u64>,
+    /// What was read and written.
+    pub footprint: Footprint,
+    /// What the caller now holds or no longer holds, by this operation.
+    pub holds: HoldChange,
+}
+
+/// What an operation did to the caller's holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HoldChange {
+    /// Issues the caller holds from now on.
+    pub gained: Vec<IssueId>,
+    /// Issues nobody holds any more because of the operation.
+    pub ended: Vec<IssueId>,
+}
+
+/// What subscribers are told after a batch is durable.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notice {
+    /// The entry of the event log.
+    pub change: Change,
+    /// The issue's title.
+    pub title: String,
+    /// Its status after it.
+    pub status: Status,
+    /// Whether another process did it.
+    pub foreign: bool,
+}
+
+/// Called with each batch of changes, in order, before the callers are answered. Must not block.
+pub type Subscriber = Box<dyn Fn(&[Notice]) + Send + Sync>;
+
+/// An issue queue.
+#[async_trait]
+pub trait IssueStore: Send + Sync {
+    /// Applies one operation.
+    ///
+    /// # Errors
+    /// What was wrong and what is allowed; nothing has changed.
+    async fn apply(&self, caller: Caller, operation: Operation) -> Result<Applied, Refused>;
+
+    /// Extends the leases of all that a run's live sessions hold. Not an effect: no event, no revision.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    async fn renew(&self, run: &RunId, until: Timestamp) -> Result<(), StoreError>;
+
+    /// The runs that hold something, so that the dead among them can be found. Not an effect.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    async fn holding_runs(&self) -> Result<Vec<RunId>, StoreError>;
+
+    /// The earliest moment after `after` at which a lapsing lease or an ending deferral may make an issue ready.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    async fn next_deadline(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Adds a subscriber.
+    fn subscribe(&self, subscriber: Subscriber);
+}
+
+/// A refusal with the commit number at which it was true, since a refusal too is an answer that a model sees.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{error}")]
+pub struct Refused {
+    /// Why.
+    #[source]
+    pub error: StoreError,
+    /// The commit number, when the caller gave a sequence.
+    pub seq: Option<u64>,
+    /// What was read to find out.
+    pub footprint: Footprint,
+}
+
+/// Why the queue refuses.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum StoreError {
+    /// No such issue.
+    #[error("Issue not found: {id}")]
+    NotFound {
+        /// As asked for.
+        id: String,
+    },
+    /// A field has a value that it cannot have.
+    #[error("{message}")]
+    Invalid {
+        /// What was wrong and what is allowed.
+        message: String,
+    },
+    /// Somebody else holds the issue.
+    #[error("{id} is held by {holder}; {remedy}")]
+    Held {
+        /// The issue.
+        id: IssueId,
+        /// Who.
+        holder: String,
+        /// What to do instead.
+        remedy: String,
+    },
+    /// The caller held the issue once, but another has claimed it since.
+    #[error(
+        "your claim of {id} has lapsed and {holder} has claimed it since; stop working on it and claim another issue"
+    )]
+    Stale {
+        /// The issue.
+        id: IssueId,
+        /// Who holds it now.
+        holder: String,
+    },
+    /// The move is not possible from the status it has.
+    #[error("{message}")]
+    WrongState {
+        /// What was wrong and what is allowed.
+        message: String,
+    },
+    /// The edge would close a circle.
+    #[error("Dependency would create a cycle: {}", path.iter().map(IssueId::as_str).collect::<Vec<_>>().join(" -> "))]
+    Cycle {
+        /// The circle, first and last the same.
+        path: Vec<IssueId>,
+    },
+    /// The file cannot be used.
+    #[error("cannot use the issue queue {path}: {reason}")]
+    Unusable {
+        /// The file.
+        path: String,
+        /// What the system or SQLite said.
+        reason: String,
+    },
+}

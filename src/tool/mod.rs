@@ -1,0 +1,87 @@
+//! What a tool is: something a model may call, described by a schema, run with a deadline, answered with text.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+
+use crate::chat::ToolSpec;
+use crate::clock::Timestamp;
+use crate::event::{EffectId, Footprint, Policy, Sequence};
+use crate::id::IdSource;
+
+/// A tool bound to one session. Its state (what it holds, what it has read) is that session's.
+#[async_trait]
+pub trait Tool: Send + Sync {
+    /// What the model is told.
+    fn spec(&self) -> ToolSpec;
+
+    /// What a replay does with its calls unless the scenario says otherwise.
+    fn policy(&self) -> Policy;
+
+    /// Whether a call does something in the world that must not happen twice: it is then announced in the journal first.
+    fn repeat(&self) -> Repeat {
+        Repeat::Harmless
+    }
+
+    /// How long a call with these arguments may take. `None` leaves it to the tool, which then keeps a deadline of its own.
+    fn timeout(&self, input: &Map<String, Value>) -> Option<Duration>;
+
+    /// What a call with these arguments may touch, as wide as needed.
+    fn footprint(&self, input: &Map<String, Value>) -> Footprint;
+
+    /// Runs a call. Failures are outputs: the model is told what was wrong and what to do. On cancellation the tool
+    /// stops what it started and returns.
+    async fn run(&self, input: Map<String, Value>, call: CallContext) -> ToolOutput;
+}
+
+/// Whether doing a thing twice is worse than once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// Reading, or writing what the queue itself keeps from happening twice.
+    Harmless,
+    /// Commands, messages, payments.
+    Harmful,
+}
+
+/// What a call is given besides its arguments.
+#[derive(Debug, Clone)]
+pub struct CallContext {
+    /// The effect that the call is.
+    pub effect: EffectId,
+    /// The present moment.
+    pub at: Timestamp,
+    /// Where new ids come from.
+    pub ids: Arc<IdSource>,
+    /// The commit numbers of the run, for tools whose order something else decides (the queue). `None` in no run.
+    pub sequence: Option<Sequence>,
+    /// Resolves when the call is to stop.
+    pub cancel: CancellationToken,
+}
+
+/// What a call came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolOutput {
+    /// What the model is shown.
+    pub content: String,
+    /// Whether the call failed.
+    pub is_error: bool,
+    /// What was really touched; `None` leaves the footprint of before.
+    pub footprint: Option<Footprint>,
+    /// The commit number, if the tool drew one.
+    pub seq: Option<u64>,
+}
+
+impl ToolOutput {
+    /// A result.
+    pub fn ok(content: impl Into<String>) -> Self {
+        Self { content: content.into(), is_error: false, footprint: None, seq: None }
+    }
+
+    /// A failure: what was wrong, what is allowed, what to do next.
+    pub fn error(content: impl Into<String>) -> Self {
+        Self { is_error: true, ..Self::ok(content) }
+    }
+}
