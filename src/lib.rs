@@ -14,7 +14,9 @@ pub mod event;
 pub mod plan;
 
 pub mod http;
+pub mod journal;
 pub mod store;
 
+pub mod effects;
 pub mod provider;
 pub mod tool;

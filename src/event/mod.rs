@@ -2,6 +2,8 @@
 
 mod effect;
 mod happening;
+mod record;
 
 pub use effect::{Access, EffectId, EffectKind, Footprint, Policy, Segment, Sequence};
 pub use happening::{Envelope, Evidence, Happening, Mode, PhaseEnd, SessionEnd, StopCause};
+pub use record::{EffectRecord, RECORDING_FORMAT, Recording, RecordingHead};

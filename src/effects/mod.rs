@@ -1,0 +1,121 @@
+//! How anything that enters a prompt or changes shared state happens: through one gate, which orders, records and replays.
+//!
+//! ```text
+//!            ask (id, key, footprint)          grant (now, ids, sequence)
+//!   session ───────────────────────▶ begin ───────────────────────────▶ run ──▶ commit ──▶ ledger
+//!                                     │ live: at once                            live: next number
+//!                                     │ replay: when everything that must        replay: must equal the
+//!                                     ▼ precede it has committed                 recorded line
+//! ```
+//!
+//! The gate counts who is *busy*. When nobody is, nothing can change any more: in a replay whoever still waits then has
+//! diverged, which is said at once; with virtual time the clock moves to the earliest timer. So there are no timeouts.
+
+mod divergence;
+mod gate;
+mod score;
+mod wait;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub use divergence::{Class, Difference, Divergence};
+pub use gate::{Effects, Setup, Time};
+pub use score::{Replay, Strictness};
+pub use wait::{Alarm, Busy, Rest};
+
+use crate::clock::Timestamp;
+use crate::event::{EffectId, EffectKind, Footprint, Policy, Segment, Sequence};
+use crate::id::IdSource;
+use crate::journal::JournalError;
+
+/// What an effect is, before it runs.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// Its id.
+    pub id: EffectId,
+    /// Its kind.
+    pub kind: EffectKind,
+    /// What it is asked with.
+    pub key: Vec<Segment>,
+    /// What it may touch, as wide as needed.
+    pub footprint: Footprint,
+    /// What a replay does with it.
+    pub policy: Policy,
+    /// Whether it is announced in the journal before it runs.
+    pub announce: Announce,
+}
+
+impl Asked {
+    /// An effect of the engine whose identity is its id alone.
+    pub fn engine(id: EffectId, kind: EffectKind, policy: Policy) -> Self {
+        Self { id, kind, key: Vec::new(), footprint: Footprint::none(), policy, announce: Announce::No }
+    }
+
+    /// The same with this key.
+    #[must_use]
+    pub fn keyed(mut self, key: Vec<Segment>) -> Self {
+        self.key = key;
+        self
+    }
+
+    /// The same with this footprint.
+    #[must_use]
+    pub fn touching(mut self, footprint: Footprint) -> Self {
+        self.footprint = footprint;
+        self
+    }
+}
+
+/// Whether an effect is announced in the journal before it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Announce {
+    /// It may safely run again after a crash.
+    No,
+    /// It must not happen twice: an intent line is on disk before it begins.
+    Intent,
+}
+
+/// What a running effect is given.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// The present moment, as far as the effect is concerned.
+    pub at: Timestamp,
+    /// Where its ids come from.
+    pub ids: Arc<IdSource>,
+    /// The commit numbers, for effects whose order the issue store decides. `None` in a replay.
+    pub sequence: Option<Sequence>,
+}
+
+/// What an effect came to.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// The result.
+    pub result: Value,
+    /// What it really touched; `None` leaves the footprint of before.
+    pub footprint: Option<Footprint>,
+    /// Its commit number, if the issue store drew one.
+    pub seq: Option<u64>,
+}
+
+impl Ran {
+    /// A result whose order is decided by the gate.
+    pub fn plain(result: Value) -> Self {
+        Self { result, footprint: None, seq: None }
+    }
+}
+
+/// Why nothing goes on.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Halt {
+    /// The replay is not what was recorded.
+    #[error("{0}")]
+    Diverged(Arc<Divergence>),
+    /// The run can no longer be recorded.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The run was stopped while the effect ran; nothing of it is recorded.
+    #[error("the run was stopped")]
+    Stopped,
+}

@@ -1,0 +1,57 @@
+//! What stands in a line of the journal, and how a journal is read back after a crash.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::writer::JournalError;
+use crate::clock::Timestamp;
+use crate::event::{EffectId, EffectRecord, Envelope};
+use crate::id::Fingerprint;
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// An effect has committed. `texts` holds the texts of its key that no earlier line held.
+    Effect {
+        /// The effect.
+        record: EffectRecord,
+        /// New texts by fingerprint.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        texts: BTreeMap<Fingerprint, String>,
+    },
+    /// An effect that must not happen twice is about to begin.
+    Intent {
+        /// Which.
+        id: EffectId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Something people are told.
+    Event {
+        /// What.
+        event: Envelope,
+    },
+}
+
+/// Reads a journal. A last line without its end, as a crash leaves it, is dropped.
+///
+/// # Errors
+/// The file cannot be read, or a line that is not the last makes no sense.
+pub fn read(path: &Path) -> Result<Vec<Line>, JournalError> {
+    let bytes = std::fs::read(path).map_err(|error| JournalError::at(path, &error))?;
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    bytes[..whole]
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .enumerate()
+        .map(|(number, line)| {
+            serde_json::from_slice(line).map_err(|error| JournalError {
+                path: path.display().to_string(),
+                reason: format!("line {} makes no sense: {error}", number + 1),
+            })
+        })
+        .collect()
+}
