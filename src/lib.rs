@@ -13,6 +13,7 @@ pub mod issue;
 pub mod event;
 pub mod plan;
 
+pub mod cassette;
 pub mod http;
 pub mod journal;
 pub mod store;

@@ -1,0 +1,243 @@
+//! How a recorded run is kept for git: a folder of texts that read well, diff well and hold no secret.
+//!
+//! ```text
+//! demo.cassette/
+//!   cassette.yaml     what the recording says of itself
+//!   ledger.txt        a line an effect, in commit order
+//!   sessions/*.yaml   each conversation: prompts, replies, tool results
+//!   blobs/*           system texts, tool specs and large results, by fingerprint
+//! ```
+//!
+//! Writing is deterministic: the same run gives the same bytes. What is written is read back and compared before the old
+//! folder is replaced.
+
+mod ledger;
+mod scan;
+mod transcript;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::event::{EffectKind, EffectRecord, RECORDING_FORMAT, Recording, RecordingHead};
+use crate::id::Fingerprint;
+use crate::limit;
+
+/// Why a cassette cannot be written or read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CassetteError {
+    /// There is none.
+    #[error("no recording at {path}; make one with: runner record FILE")]
+    Absent {
+        /// Where one was looked for.
+        path: String,
+    },
+    /// The system refuses.
+    #[error("cannot use the recording {path}: {reason}")]
+    Unusable {
+        /// The file.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// It was made by a version that writes otherwise.
+    #[error(
+        "the recording {path} has format {found}, this version reads {}; record it again, or use the version that made it",
+        RECORDING_FORMAT
+    )]
+    Format {
+        /// The file.
+        path: String,
+        /// Its format.
+        found: u32,
+    },
+    /// A file of it makes no sense or does not agree with the ledger.
+    #[error("the recording is damaged: {path}: {reason}")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It would hold a secret.
+    #[error(
+        "the recording is not written: {file} would hold what looks like {what}; take it out of the prompt or the tool's answer"
+    )]
+    Secret {
+        /// The file within the cassette.
+        file: String,
+        /// What it looks like.
+        what: String,
+    },
+}
+
+const HEAD: &str = "cassette.yaml";
+const LEDGER: &str = "ledger.txt";
+
+/// The files of a cassette by path within it.
+type Files = BTreeMap<String, String>;
+
+/// Writes a recording to a folder, replacing an older cassette there and nothing else.
+///
+/// # Errors
+/// A file would hold a secret, the folder holds something that is no cassette, or the system refuses; the old cassette
+/// then stays as it was.
+pub fn write(recording: &Recording, folder: &Path) -> Result<(), CassetteError> {
+    let files = print(recording)?;
+    for (file, text) in &files {
+        if let Some(what) = scan::secret_in(text) {
+            return Err(CassetteError::Secret { file: file.clone(), what: what.to_owned() });
+        }
+    }
+    let again = parse(&files, folder)?;
+    if again.effects != recording.effects.iter().map(without_texts).collect::<Vec<_>>() {
+        let reason = "what was written does not read back the same; this is a bug of runner".to_owned();
+        return Err(CassetteError::Damaged { path: folder.display().to_string(), reason });
+    }
+    replace(folder, &files).map_err(|error| unusable(folder, &error))
+}
+
+/// Reads a cassette.
+///
+/// # Errors
+/// There is none, it is of another format, or it is damaged.
+pub fn read(folder: &Path) -> Result<Recording, CassetteError> {
+    if !folder.join(HEAD).is_file() {
+        return Err(CassetteError::Absent { path: folder.display().to_string() });
+    }
+    let mut files = Files::new();
+    read_into(&mut files, folder, "").map_err(|error| unusable(folder, &error))?;
+    parse(&files, folder)
+}
+
+fn without_texts(record: &EffectRecord) -> EffectRecord {
+    let mut record = record.clone();
+    for segment in &mut record.key {
+        segment.text = std::sync::Arc::default();
+    }
+    record
+}
+
+fn print(recording: &Recording) -> Result<Files, CassetteError> {
+    let mut files = Files::new();
+    let head = serde_yaml::to_string(&recording.head).expect("a head holds only plain data");
+    files.insert(HEAD.to_owned(), head);
+    files.insert(LEDGER.to_owned(), ledger::print(recording));
+    for (session, text) in transcript::print(recording)? {
+        files.insert(format!("sessions/{}.yaml", file_name(&session)), text);
+    }
+    for record in &recording.effects {
+        for segment in record.key.iter().filter(|segment| is_blob(&segment.label)) {
+            if let Some(text) = recording.texts.get(&segment.hash) {
+                files.insert(format!("blobs/{}", segment.hash), text.to_string());
+            }
+        }
+        if !in_transcript(record) && record.result.to_string().len() > limit::INLINE_RESULT_BYTES {
+            files.insert(format!("blobs/{}", record.result_hash()), record.result.to_string());
+        }
+    }
+    Ok(files)
+}
+
+fn parse(files: &Files, folder: &Path) -> Result<Recording, CassetteError> {
+    let damaged = |file: &str, reason: String| CassetteError::Damaged {
+        path: folder.join(file).display().to_string(),
+        reason,
+    };
+    let file = |name: &str| files.get(name).ok_or_else(|| damaged(name, "it is missing".to_owned()));
+    let head = file(HEAD)?;
+    check_format(head, folder)?;
+    let head: RecordingHead = serde_yaml::from_str(head).map_err(|error| damaged(HEAD, error.to_string()))?;
+    let mut effects = ledger::parse(file(LEDGER)?, head.epoch).map_err(|reason| damaged(LEDGER, reason))?;
+    let mut texts = BTreeMap::new();
+    let mut results = BTreeMap::new();
+    for (name, text) in files {
+        if let Some(hash) = name.strip_prefix("blobs/").and_then(Fingerprint::from_text) {
+            texts.insert(hash, text.as_str().into());
+        } else if name.starts_with("sessions/") {
+            let read = transcript::parse(text).map_err(|reason| damaged(name, reason))?;
+            for (id, result) in read.results {
+                results.insert(id, (name, result));
+            }
+            texts.extend(read.texts);
+        }
+    }
+    for line in &mut effects {
+        line.fill(&results, &texts).map_err(|(file, reason)| damaged(&file, reason))?;
+    }
+    Ok(Recording { head, effects: effects.into_iter().map(|line| line.record).collect(), texts })
+}
+
+fn check_format(head: &str, folder: &Path) -> Result<(), CassetteError> {
+    let path = folder.join(HEAD).display().to_string();
+    let head: serde_json::Value = serde_yaml::from_str(head)
+        .map_err(|error| CassetteError::Damaged { path: path.clone(), reason: error.to_string() })?;
+    let found =
+        head.get("format").and_then(serde_json::Value::as_u64).and_then(|format| u32::try_from(format).ok());
+    match found {
+        Some(RECORDING_FORMAT) => Ok(()),
+        Some(found) => Err(CassetteError::Format { path, found }),
+        None => Err(CassetteError::Damaged { path, reason: "it names no format".to_owned() }),
+    }
+}
+
+/// Whether a result stands in a session's transcript; the others stand in the ledger.
+fn in_transcript(record: &EffectRecord) -> bool {
+    matches!(record.kind, EffectKind::Llm | EffectKind::Tool)
+}
+
+/// Texts that many effects share, or that are no part of a conversation.
+fn is_blob(label: &str) -> bool {
+    matches!(label, "model" | "system" | "tools")
+}
+
+fn file_name(session: &str) -> String {
+    session.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '.' }).collect()
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> CassetteError {
+    CassetteError::Unusable { path: path.display().to_string(), reason: error.to_string() }
+}
+
+fn read_into(files: &mut Files, folder: &Path, prefix: &str) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            read_into(files, &entry.path(), &format!("{name}/"))?;
+        } else {
+            files.insert(name, std::fs::read_to_string(entry.path())?);
+        }
+    }
+    Ok(())
+}
+
+/// Writes beside the old folder and then swaps, so that there is a whole cassette at every moment but one rename.
+fn replace(folder: &Path, files: &Files) -> std::io::Result<()> {
+    if folder.exists() && !folder.join(HEAD).is_file() && std::fs::read_dir(folder)?.next().is_some() {
+        return Err(std::io::Error::other("the folder is not empty and is no recording; it is left alone"));
+    }
+    let beside = |suffix: &str| {
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        folder.with_file_name(format!(".{name}.{suffix}"))
+    };
+    let (new, old): (PathBuf, PathBuf) = (beside("new"), beside("old"));
+    remove(&new)?;
+    remove(&old)?;
+    for (name, text) in files {
+        let path = new.join(name);
+        std::fs::create_dir_all(path.parent().expect("a file within the folder has a parent"))?;
+        std::fs::write(path, text)?;
+    }
+    if folder.exists() {
+        std::fs::rename(folder, &old)?;
+    }
+    std::fs::rename(&new, folder)?;
+    remove(&old)
+}
+
+fn remove(folder: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
