@@ -115,6 +115,12 @@ pub enum Halt {
     /// The run can no longer be recorded.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A recorded result is not of the form this version writes.
+    #[error("the recorded result of {0} cannot be read: {1}")]
+    Unreadable(EffectId, String),
+    /// Recorded changes of files cannot be made.
+    #[error("cannot make the recorded changes of files: {0}")]
+    Workspace(String),
     /// The run was stopped while the effect ran; nothing of it is recorded.
     #[error("the run was stopped")]
     Stopped,

@@ -2,8 +2,10 @@
 
 mod effect;
 mod happening;
+mod hub;
 mod record;
 
 pub use effect::{Access, EffectId, EffectKind, Footprint, Policy, Segment, Sequence};
 pub use happening::{Envelope, Evidence, Happening, Mode, PhaseEnd, SessionEnd, StopCause};
+pub use hub::{Hub, Listener, Whereabouts};
 pub use record::{EffectRecord, RECORDING_FORMAT, Recording, RecordingHead};

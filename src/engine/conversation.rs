@@ -1,0 +1,146 @@
+//! A phase of one conversation: its prompts in turn.
+
+use super::queue::Proxy;
+use super::scope::Scope;
+use super::{PhaseOutcome, PhaseScope};
+use crate::effects::{Busy, Halt};
+use crate::event::{EffectId, Happening, PhaseEnd, SessionEnd, Whereabouts};
+use crate::id::{RoleId, SessionName};
+use crate::plan::SessionPlan;
+use crate::session::{Casting, Identity, PromptEnd, Session};
+use crate::issue::Takes;
+use crate::store::{AttemptCount, Operation};
+use crate::tool::HoldLog;
+
+/// Holds the conversation.
+pub(super) async fn run(phase: &PhaseScope, plan: &SessionPlan, busy: &Busy) -> Result<PhaseOutcome, Halt> {
+    let mut outcome = PhaseOutcome::completed();
+    let name = SessionName::new(plan.role.as_str());
+    let scope = Scope::of_phase(phase).with_role(&phase.company, &plan.role);
+    let holds = HoldLog::default();
+    let mut session = match SeatPlan::alone(phase, &plan.role, &name, &holds).fill(phase, busy).await? {
+        Ok(session) => session,
+        Err(reason) => {
+            outcome.fail(reason);
+            return Ok(outcome);
+        }
+    };
+    let mut last = PromptEnd { end: SessionEnd::Completed, text: String::new(), error: None };
+    for (number, prompt) in (1..).zip(&plan.prompts) {
+        let id = EffectId::engine(phase.id(), "prompt", number);
+        match phase.company.render(busy, id, prompt, &scope).await? {
+            Ok(text) => last = session.prompt(busy, &text).await?,
+            Err(error) => last.end = SessionEnd::Failed { reason: error.to_string() },
+        }
+        if last.end != SessionEnd::Completed {
+            break;
+        }
+    }
+    hand_back(phase, session.path(), &name, &holds, busy).await?;
+    session.tell(Happening::SessionEnded { end: last.end.clone(), text: last.text.clone() });
+    judge(&last, name.as_str(), &mut outcome);
+    outcome.text = last.text;
+    Ok(outcome)
+}
+
+/// What the end of a session means for its phase.
+pub(super) fn judge(last: &PromptEnd, name: &str, outcome: &mut PhaseOutcome) {
+    outcome.note_error(last.error);
+    match &last.end {
+        SessionEnd::Completed | SessionEnd::LimitReached => {}
+        SessionEnd::Cancelled => outcome.end = PhaseEnd::Cancelled,
+        SessionEnd::Refused { reason } if reason.is_empty() => outcome.fail(format!("{name}: the model refused")),
+        SessionEnd::Refused { reason } => outcome.fail(format!("{name}: the model refused: {reason}")),
+        SessionEnd::Empty => outcome.fail(format!("{name}: the model answered with nothing")),
+        SessionEnd::Failed { reason } => outcome.fail(format!("{name}: {reason}")),
+    }
+}
+
+/// Gives back what a session outside any pool holds: it cannot go on with it, and others may.
+pub(super) async fn hand_back(
+    phase: &PhaseScope,
+    path: &str,
+    name: &SessionName,
+    holds: &HoldLog,
+    busy: &Busy,
+) -> Result<(), Halt> {
+    for (number, id) in (1..).zip(holds.current()) {
+        let proxy = Proxy { actor: name.to_string(), holder: path.to_owned(), epochs: holds.epochs() };
+        let operation = Operation::Release { id, attempt: AttemptCount::Free, force: false };
+        let effect = EffectId::engine(phase.id(), &format!("release.{name}"), number);
+        if let Ok((_, change)) = phase.company.queue(busy, effect, &proxy, operation).await? {
+            holds.note(&change);
+        }
+    }
+    Ok(())
+}
+
+/// What a session is made for.
+pub(super) struct SeatPlan<'a> {
+    pub(super) role: &'a RoleId,
+    pub(super) name: &'a SessionName,
+    pub(super) takes: Takes,
+    /// The number of a fresh session among those of its worker.
+    pub(super) fresh: Option<u32>,
+    pub(super) holds: HoldLog,
+    pub(super) scope: Scope,
+}
+
+impl<'a> SeatPlan<'a> {
+    /// For a session outside any pool.
+    pub(super) fn alone(phase: &PhaseScope, role: &'a RoleId, name: &'a SessionName, holds: &HoldLog) -> Self {
+        Self {
+            role,
+            name,
+            takes: phase.company.plan.roles[role].takes.clone(),
+            fresh: None,
+            holds: holds.clone(),
+            scope: Scope::of_phase(phase).with_role(&phase.company, role),
+        }
+    }
+
+    /// Makes the session and tells that it begins. The inner error says why it cannot be made.
+    pub(super) async fn fill(
+        self,
+        phase: &PhaseScope,
+        busy: &Busy,
+    ) -> Result<Result<Session, String>, Halt> {
+        let company = &phase.company;
+        let role = &company.plan.roles[self.role];
+        let mut system = role.mount_plan.system.clone().unwrap_or_default();
+        if let Some(template) = &role.system {
+            let number = self.fresh.unwrap_or(1);
+            let id = EffectId::engine(phase.id(), &format!("system.{}", self.name), number);
+            match company.render(busy, id, template, &self.scope).await? {
+                Ok(text) if system.is_empty() => system = text,
+                Ok(text) => system = format!("{system}\n\n{text}"),
+                Err(error) => return Ok(Err(error.to_string())),
+            }
+        }
+        let path = EffectId::session_path(phase.id(), self.name, self.fresh);
+        let casting = Casting {
+            role,
+            path: path.clone(),
+            actor: self.name.to_string(),
+            takes: self.takes,
+            holds: self.holds,
+            system,
+            run: company.run.clone(),
+            store: company.store.clone(),
+            queue: &company.plan.queue,
+        };
+        let cast = match company.modules.cast(casting) {
+            Ok(cast) => cast,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let place = Whereabouts {
+            phase: Some(phase.id().clone()),
+            session: Some(self.name.clone()),
+            role: Some(self.role.clone()),
+        };
+        let identity = Identity { path, place };
+        let session = Session::new(company.stage.clone(), identity, cast, phase.stop.clone());
+        session.tell(Happening::SessionStarted { model: session.model().to_owned() });
+        Ok(Ok(session))
+    }
+}

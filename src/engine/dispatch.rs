@@ -1,0 +1,404 @@
+//! The dispatcher: starts phases, owns who waits, carries out what the roster decides. One inbox, one event at a time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinError, JoinSet};
+
+use super::desk::{Desk, Letter, Mail};
+use super::queue::Proxy;
+use super::roster::{MonitorOrder, Order, Outlook, Roster, Seat, WorkerOrder};
+use super::scope::Scope;
+use super::{Company, PhaseOutcome, PhaseScope, RunEnd, Setup, phase};
+use crate::clock::{Timestamp, later};
+use crate::effects::{Alarm, Busy, Halt};
+use crate::event::{EffectId, Happening, PhaseEnd, Whereabouts};
+use crate::id::{IdSource, PhaseId, Seed};
+use crate::plan::{Condition, OnFailure, PhaseKind};
+use crate::store::{Answer, Caller, Counts, Filter, Notice, Operation};
+
+type PhaseTask = (usize, Result<PhaseOutcome, Halt>, Busy);
+
+struct Dispatcher {
+    company: Arc<Company>,
+    inbox: mpsc::UnboundedReceiver<Letter>,
+    roster: Roster,
+    workers: HashMap<Seat, oneshot::Sender<(WorkerOrder, Busy)>>,
+    monitors: HashMap<PhaseId, oneshot::Sender<(MonitorOrder, Busy)>>,
+    tasks: JoinSet<PhaseTask>,
+    states: Vec<PhaseState>,
+    /// Stops what this run started, without stopping whoever started the run.
+    stop: crate::session::Stop,
+    alarm: Option<Alarm>,
+    halt: Option<Halt>,
+    broken: Option<String>,
+    /// A phase has failed and the rest is not to run.
+    failed: bool,
+}
+
+enum PhaseState {
+    Pending,
+    Running,
+    Ended(PhaseOutcome),
+}
+
+/// Runs a plan from its first phase to its last expectation.
+pub async fn run(setup: Setup) -> RunEnd {
+    let (desk, inbox) = Desk::new();
+    let Setup { plan, run, modules, store, templates, stage } = setup;
+    let company = Arc::new(Company { plan, run, modules, store, templates, stage, desk });
+    listen_to_queue(&company);
+    let busy = company.stage.effects.busy();
+    let states = company.plan.phases.iter().map(|_| PhaseState::Pending).collect();
+    let stop = company.stage.stop.child();
+    let mut dispatcher = Dispatcher {
+        company: company.clone(),
+        inbox,
+        roster: Roster::default(),
+        workers: HashMap::new(),
+        monitors: HashMap::new(),
+        tasks: JoinSet::new(),
+        states,
+        stop,
+        alarm: None,
+        halt: None,
+        broken: None,
+        failed: false,
+    };
+    let mut keeper = JoinSet::new();
+    if !company.stage.effects.is_replay() && company.stage.effects.is_real_time() {
+        keeper.spawn(keep_leases(company.clone()));
+    }
+    dispatcher.serve(busy).await;
+    keeper.abort_all();
+    dispatcher.end().await
+}
+
+/// Tells the dispatcher and whoever listens of every change of the queue.
+fn listen_to_queue(company: &Arc<Company>) {
+    let (desk, stage) = (company.desk.clone(), company.stage.clone());
+    company.store.subscribe(Box::new(move |notices: &[Notice]| {
+        let busy = stage.effects.busy();
+        for notice in notices {
+            let event = Happening::IssueChanged {
+                issue: notice.change.issue_id.clone(),
+                title: notice.title.clone(),
+                change: notice.change.event_type.clone(),
+                status: notice.status,
+                actor: notice.change.actor.clone(),
+            };
+            stage.hub.tell(stage.effects.now(), &Whereabouts::default(), event);
+        }
+        let events = notices.iter().map(|notice| notice.change.event_type.clone()).collect();
+        desk.leave(Mail::QueueChanged { events }, &busy);
+    }));
+}
+
+/// Renews the leases of the run's sessions, so that no model ever has to.
+async fn keep_leases(company: Arc<Company>) {
+    let lease = company.plan.queue.lease;
+    let mut tick = tokio::time::interval(lease / 3);
+    loop {
+        tick.tick().await;
+        let until = later(company.stage.effects.now(), lease);
+        // A store that cannot be written is told to the next session that uses it, with the reason.
+        let _ = company.store.renew(&company.run, until).await;
+    }
+}
+
+impl Dispatcher {
+    /// Serves until every phase has ended.
+    async fn serve(&mut self, busy: Busy) {
+        self.start_phases(&busy);
+        drop(busy);
+        let soft = self.stop.soft.clone();
+        let hard = self.stop.hard.clone();
+        let halted = self.company.stage.effects.halt_token().clone();
+        let mut stopping = false;
+        while !self.tasks.is_empty() {
+            let alarm = self.alarm.as_mut();
+            let busy = tokio::select! {
+                biased;
+                () = hard.cancelled() => break,
+                () = halted.cancelled() => break,
+                Some(task) = self.tasks.join_next() => self.joined(task),
+                Some((mail, busy)) = self.inbox.recv() => { self.read(mail); Some(busy) }
+                () = soft.cancelled(), if !stopping => {
+                    stopping = true;
+                    self.roster.stop();
+                    Some(self.company.stage.effects.busy())
+                }
+                busy = async { alarm.expect("guarded").await }, if alarm.is_some() => { self.alarm = None; Some(busy) }
+            };
+            if let Some(busy) = busy {
+                self.start_phases(&busy);
+                self.carry_out(&busy).await;
+                drop(busy);
+            }
+        }
+        self.wind_up().await;
+    }
+
+    /// Lets tasks that were stopped end what they started, then ends them.
+    async fn wind_up(&mut self) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        self.stop.hard.cancel();
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        // Processes get their SIGTERM and SIGKILL within this; nothing else holds a task up.
+        let _ = tokio::time::timeout(crate::limit::KILL_AFTER * 4, ended).await;
+        self.tasks.shutdown().await;
+    }
+
+    fn joined(&mut self, task: Result<PhaseTask, JoinError>) -> Option<Busy> {
+        match task {
+            Ok((at, Ok(outcome), busy)) => {
+                self.ended(at, outcome);
+                Some(busy)
+            }
+            Ok((_, Err(halt), busy)) => {
+                self.halt.get_or_insert(halt);
+                Some(busy)
+            }
+            Err(error) => {
+                self.broken.get_or_insert(broken(error));
+                self.stop.hard.cancel();
+                None
+            }
+        }
+    }
+
+    fn ended(&mut self, at: usize, outcome: PhaseOutcome) {
+        let plan = &self.company.plan.phases[at];
+        self.roster.close(&plan.id);
+        let bad = matches!(outcome.end, PhaseEnd::Failed | PhaseEnd::Stalled);
+        if bad && plan.on_failure == OnFailure::Stop {
+            self.failed = true;
+            self.stop.soft.cancel();
+        }
+        self.states[at] = PhaseState::Ended(outcome);
+    }
+
+    fn read(&mut self, mail: Mail) {
+        let now = self.company.stage.effects.now();
+        match mail {
+            Mail::PoolOpens { phase, when_empty, takes } => self.roster.open_pool(&phase, when_empty, takes),
+            Mail::WatchOpens { phase, setup } => self.roster.open_watch(&phase, setup, now),
+            Mail::WorkerAsks { seat, pause, reply } => {
+                self.roster.worker_asks(&seat, pause);
+                self.workers.insert(seat, reply);
+            }
+            Mail::WorkerGone { seat } => self.roster.worker_gone(&seat),
+            Mail::MonitorAsks { phase, due, reply } => {
+                self.roster.monitor_asks(&phase, due);
+                self.monitors.insert(phase, reply);
+            }
+            Mail::QueueChanged { events } => self.roster.queue_changed(events.iter().map(String::as_str)),
+        }
+    }
+
+    /// Starts every phase whose needs have ended; skips the rest when the run is over.
+    fn start_phases(&mut self, busy: &Busy) {
+        loop {
+            let over = self.failed || self.company.stage.stop.soft.is_cancelled() || self.halt.is_some();
+            let ended: BTreeMap<&PhaseId, &PhaseOutcome> = self.ended_phases();
+            let ready = self.company.plan.phases.iter().enumerate().find(|(at, plan)| {
+                matches!(self.states[*at], PhaseState::Pending)
+                    && (over || plan.needs.iter().all(|need| ended.contains_key(need)))
+            });
+            let Some((at, _)) = ready else { return };
+            let scope = self.scope(at);
+            if over {
+                let reason = if self.failed { "a phase before it failed" } else { "the run was stopped" };
+                let outcome = phase::skipped(&scope, reason);
+                self.roster.close_unopened(scope.id());
+                self.states[at] = PhaseState::Ended(outcome);
+                continue;
+            }
+            if matches!(scope.plan().kind, PhaseKind::Session(_)) {
+                self.roster.open_conversation(scope.id());
+            }
+            let token = busy.fork();
+            self.states[at] = PhaseState::Running;
+            self.tasks.spawn(async move {
+                let outcome = phase::run(scope, &token).await;
+                (at, outcome, token)
+            });
+        }
+    }
+
+    fn ended_phases(&self) -> BTreeMap<&PhaseId, &PhaseOutcome> {
+        let ids = self.company.plan.phases.iter().map(|plan| &plan.id);
+        let ended = ids.zip(&self.states).filter_map(|(id, state)| match state {
+            PhaseState::Ended(outcome) => Some((id, outcome)),
+            PhaseState::Pending | PhaseState::Running => None,
+        });
+        ended.collect()
+    }
+
+    fn scope(&self, at: usize) -> PhaseScope {
+        let ended = self.ended_phases();
+        let mut needed = BTreeSet::new();
+        let mut open = vec![&self.company.plan.phases[at]];
+        while let Some(plan) = open.pop() {
+            for need in &plan.needs {
+                if needed.insert(need) {
+                    open.extend(self.company.plan.phase(need));
+                }
+            }
+        }
+        let seen = needed
+            .into_iter()
+            .filter_map(|id| ended.get(id).map(|outcome| (id.clone(), (outcome.end, outcome.text.clone()))))
+            .collect();
+        PhaseScope { company: self.company.clone(), at, ended: Arc::new(seen), stop: self.stop.child() }
+    }
+
+    /// Decides who goes on, and tells them.
+    async fn carry_out(&mut self, busy: &Busy) {
+        if !self.roster.has_waiting() {
+            return;
+        }
+        let now = self.company.stage.effects.now();
+        let outlook = match self.outlook(now).await {
+            Ok(outlook) => outlook,
+            Err(reason) => {
+                self.broken.get_or_insert(reason);
+                self.stop.hard.cancel();
+                return;
+            }
+        };
+        let (orders, alarm) = self.roster.decide(&outlook, now);
+        self.alarm = alarm.and_then(|at| self.company.stage.effects.alarm(at));
+        for order in orders {
+            // Whoever is told may be gone, when its task was ended; then there is nothing to tell.
+            match order {
+                Order::Worker(seat, order) => {
+                    if let Some(reply) = self.workers.remove(&seat) {
+                        let _ = reply.send((order, busy.fork()));
+                    }
+                }
+                Order::Monitor(phase, order) => {
+                    if let Some(reply) = self.monitors.remove(&phase) {
+                        let _ = reply.send((order, busy.fork()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The queue as it is now. Not an effect: what follows from it is recorded as orders.
+    async fn outlook(&self, now: Timestamp) -> Result<Outlook, String> {
+        let caller = Caller {
+            run: Some(self.company.run.clone()),
+            effect: None,
+            actor: "engine".to_owned(),
+            holder: "run".to_owned(),
+            epochs: BTreeMap::new(),
+            at: now,
+            ids: Arc::new(IdSource::new(&Seed::new(""), "outlook")),
+            sequence: None,
+        };
+        let store = &self.company.store;
+        let ready = store.apply(caller, Operation::Ready(Filter::default())).await;
+        let ready = match ready.map_err(|refused| refused.to_string())?.answer {
+            Answer::Issues { issues, .. } => issues,
+            _ => Vec::new(),
+        };
+        let deadline = store.next_deadline(&self.company.run, now).await.map_err(|error| error.to_string())?;
+        Ok(Outlook { ready, deadline })
+    }
+
+    /// Looks at the final expectations and sums up.
+    async fn end(mut self) -> RunEnd {
+        let busy = self.company.stage.effects.busy();
+        let mut false_expectations = Vec::new();
+        let stopped = self.company.stage.stop.soft.is_cancelled();
+        if self.halt.is_none() {
+            self.halt = self.company.stage.effects.halted();
+        }
+        if self.halt.is_none() && self.broken.is_none() && !stopped {
+            match self.check_expectations(&busy).await {
+                Ok(wrong) => false_expectations = wrong,
+                Err(halt) => self.halt = Some(halt),
+            }
+        }
+        if self.halt.is_none() && self.broken.is_none() && !stopped {
+            self.halt = self.company.stage.effects.finish().err();
+        }
+        let (counts, issues) = self.last_look().await;
+        let ids = self.company.plan.phases.iter().map(|plan| plan.id.clone());
+        let outcome = |state| match state {
+            PhaseState::Ended(outcome) => outcome,
+            PhaseState::Pending => PhaseOutcome::new(PhaseEnd::Skipped),
+            PhaseState::Running => PhaseOutcome::new(PhaseEnd::Cancelled),
+        };
+        let phases: Vec<_> = ids.zip(self.states.into_iter().map(outcome)).collect();
+        for (_, outcome) in &phases {
+            false_expectations.extend(outcome.false_expectations.iter().cloned());
+        }
+        RunEnd {
+            credential_refused: phases.iter().any(|(_, outcome)| outcome.credential_refused),
+            phases,
+            false_expectations,
+            halt: self.halt,
+            stopped,
+            broken: self.broken,
+            counts,
+            issues,
+        }
+    }
+
+    async fn check_expectations(&self, busy: &Busy) -> Result<Vec<Condition>, Halt> {
+        let mut wrong = Vec::new();
+        let company = &self.company;
+        let mut scope = Scope::of_run(company);
+        scope.see_phases(&self.ended_phases());
+        for (number, condition) in (1..).zip(&company.plan.expect) {
+            let id = EffectId::run("expect", number);
+            let holds = company.holds(busy, id, condition, &scope).await?.unwrap_or(false);
+            let event = Happening::ExpectChecked { condition: condition.text.clone(), holds };
+            company.stage.hub.tell(company.stage.effects.now(), &Whereabouts::default(), event);
+            if !holds {
+                wrong.push(condition.clone());
+            }
+        }
+        Ok(wrong)
+    }
+
+    /// The queue at the very end, for people. What a run that could not end in order still holds is given back.
+    async fn last_look(&self) -> (Counts, Vec<crate::issue::Issue>) {
+        let company = &self.company;
+        let caller = |what: &str| Caller {
+            run: None,
+            effect: None,
+            actor: "engine".to_owned(),
+            holder: "engine".to_owned(),
+            epochs: BTreeMap::new(),
+            at: company.stage.effects.now(),
+            ids: Arc::new(IdSource::new(&Seed::new(company.run.as_str()), what)),
+            sequence: None,
+        };
+        if !company.stage.effects.is_replay() {
+            let reclaim = Operation::Reclaim { runs: vec![company.run.clone()] };
+            // A queue that cannot be written any more is what the run has already failed with.
+            let _ = company.store.apply(caller("reclaim"), reclaim).await;
+        }
+        match company.store.apply(caller("end"), Operation::Snapshot).await.map(|applied| applied.answer) {
+            Ok(Answer::Snapshot(snapshot)) => (snapshot.counts, snapshot.issues),
+            _ => (Counts::default(), Vec::new()),
+        }
+    }
+}
+
+fn broken(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => match panic.downcast::<String>() {
+            Ok(text) => *text,
+            Err(panic) => panic.downcast_ref::<&str>().map_or("a task panicked", |text| text).to_owned(),
+        },
+        Err(_) => "a task was ended".to_owned(),
+    }
+}

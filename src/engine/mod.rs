@@ -1,0 +1,150 @@
+//! How a plan is run: phases start when what they need has ended, workers and monitors wait at one desk, and everything
+//! that touches the queue or a prompt is an effect.
+//!
+//! ```text
+//!   run ──┬─ phase task ── session | pool (worker tasks) | monitor
+//!         ├─ dispatcher: one inbox, pure decisions (roster), one owner of who waits
+//!         └─ keeper: renews leases in real time
+//! ```
+
+mod conversation;
+mod desk;
+mod dispatch;
+mod monitor;
+mod phase;
+mod pool;
+mod queue;
+mod roster;
+mod scope;
+mod worker;
+mod workspace;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use dispatch::run;
+pub use workspace::{Workspace, WorkspaceError};
+
+use crate::effects::Halt;
+use crate::event::{PhaseEnd, Whereabouts};
+use crate::id::{PhaseId, RunId};
+use crate::issue::Issue;
+use crate::plan::{Condition, Plan};
+use crate::provider::ErrorClass;
+use crate::session::{Modules, Stage, Stop};
+use crate::store::{Counts, IssueStore};
+use crate::template::Templates;
+
+/// Everything a run needs.
+pub struct Setup {
+    /// What runs.
+    pub plan: Arc<Plan>,
+    /// Its id.
+    pub run: RunId,
+    /// What sessions are made of.
+    pub modules: Arc<Modules>,
+    /// The queue.
+    pub store: Arc<dyn IssueStore>,
+    /// The prompts.
+    pub templates: Templates,
+    /// What all sessions share: the gate, who listens, when to stop.
+    pub stage: Arc<Stage>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub struct RunEnd {
+    /// Every phase in the order of the file.
+    pub phases: Vec<(PhaseId, PhaseOutcome)>,
+    /// Conditions that are false: of phases and of the run.
+    pub false_expectations: Vec<Condition>,
+    /// Why nothing went on, if so.
+    pub halt: Option<Halt>,
+    /// Whether it was stopped.
+    pub stopped: bool,
+    /// Whether a provider refused the credential.
+    pub credential_refused: bool,
+    /// A part of the program broke.
+    pub broken: Option<String>,
+    /// The queue at the end.
+    pub counts: Counts,
+    /// Every issue at the end, in creation order.
+    pub issues: Vec<Issue>,
+}
+
+/// How a phase ended, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PhaseOutcome {
+    /// How.
+    pub end: PhaseEnd,
+    /// Why, a line each.
+    pub reasons: Vec<String>,
+    /// What its session said last; of a pool or a monitor nothing.
+    pub text: String,
+    /// Conditions of it that are false.
+    pub false_expectations: Vec<Condition>,
+    /// Whether a provider refused the credential.
+    pub credential_refused: bool,
+}
+
+impl PhaseOutcome {
+    fn new(end: PhaseEnd) -> Self {
+        Self {
+            end,
+            reasons: Vec::new(),
+            text: String::new(),
+            false_expectations: Vec::new(),
+            credential_refused: false,
+        }
+    }
+
+    fn completed() -> Self {
+        Self::new(PhaseEnd::Completed)
+    }
+
+    fn fail(&mut self, reason: String) {
+        self.end = PhaseEnd::Failed;
+        self.reasons.push(reason);
+    }
+
+    fn note_error(&mut self, error: Option<ErrorClass>) {
+        self.credential_refused |= error == Some(ErrorClass::Credential);
+    }
+}
+
+/// What every task of a run is handed.
+pub(crate) struct Company {
+    plan: Arc<Plan>,
+    run: RunId,
+    modules: Arc<Modules>,
+    store: Arc<dyn IssueStore>,
+    templates: Templates,
+    stage: Arc<Stage>,
+    desk: desk::Desk,
+}
+
+/// What a phase task is handed besides.
+#[derive(Clone)]
+pub(crate) struct PhaseScope {
+    company: Arc<Company>,
+    /// Its place in the plan.
+    at: usize,
+    /// How the phases that it needs, directly or not, have ended: no others may be seen, since they may still run.
+    ended: Arc<BTreeMap<PhaseId, (PhaseEnd, String)>>,
+    stop: Stop,
+}
+
+impl PhaseScope {
+    fn plan(&self) -> &crate::plan::PhasePlan {
+        &self.company.plan.phases[self.at]
+    }
+
+    fn id(&self) -> &PhaseId {
+        &self.plan().id
+    }
+
+    fn tell(&self, event: crate::event::Happening) {
+        let stage = &self.company.stage;
+        stage.hub.tell(stage.effects.now(), &Whereabouts::phase(self.id()), event);
+    }
+}

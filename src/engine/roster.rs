@@ -1,0 +1,409 @@
+//! Who is in a turn, who waits, and who goes on: the deciding half of the dispatcher. Pure; time and queue are handed in.
+//!
+//! A worker that waits costs nothing. It is woken for an issue that nobody else was woken for, the longest-waiting first.
+//! Waiting ends for all workers of a phase together, when nothing that still runs could make an issue ready for them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::clock::{Timestamp, later};
+use crate::event::StopCause;
+use crate::id::{IssueId, PhaseId};
+use crate::issue::{Issue, Takes};
+use crate::plan::WhenEmpty;
+
+/// A worker: its phase and its place in the pool.
+pub type Seat = (PhaseId, usize);
+
+/// What a worker says when it is between iterations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// It still holds an issue.
+    Holding,
+    /// It is free for another one.
+    Free,
+    /// Twice in a row it claimed nothing although it could: it waits for the queue to change.
+    Tired,
+}
+
+/// What a worker is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerOrder {
+    /// Begin an iteration.
+    Start,
+    /// Go home.
+    Stop(StopCause),
+}
+
+/// What a monitor is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MonitorOrder {
+    /// See whether its condition holds; woken by this.
+    Look(String),
+    /// Go home.
+    End,
+}
+
+/// What the dispatcher is to carry out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Tell a worker.
+    Worker(Seat, WorkerOrder),
+    /// Tell a monitor.
+    Monitor(PhaseId, MonitorOrder),
+}
+
+/// What the queue looks like when orders are decided.
+#[derive(Debug, Clone, Default)]
+pub struct Outlook {
+    /// Ready issues, first to be worked first.
+    pub ready: Vec<Issue>,
+    /// When the next lease lapses or deferral ends.
+    pub deadline: Option<Timestamp>,
+}
+
+/// Everyone who can wait.
+#[derive(Debug, Default)]
+pub struct Roster {
+    pools: BTreeMap<PhaseId, Pool>,
+    watches: BTreeMap<PhaseId, Watch>,
+    /// Phases of one conversation that run now.
+    conversations: BTreeSet<PhaseId>,
+    /// Counts changes of the queue.
+    revision: u64,
+    /// Counts arrivals, so that the longest-waiting is known.
+    arrivals: u64,
+    stopping: bool,
+}
+
+#[derive(Debug)]
+struct Pool {
+    when_empty: WhenEmpty,
+    seats: Vec<Worker>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    takes: Takes,
+    state: WorkerState,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum WorkerState {
+    /// In an iteration, woken for this issue.
+    InTurn(Option<IssueId>),
+    Waiting { since: u64, pause: Pause, revision: u64 },
+    Gone,
+}
+
+#[derive(Debug)]
+struct Watch {
+    watches: PhaseId,
+    on: Vec<String>,
+    every: Option<Duration>,
+    next_tick: Option<Timestamp>,
+    /// An event that came while it could not look.
+    pending: Option<String>,
+    state: WatchState,
+    /// The queue's revision when it last looked, and what it found.
+    looked: Option<(u64, Option<bool>)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WatchState {
+    InTurn,
+    Waiting,
+    Gone,
+}
+
+/// What a monitor is, for the roster.
+#[derive(Debug, Clone)]
+pub struct WatchSetup {
+    /// The phase it watches.
+    pub watches: PhaseId,
+    /// Events it looks at, without `issue.`.
+    pub on: Vec<String>,
+    /// How often it looks.
+    pub every: Option<Duration>,
+}
+
+impl Roster {
+    /// A pool begins, every worker about to ask.
+    pub fn open_pool(&mut self, phase: &PhaseId, when_empty: WhenEmpty, takes: Vec<Takes>) {
+        let worker = |takes| Worker { takes, state: WorkerState::InTurn(None) };
+        let pool = Pool { when_empty, seats: takes.into_iter().map(worker).collect() };
+        self.pools.insert(phase.clone(), pool);
+    }
+
+    /// A monitor begins, about to ask.
+    pub fn open_watch(&mut self, phase: &PhaseId, setup: WatchSetup, now: Timestamp) {
+        let watch = Watch {
+            next_tick: setup.every.map(|every| later(now, every)),
+            // Without a tick nothing else would make it look at what is already there.
+            pending: setup.every.is_none().then(|| "start".to_owned()),
+            watches: setup.watches,
+            on: setup.on,
+            every: setup.every,
+            state: WatchState::InTurn,
+            looked: None,
+        };
+        self.watches.insert(phase.clone(), watch);
+    }
+
+    /// A conversation begins.
+    pub fn open_conversation(&mut self, phase: &PhaseId) {
+        self.conversations.insert(phase.clone());
+    }
+
+    /// A phase is over.
+    pub fn close(&mut self, phase: &PhaseId) {
+        self.conversations.remove(phase);
+        if let Some(pool) = self.pools.get_mut(phase) {
+            pool.seats.iter_mut().for_each(|worker| worker.state = WorkerState::Gone);
+        }
+        if let Some(watch) = self.watches.get_mut(phase) {
+            watch.state = WatchState::Gone;
+        }
+    }
+
+    /// A phase that never begins: whoever watches it need not wait for it.
+    pub fn close_unopened(&mut self, phase: &PhaseId) {
+        self.pools.insert(phase.clone(), Pool { when_empty: WhenEmpty::Stop, seats: Vec::new() });
+    }
+
+    /// A worker asks what to do.
+    pub fn worker_asks(&mut self, seat: &Seat, pause: Pause) {
+        self.arrivals += 1;
+        let state = WorkerState::Waiting { since: self.arrivals, pause, revision: self.revision };
+        self.set_worker(seat, state);
+    }
+
+    /// A worker has gone home.
+    pub fn worker_gone(&mut self, seat: &Seat) {
+        self.set_worker(seat, WorkerState::Gone);
+    }
+
+    fn set_worker(&mut self, (phase, at): &Seat, state: WorkerState) {
+        if let Some(worker) = self.pools.get_mut(phase).and_then(|pool| pool.seats.get_mut(*at)) {
+            worker.state = state;
+        }
+    }
+
+    /// A monitor asks what to do; `due` is what its condition was when it looked, if it has.
+    pub fn monitor_asks(&mut self, phase: &PhaseId, due: Option<bool>) {
+        if let Some(watch) = self.watches.get_mut(phase) {
+            watch.state = WatchState::Waiting;
+            if let Some((_, found)) = &mut watch.looked {
+                *found = due;
+            }
+        }
+    }
+
+    /// The queue has changed by these events.
+    pub fn queue_changed<'a>(&mut self, events: impl Iterator<Item = &'a str>) {
+        self.revision += 1;
+        for event in events {
+            for watch in self.watches.values_mut() {
+                if watch.on.iter().any(|wanted| wanted == event) {
+                    watch.pending.get_or_insert_with(|| format!("issue.{event}"));
+                }
+            }
+        }
+    }
+
+    /// Nobody begins anything any more.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Whether anybody waits: only then is the queue of interest.
+    pub fn has_waiting(&self) -> bool {
+        let worker = self.pools.values().flat_map(|pool| &pool.seats).any(Worker::waits);
+        worker || self.watches.values().any(|watch| watch.state == WatchState::Waiting)
+    }
+
+    /// Who goes on, and when to decide anew if nothing happens before.
+    pub fn decide(&mut self, outlook: &Outlook, now: Timestamp) -> (Vec<Order>, Option<Timestamp>) {
+        let mut orders = Vec::new();
+        if self.stopping {
+            self.send_all_home(&mut orders);
+            return (orders, None);
+        }
+        self.wake_monitors(now, &mut orders);
+        self.wake_workers(&outlook.ready, &mut orders);
+        let mut alarm = self.end_waits(outlook.deadline, &mut orders);
+        for watch in self.watches.values().filter(|watch| watch.state == WatchState::Waiting) {
+            if !self.pool_is_over(&watch.watches) {
+                alarm = earliest(alarm, watch.next_tick);
+            }
+        }
+        (orders, alarm)
+    }
+
+    fn send_all_home(&mut self, orders: &mut Vec<Order>) {
+        for (phase, pool) in &mut self.pools {
+            for (at, worker) in pool.seats.iter_mut().enumerate().filter(|(_, worker)| worker.waits()) {
+                worker.state = WorkerState::InTurn(None);
+                let order = WorkerOrder::Stop(StopCause::Cancelled);
+                orders.push(Order::Worker((phase.clone(), at), order));
+            }
+        }
+        for (phase, watch) in self.watches.iter_mut().filter(|(_, watch)| watch.state == WatchState::Waiting) {
+            watch.state = WatchState::InTurn;
+            orders.push(Order::Monitor(phase.clone(), MonitorOrder::End));
+        }
+    }
+
+    fn pool_is_over(&self, phase: &PhaseId) -> bool {
+        self.pools.get(phase).is_some_and(|pool| pool.seats.iter().all(|worker| worker.state == WorkerState::Gone))
+    }
+
+    fn wake_monitors(&mut self, now: Timestamp, orders: &mut Vec<Order>) {
+        let over: BTreeSet<PhaseId> = self.pools.keys().filter(|phase| self.pool_is_over(phase)).cloned().collect();
+        let revision = self.revision;
+        for (phase, watch) in self.watches.iter_mut().filter(|(_, watch)| watch.state == WatchState::Waiting) {
+            if over.contains(&watch.watches) {
+                watch.state = WatchState::InTurn;
+                orders.push(Order::Monitor(phase.clone(), MonitorOrder::End));
+                continue;
+            }
+            let tick = watch.next_tick.is_some_and(|tick| tick <= now);
+            if tick {
+                let every = watch.every.expect("only a monitor with `every` has ticks");
+                watch.next_tick = Some(later(now, every));
+            }
+            let trigger = watch.pending.take().or_else(|| tick.then(|| "tick".to_owned()));
+            if let Some(trigger) = trigger {
+                orders.push(watch.look(phase, trigger, revision));
+            }
+        }
+    }
+
+    fn wake_workers(&mut self, ready: &[Issue], orders: &mut Vec<Order>) {
+        let offered: BTreeSet<IssueId> = self
+            .pools
+            .values()
+            .flat_map(|pool| &pool.seats)
+            .filter_map(|worker| match &worker.state {
+                WorkerState::InTurn(issue) => issue.clone(),
+                _ => None,
+            })
+            .collect();
+        let mut free: Vec<&Issue> = ready.iter().filter(|issue| !offered.contains(&issue.id)).collect();
+        let revision = self.revision;
+        let mut waiting: Vec<(u64, PhaseId, usize)> = Vec::new();
+        for (phase, pool) in &self.pools {
+            for (at, worker) in pool.seats.iter().enumerate() {
+                if let WorkerState::Waiting { since, .. } = worker.state {
+                    waiting.push((since, phase.clone(), at));
+                }
+            }
+        }
+        waiting.sort();
+        for (_, phase, at) in waiting {
+            let pool = self.pools.get_mut(&phase).expect("it was found there");
+            let worker = &mut pool.seats[at];
+            if let Some(order) = worker.order(&mut free, revision, pool.when_empty) {
+                orders.push(Order::Worker((phase, at), order));
+            }
+        }
+    }
+
+    /// Ends the waiting of each pool for which nothing can become ready any more; answers when to look again.
+    fn end_waits(&mut self, deadline: Option<Timestamp>, orders: &mut Vec<Order>) -> Option<Timestamp> {
+        let in_turn = |pool: &Pool| pool.seats.iter().any(|worker| matches!(worker.state, WorkerState::InTurn(_)));
+        let all_quiet = self.conversations.is_empty()
+            && !self.pools.values().any(in_turn)
+            && !self.watches.values().any(|watch| watch.state == WatchState::InTurn);
+        if !all_quiet {
+            return None;
+        }
+        let waiting: Vec<PhaseId> = self
+            .pools
+            .iter()
+            .filter(|(_, pool)| pool.seats.iter().any(Worker::waits))
+            .map(|(phase, _)| phase.clone())
+            .collect();
+        let mut alarm = None;
+        for phase in waiting {
+            if self.ask_monitors(&phase, orders) {
+                continue;
+            }
+            let hopeful = self.watches.values().any(|watch| watch.may_still_help(&phase));
+            if hopeful || deadline.is_some() {
+                alarm = earliest(alarm, deadline);
+                continue;
+            }
+            let pool = self.pools.get_mut(&phase).expect("it was found there");
+            for (at, worker) in pool.seats.iter_mut().enumerate().filter(|(_, worker)| worker.waits()) {
+                worker.state = WorkerState::InTurn(None);
+                let order = WorkerOrder::Stop(StopCause::NoWork);
+                orders.push(Order::Worker((phase.clone(), at), order));
+            }
+        }
+        alarm
+    }
+
+    /// Lets each monitor of the phase look that has not looked at the queue as it is now.
+    fn ask_monitors(&mut self, phase: &PhaseId, orders: &mut Vec<Order>) -> bool {
+        let revision = self.revision;
+        let mut asked = false;
+        for (id, watch) in &mut self.watches {
+            let stale = watch.looked.is_none_or(|(at, _)| at != revision);
+            if watch.watches == *phase && watch.state == WatchState::Waiting && stale {
+                orders.push(watch.look(id, "idle".to_owned(), revision));
+                asked = true;
+            }
+        }
+        asked
+    }
+}
+
+impl Worker {
+    fn waits(&self) -> bool {
+        matches!(self.state, WorkerState::Waiting { .. })
+    }
+
+    fn order(&mut self, free: &mut Vec<&Issue>, now: u64, when_empty: WhenEmpty) -> Option<WorkerOrder> {
+        let WorkerState::Waiting { pause, revision, .. } = self.state else { return None };
+        let issue = match pause {
+            Pause::Tired if revision == now => None,
+            Pause::Holding => {
+                self.state = WorkerState::InTurn(None);
+                return Some(WorkerOrder::Start);
+            }
+            Pause::Tired | Pause::Free => free.iter().position(|issue| self.takes.matches(&issue.metadata)),
+        };
+        if let Some(at) = issue {
+            self.state = WorkerState::InTurn(Some(free.remove(at).id.clone()));
+            return Some(WorkerOrder::Start);
+        }
+        (when_empty == WhenEmpty::Stop).then(|| {
+            self.state = WorkerState::InTurn(None);
+            WorkerOrder::Stop(StopCause::NoWork)
+        })
+    }
+}
+
+impl Watch {
+    fn look(&mut self, phase: &PhaseId, trigger: String, revision: u64) -> Order {
+        self.state = WatchState::InTurn;
+        self.looked = Some((revision, None));
+        Order::Monitor(phase.clone(), MonitorOrder::Look(trigger))
+    }
+
+    /// Whether it found something to do and will be prompted again although the queue has not changed since.
+    fn may_still_help(&self, phase: &PhaseId) -> bool {
+        self.watches == *phase
+            && self.state == WatchState::Waiting
+            && self.every.is_some()
+            && matches!(self.looked, Some((_, Some(true))))
+    }
+}
+
+fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

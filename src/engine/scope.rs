@@ -1,0 +1,198 @@
+//! Which names a template or condition sees, and how it is rendered: by an effect when it reads the queue.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::{Company, PhaseOutcome, PhaseScope};
+use crate::effects::{Asked, Busy, Halt, Ran};
+use crate::event::{Access, EffectId, EffectKind, Footprint, PhaseEnd, Policy, Segment};
+use crate::id::{PhaseId, RoleId, canonical_json};
+use crate::issue::Issue;
+use crate::plan::{Condition, WorkerPlan};
+use crate::store::{Answer, Operation, Snapshot};
+use crate::template::TemplateContext;
+
+/// The names a template sees.
+#[derive(Debug, Clone)]
+pub(super) struct Scope {
+    names: Map<String, Value>,
+}
+
+/// A template or condition could not be rendered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot render {what}: {reason}")]
+pub(super) struct RenderError {
+    what: String,
+    reason: String,
+}
+
+/// What a rendering is made of.
+struct Rendering<'a> {
+    id: EffectId,
+    /// For people.
+    what: String,
+    /// The source text, so that a change of it shows.
+    source: String,
+    reads_queue: bool,
+    render: Box<dyn Fn(&TemplateContext) -> Result<Value, String> + Send + Sync + 'a>,
+}
+
+impl Scope {
+    /// What every template of the run sees.
+    pub(super) fn of_run(company: &Company) -> Self {
+        let plan = &company.plan;
+        let names = json!({
+            "inputs": plan.inputs,
+            "scenario": {"name": plan.name, "description": plan.description},
+            "run": {"id": company.run.as_str()},
+        });
+        let Value::Object(names) = names else { unreachable!("it is written as an object above") };
+        Self { names }
+    }
+
+    /// What a template of a phase sees.
+    pub(super) fn of_phase(phase: &PhaseScope) -> Self {
+        let mut scope = Self::of_run(&phase.company);
+        scope.set_phases(phase.ended.iter().map(|(id, (end, text))| (id, *end, text.as_str())));
+        scope
+    }
+
+    /// Adds how these phases have ended.
+    pub(super) fn see_phases(&mut self, ended: &BTreeMap<&PhaseId, &PhaseOutcome>) {
+        self.set_phases(ended.iter().map(|(id, outcome)| (*id, outcome.end, outcome.text.as_str())));
+    }
+
+    fn set_phases<'a>(&mut self, ended: impl Iterator<Item = (&'a PhaseId, PhaseEnd, &'a str)>) {
+        let shown = ended.map(|(id, end, text)| (id.to_string(), json!({"status": end.as_str(), "text": text})));
+        self.names.insert("phases".to_owned(), Value::Object(shown.collect()));
+    }
+
+    /// The same for a role.
+    pub(super) fn with_role(mut self, company: &Company, role: &RoleId) -> Self {
+        let plan = &company.plan.roles[role];
+        let role = json!({"id": role.as_str(), "takes": takes(&plan.takes), "vars": plan.vars});
+        self.names.insert("role".to_owned(), role);
+        self
+    }
+
+    /// The same for a worker in an iteration.
+    pub(super) fn with_worker(mut self, worker: &WorkerPlan, iteration: u32, max_iterations: u32) -> Self {
+        let shown = json!({"name": worker.name.as_str(), "index": worker.index, "takes": takes(&worker.takes)});
+        self.names.insert("worker".to_owned(), shown);
+        self.names.insert("iteration".to_owned(), iteration.into());
+        self.names.insert("max_iterations".to_owned(), max_iterations.into());
+        self
+    }
+
+    /// The same for an issue that the engine has claimed.
+    pub(super) fn with_issue(mut self, issue: &Issue) -> Self {
+        let issue = serde_json::to_value(issue).expect("an issue holds only plain data");
+        self.names.insert("issue".to_owned(), issue);
+        self
+    }
+}
+
+/// What somebody takes, as templates see it: a single welcome value stands for itself.
+fn takes(takes: &crate::issue::Takes) -> Value {
+    let one = |values: &Vec<Value>| match values.as_slice() {
+        [value] => value.clone(),
+        values => Value::from(values.to_vec()),
+    };
+    Value::Object(takes.0.iter().map(|(key, values)| (key.clone(), one(values))).collect())
+}
+
+impl Company {
+    /// Renders a template.
+    pub(super) async fn render(
+        &self,
+        busy: &Busy,
+        id: EffectId,
+        template: &str,
+        scope: &Scope,
+    ) -> Result<Result<String, RenderError>, Halt> {
+        let rendering = Rendering {
+            id,
+            what: template.to_owned(),
+            source: self.plan.prompts.get(template).cloned().unwrap_or_default(),
+            reads_queue: self.templates.reads_queue(template),
+            render: Box::new(|context| {
+                let text = self.templates.render(template, context).map_err(|error| error.to_string())?;
+                Ok(Value::String(text))
+            }),
+        };
+        let value = self.evaluate(busy, rendering, scope).await?;
+        Ok(value.map(|value| value.as_str().unwrap_or_default().to_owned()))
+    }
+
+    /// Finds out whether a condition holds.
+    pub(super) async fn holds(
+        &self,
+        busy: &Busy,
+        id: EffectId,
+        condition: &Condition,
+        scope: &Scope,
+    ) -> Result<Result<bool, RenderError>, Halt> {
+        let rendering = Rendering {
+            id,
+            what: format!("`{}`", condition.text),
+            source: condition.text.clone(),
+            reads_queue: self.templates.expression_reads_queue(&condition.text),
+            render: Box::new(|context| {
+                self.templates.holds(&condition.text, context).map(Value::Bool).map_err(|error| error.to_string())
+            }),
+        };
+        let value = self.evaluate(busy, rendering, scope).await?;
+        Ok(value.map(|value| value == Value::Bool(true)))
+    }
+
+    async fn evaluate(
+        &self,
+        busy: &Busy,
+        rendering: Rendering<'_>,
+        scope: &Scope,
+    ) -> Result<Result<Value, RenderError>, Halt> {
+        let what = rendering.what.clone();
+        let error = |reason: String| RenderError { what: what.clone(), reason };
+        if !rendering.reads_queue {
+            let context = TemplateContext::new(scope.names.clone());
+            return Ok((rendering.render)(&context).map_err(error));
+        }
+        // The run's id is new in every run; a prompt that shows it cannot be replayed, and the key need not hold it.
+        let mut names = scope.names.clone();
+        names.remove("run");
+        let asked = Asked::engine(rendering.id.clone(), EffectKind::Render, Policy::Real)
+            .keyed(vec![
+                Segment::new("template", rendering.source.as_str()),
+                Segment::new("names", canonical_json(&Value::Object(names))),
+            ])
+            .touching(Footprint::none().with(Access::Read, "issue:*"));
+        let render = &rendering.render;
+        let result = self
+            .stage
+            .effects
+            .perform(busy, asked, |grant| async move {
+                let caller = self.caller(&rendering.id, "engine", "run", &grant);
+                match self.store.apply(caller, Operation::Snapshot).await {
+                    Ok(applied) => {
+                        let snapshot = match applied.answer {
+                            Answer::Snapshot(snapshot) => *snapshot,
+                            _ => Snapshot::default(),
+                        };
+                        let context = TemplateContext::new(scope.names.clone()).with_issues(snapshot);
+                        let result = match render(&context) {
+                            Ok(value) => json!({"value": value}),
+                            Err(reason) => json!({"error": reason}),
+                        };
+                        Some(Ran { result, footprint: None, seq: applied.seq })
+                    }
+                    Err(refused) => Some(Ran::plain(json!({"error": refused.to_string()}))),
+                }
+            })
+            .await?;
+        Ok(match result.get("value") {
+            Some(value) => Ok(value.clone()),
+            None => Err(error(result.get("error").and_then(Value::as_str).unwrap_or_default().to_owned())),
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! How a session asks its model: each attempt an effect, failures tried again as the provider's policy says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{Offer, PromptEnd, Session};
+use crate::chat::{Message, Part, Reply, Request, Speaker};
+use crate::effects::{Announce, Asked, Halt, Ran};
+use crate::event::{EffectId, EffectKind, Footprint, Happening, Policy, Segment, SessionEnd};
+use crate::effects::Busy;
+use crate::id::canonical_json;
+use crate::provider::{self, Attempt, CallError, ErrorClass, Provider};
+use crate::tool::Tool;
+
+/// What a model call came to, as it stands in a recording.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum CallResult {
+    Reply(Reply),
+    Error(CallError),
+}
+
+/// The parts of a key that every call of a session begins with.
+pub(super) fn head(provider: &dyn Provider, system: &str, tools: &[Arc<dyn Tool>]) -> Vec<Segment> {
+    let model = serde_json::json!({
+        "provider": provider.module(),
+        "model": provider.model(),
+        "params": provider.params(),
+    });
+    let specs: Vec<_> = tools.iter().map(|tool| tool.spec()).collect();
+    let specs = serde_json::to_value(specs).expect("a spec holds only plain data");
+    vec![
+        Segment::new("model", canonical_json(&model)),
+        Segment::new("system", system),
+        Segment::new("tools", canonical_json(&specs)),
+    ]
+}
+
+/// The part of a key for one message: a prompt's is its text, so that a changed prompt shows as changed lines.
+pub(super) fn segment(at: usize, message: &Message) -> Segment {
+    let json = || canonical_json(&serde_json::to_value(&message.parts).expect("parts hold only plain data"));
+    match (message.speaker, message.parts.as_slice()) {
+        (Speaker::User, [Part::Text { text, extra }]) if extra.is_empty() => {
+            Segment::new(format!("prompt.{at}"), text.as_str())
+        }
+        (Speaker::User, _) => Segment::new(format!("results.{at}"), json()),
+        (Speaker::Assistant, _) => Segment::new(format!("reply.{at}"), json()),
+    }
+}
+
+impl Session {
+    /// Asks the model once, with as many attempts as it takes. `Err` of the inner result ends the prompt.
+    pub(super) async fn ask(&mut self, busy: &Busy, offer: Offer) -> Result<Result<Reply, PromptEnd>, Halt> {
+        let messages = match self.context.view() {
+            Ok(messages) => messages.to_vec(),
+            Err(full) => return Ok(Err(failed(full.to_string(), None))),
+        };
+        self.turn += 1;
+        self.tell(Happening::TurnStarted { turn: self.turn });
+        let tools = match offer {
+            Offer::Tools => self.tools.iter().map(|tool| tool.spec()).collect(),
+            Offer::WrapUp => Vec::new(),
+        };
+        let request = Request { system: self.system.clone(), messages, tools };
+        let mut attempt = 1;
+        loop {
+            match self.attempt(busy, &request, attempt, offer).await? {
+                CallResult::Reply(reply) => {
+                    self.tell(Happening::TurnEnded {
+                        turn: self.turn,
+                        usage: reply.usage,
+                        text: reply.text(),
+                        calls: reply.calls().into_iter().map(|call| call.name).collect(),
+                    });
+                    return Ok(Ok(reply));
+                }
+                CallResult::Error(error) => {
+                    let delay = self.provider.retry().delay(attempt, &error, self.jitter(attempt));
+                    let Some(delay) = delay.filter(|_| !self.stop.soft.is_cancelled()) else {
+                        return Ok(Err(self.give_up(&error, attempt)));
+                    };
+                    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                    self.tell(Happening::Retry { attempt, reason: error.message.clone(), delay_ms });
+                    self.wait(busy, delay).await;
+                    attempt += 1;
+                }
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        busy: &Busy,
+        request: &Request,
+        attempt: u32,
+        offer: Offer,
+    ) -> Result<CallResult, Halt> {
+        let mut key = self.head.clone();
+        if offer == Offer::WrapUp {
+            key.pop();
+        }
+        key.extend_from_slice(&self.said);
+        let asked = Asked {
+            id: self.turn_id().attempt(attempt),
+            kind: EffectKind::Llm,
+            key,
+            footprint: Footprint::none(),
+            policy: Policy::Tape,
+            announce: Announce::No,
+        };
+        let result = self
+            .stage
+            .effects
+            .perform(busy, asked, |_| async move {
+                let result = match self.call(busy, request).await {
+                    Ok(reply) => CallResult::Reply(reply),
+                    Err(error) if error.class == ErrorClass::Cancelled => return None,
+                    Err(error) => CallResult::Error(error),
+                };
+                Some(Ran::plain(serde_json::to_value(result).expect("a reply holds only plain data")))
+            })
+            .await?;
+        serde_json::from_value(result).map_err(|error| {
+            Halt::Unreadable(self.turn_id(), error.to_string())
+        })
+    }
+
+    async fn call(&self, busy: &Busy, request: &Request) -> Result<Reply, CallError> {
+        let mut pass_on = |delta: &crate::chat::Delta| {
+            if self.policy.deltas == super::Deltas::PassedOn {
+                self.stage.hub.pass_on(&self.identity.place, delta);
+            }
+        };
+        let answered = provider::call(Attempt {
+            provider: self.provider.as_ref(),
+            line: &self.line,
+            request,
+            occasion: &self.occasion(),
+            cancel: &self.stop.hard,
+            on_delta: &mut pass_on,
+        })
+        .await?;
+        self.stage.effects.pause(busy, answered.latency).await;
+        Ok(answered.reply)
+    }
+
+    /// Waits before the next attempt, unless the run is stopped meanwhile.
+    async fn wait(&self, busy: &Busy, delay: Duration) {
+        tokio::select! {
+            () = self.stage.effects.pause(busy, delay) => {}
+            () = self.stop.soft.cancelled() => {}
+        }
+    }
+
+    /// A number from 0 to 1 that follows from the effect, so that sessions spread out and a schedule repeats.
+    fn jitter(&self, attempt: u32) -> f64 {
+        let id: EffectId = self.turn_id().attempt(attempt);
+        let digest = Sha256::digest(id.as_str());
+        f64::from(u16::from_be_bytes([digest[0], digest[1]])) / f64::from(u16::MAX)
+    }
+
+    fn give_up(&self, error: &CallError, attempts: u32) -> PromptEnd {
+        let tries = if attempts > 1 { format!(" (tried {attempts} times)") } else { String::new() };
+        failed(format!("{}{tries}", error.message), Some(error.class))
+    }
+}
+
+fn failed(reason: String, error: Option<ErrorClass>) -> PromptEnd {
+    PromptEnd { end: SessionEnd::Failed { reason }, text: String::new(), error }
+}

@@ -1,0 +1,283 @@
+//! How a session answers the tool calls of one message: in block order where they could get in each other's way, at once
+//! where they cannot, results always in block order.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+
+use super::{CallOrder, Capture, Session, Stage};
+use crate::chat::{ToolCall, ToolInput, ToolResult};
+use crate::effects::{Announce, Asked, Busy, Effects, Grant, Halt, Ran};
+use crate::event::{EffectId, EffectKind, Footprint, Happening, Policy, Segment};
+use crate::id::canonical_json;
+use crate::limit;
+use crate::tool::{CallContext, FilePatch, FileSnapshot, Repeat, Tool, ToolOutput};
+
+/// What a tool call came to, as it stands in a recording.
+#[derive(Serialize, Deserialize)]
+struct CallResult {
+    content: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_error: bool,
+    /// What the call did to files, for a replay that does not run it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    files: Option<FilePatch>,
+}
+
+/// A call that can be carried out: its tool exists and its arguments fit.
+struct Ready {
+    tool: Arc<dyn Tool>,
+    input: Map<String, Value>,
+    footprint: Footprint,
+}
+
+/// Where a call of the message stands.
+enum Slot {
+    Waiting(Ready),
+    Running(Footprint),
+    Done(ToolResult),
+}
+
+impl Session {
+    /// Answers every call.
+    pub(super) async fn answer(&self, busy: &Busy, calls: Vec<ToolCall>) -> Result<Vec<ToolResult>, Halt> {
+        let mut slots: Vec<Slot> = calls.iter().map(|call| self.prepare(call)).collect();
+        let mut running: FuturesUnordered<BoxFuture<'_, (usize, Busy, Result<ToolResult, Halt>)>> =
+            FuturesUnordered::new();
+        let mut start = |slots: &mut Vec<Slot>, running: &FuturesUnordered<_>, token: &Busy| {
+            while running.len() < self.at_once() {
+                let Some(at) = next_free(slots, self.policy.calls) else { break };
+                let Slot::Waiting(ready) = &slots[at] else { break };
+                let footprint = ready.footprint.clone();
+                let Slot::Waiting(ready) = std::mem::replace(&mut slots[at], Slot::Running(footprint)) else { break };
+                let (call, token) = (&calls[at], token.fork());
+                running.push(Box::pin(async move {
+                    let result = self.carry_out(&token, at, call, ready).await;
+                    (at, token, result)
+                }));
+            }
+        };
+        start(&mut slots, &running, busy);
+        if !running.is_empty() {
+            // While the calls run, they are who is busy; the session counts again before the last of them stops counting.
+            let mut rest = Some(busy.rest());
+            while let Some((at, token, result)) = running.next().await {
+                slots[at] = Slot::Done(result?);
+                start(&mut slots, &running, &token);
+                if running.is_empty() {
+                    rest.take();
+                }
+                drop(token);
+            }
+        }
+        let done = slots.into_iter().map(|slot| match slot {
+            Slot::Done(result) => result,
+            Slot::Waiting(_) | Slot::Running(_) => unreachable!("the loop ends when every call is answered"),
+        });
+        Ok(done.collect())
+    }
+
+    fn at_once(&self) -> usize {
+        match self.policy.calls {
+            CallOrder::Parallel => limit::PARALLEL_CALLS,
+            CallOrder::InTurn => 1,
+        }
+    }
+
+    /// Finds the tool and checks the arguments; what is wrong with them is the answer.
+    fn prepare(&self, call: &ToolCall) -> Slot {
+        let refuse = |content: String| {
+            Slot::Done(ToolResult { id: call.id.clone(), content, is_error: true })
+        };
+        let mut specs = self.tools.iter().map(|tool| (tool, tool.spec()));
+        let Some((tool, spec)) = specs.find(|(_, spec)| spec.name == call.name) else {
+            let known: Vec<_> = self.tools.iter().map(|tool| tool.spec().name).collect();
+            return refuse(format!("There is no tool {}. The tools are: {}.", call.name, known.join(", ")));
+        };
+        match &call.input {
+            ToolInput::Invalid(text) => refuse(format!(
+                "The arguments of {} are not a JSON object ({} characters came). Nothing was done. Call it again with valid JSON.",
+                call.name,
+                text.chars().count()
+            )),
+            ToolInput::Object(input) => match self.stage.validators.check(&spec, input) {
+                Err(wrong) => refuse(wrong),
+                Ok(()) => Slot::Waiting(Ready {
+                    tool: tool.clone(),
+                    input: input.clone(),
+                    footprint: tool.footprint(input),
+                }),
+            },
+        }
+    }
+
+    async fn carry_out(&self, busy: &Busy, at: usize, call: &ToolCall, ready: Ready) -> Result<ToolResult, Halt> {
+        let input = canonical_json(&Value::Object(ready.input.clone()));
+        self.tell(Happening::ToolStarted { tool: call.name.clone(), input: one_line(&input) });
+        let policy = self.stage.policies.get(&call.name).copied().unwrap_or_else(|| ready.tool.policy());
+        let asked = Asked {
+            id: self.turn_id().call(at + 1),
+            kind: EffectKind::Tool,
+            key: vec![
+                Segment::new("tool", call.name.as_str()),
+                Segment::new("input", self.stage.effects.scrubber().scrub(&input)),
+            ],
+            footprint: ready.footprint.clone(),
+            policy,
+            announce: match ready.tool.repeat() {
+                Repeat::Harmful => Announce::Intent,
+                Repeat::Harmless => Announce::No,
+            },
+        };
+        let running = Running { stage: &self.stage, hard: &self.stop.hard, ready, policy, id: asked.id.clone() };
+        let effects: &Effects = &self.stage.effects;
+        let result = effects.perform(busy, asked, |grant| running.run(busy, grant)).await?;
+        let result: CallResult =
+            serde_json::from_value(result).map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))?;
+        if let (true, Policy::Tape, Some(files)) = (effects.is_replay(), policy, &result.files) {
+            files.apply(&self.stage.workspace).map_err(|error| Halt::Workspace(error.to_string()))?;
+        }
+        self.tell(Happening::ToolEnded {
+            tool: call.name.clone(),
+            is_error: result.is_error,
+            output: one_line(&result.content),
+        });
+        Ok(ToolResult { id: call.id.clone(), content: result.content, is_error: result.is_error })
+    }
+}
+
+/// The first call that has not begun and need not wait for an earlier one.
+fn next_free(slots: &[Slot], order: CallOrder) -> Option<usize> {
+    let in_the_way = |at: usize, footprint: &Footprint| {
+        slots[..at].iter().any(|slot| match slot {
+            Slot::Waiting(ready) => order == CallOrder::InTurn || ready.footprint.overlaps(footprint),
+            Slot::Running(running) => order == CallOrder::InTurn || running.overlaps(footprint),
+            Slot::Done(_) => false,
+        })
+    };
+    slots.iter().enumerate().position(|(at, slot)| match slot {
+        Slot::Waiting(ready) => !in_the_way(at, &ready.footprint),
+        Slot::Running(_) | Slot::Done(_) => false,
+    })
+}
+
+/// One tool at work.
+struct Running<'a> {
+    stage: &'a Stage,
+    hard: &'a CancellationToken,
+    ready: Ready,
+    policy: Policy,
+    id: EffectId,
+}
+
+impl Running<'_> {
+    async fn run(self, busy: &Busy, grant: Grant) -> Option<Ran> {
+        let _files = self.own_files(busy).await;
+        let before = self.snapshot();
+        let cancel = self.hard.child_token();
+        let context = CallContext {
+            effect: self.id.clone(),
+            at: grant.at,
+            ids: grant.ids,
+            sequence: grant.sequence,
+            cancel: cancel.clone(),
+        };
+        let deadline = self.ready.tool.timeout(&self.ready.input);
+        let work = self.ready.tool.run(self.ready.input.clone(), context);
+        let output = match deadline {
+            None => work.await,
+            Some(deadline) => {
+                tokio::pin!(work);
+                tokio::select! {
+                    output = &mut work => output,
+                    () = tokio::time::sleep(deadline) => {
+                        cancel.cancel();
+                        // The tool ends what it started before it returns; what it says then is of no more interest.
+                        let _ = work.await;
+                        ToolOutput::error(format!(
+                            "Timed out after {} s and was ended. Do less in one call, or ask for a longer timeout if the tool takes one.",
+                            deadline.as_secs()
+                        ))
+                    }
+                }
+            }
+        };
+        if self.hard.is_cancelled() {
+            return None;
+        }
+        let files = before.map(|before| self.patch(&before));
+        let (files, trouble) = match files {
+            Some(Ok(patch)) if !patch.is_empty() => (Some(patch), None),
+            Some(Err(trouble)) => (None, Some(trouble)),
+            Some(Ok(_)) | None => (None, None),
+        };
+        let result = match trouble {
+            None => CallResult { content: output.content, is_error: output.is_error, files },
+            Some(trouble) => CallResult { content: trouble, is_error: true, files: None },
+        };
+        let result = serde_json::to_value(result).expect("a result holds only plain data");
+        Some(Ran { result, footprint: output.footprint, seq: output.seq })
+    }
+
+    /// Whether what the call does to files is recorded: it is not run again in a replay, and may change any of them.
+    fn captures(&self) -> bool {
+        self.policy == Policy::Tape && self.ready.footprint.writes.contains("fs:*")
+    }
+
+    /// Waits until no other call is in the way of telling who changed which file.
+    async fn own_files(&self, busy: &Busy) -> Option<FilesGuard<'_>> {
+        let Capture::Files(lock) = &self.stage.capture else { return None };
+        let touches = |set: &std::collections::BTreeSet<String>| set.iter().any(|name| name.starts_with("fs:"));
+        let footprint = &self.ready.footprint;
+        if self.captures() {
+            if let Ok(guard) = lock.try_write() {
+                return Some(FilesGuard::All(guard));
+            }
+            let _rest = busy.rest();
+            Some(FilesGuard::All(lock.write().await))
+        } else if touches(&footprint.writes) || touches(&footprint.reads) {
+            if let Ok(guard) = lock.try_read() {
+                return Some(FilesGuard::Some(guard));
+            }
+            let _rest = busy.rest();
+            Some(FilesGuard::Some(lock.read().await))
+        } else {
+            None
+        }
+    }
+
+    fn snapshot(&self) -> Option<FileSnapshot> {
+        let wanted = matches!(self.stage.capture, Capture::Files(_)) && self.captures();
+        // A folder that cannot be read now will be reported by the comparison afterwards.
+        wanted.then(|| FileSnapshot::take(&self.stage.workspace).unwrap_or_default())
+    }
+
+    fn patch(&self, before: &FileSnapshot) -> Result<FilePatch, String> {
+        let trouble = |error: String| {
+            format!("The command ran, but its changes to files cannot be recorded: {error}. Change less in one command.")
+        };
+        let after = FileSnapshot::take(&self.stage.workspace).map_err(|error| trouble(error.to_string()))?;
+        FilePatch::between(&self.stage.workspace, before, &after).map_err(|error| trouble(error.to_string()))
+    }
+}
+
+/// Held while a call may touch files that are being recorded.
+enum FilesGuard<'a> {
+    All(#[expect(dead_code, reason = "held, not read")] tokio::sync::RwLockWriteGuard<'a, ()>),
+    Some(#[expect(dead_code, reason = "held, not read")] tokio::sync::RwLockReadGuard<'a, ()>),
+}
+
+/// A text cut to what fits a line of the screen.
+fn one_line(text: &str) -> String {
+    const LINE: usize = 200;
+    let line = text.lines().next().unwrap_or_default();
+    match line.char_indices().nth(LINE) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}

@@ -1,0 +1,225 @@
+//! What a session is: one conversation of one role with one model, made of the modules its mount plan names.
+
+mod ask;
+mod call;
+mod modules;
+mod turn;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::RwLock;
+use tokio_util::sync::CancellationToken;
+
+pub use modules::{Cast, CastError, Casting, Modules, Offstage};
+pub use turn::{CallOrder, Deltas, LoopPolicy, Offer, Step, Turn, WRAP_UP};
+pub use validate::Validators;
+
+use crate::chat::{Message, Part, Reply, ToolResult};
+use crate::context::ContextManager;
+use crate::effects::{Busy, Effects, Halt};
+use crate::event::{EffectId, Happening, Hub, Policy, Segment, SessionEnd, Whereabouts};
+use crate::provider::{ErrorClass, Line, Occasion, Provider};
+use crate::tool::Tool;
+
+/// What all sessions of a run share.
+pub struct Stage {
+    /// The gate.
+    pub effects: Effects,
+    /// Who listens.
+    pub hub: Hub,
+    /// Compiled schemas of tools.
+    pub validators: Validators,
+    /// What a replay does with tools, in place of their own policy, by tool name.
+    pub policies: BTreeMap<String, Policy>,
+    /// The workspace.
+    pub workspace: PathBuf,
+    /// Held for writing by whoever may change any file, when changes of files are recorded.
+    pub capture: Capture,
+    /// When to stop.
+    pub stop: Stop,
+}
+
+/// Whether what commands do to files is recorded with their results.
+pub enum Capture {
+    /// It is: commands that may change any file run one at a time, beside no file tool.
+    Files(RwLock<()>),
+    /// It is not.
+    Off,
+}
+
+/// The two steps of stopping.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// After the current turn.
+    pub soft: CancellationToken,
+    /// Now.
+    pub hard: CancellationToken,
+}
+
+impl Stop {
+    /// A stop of its own that this one implies.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { soft: self.soft.child_token(), hard: self.hard.child_token() }
+    }
+}
+
+/// Where and as whom a session speaks.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// `PHASE/SESSION`, or `PHASE/SESSION:N`.
+    pub path: String,
+    /// For whoever listens.
+    pub place: Whereabouts,
+}
+
+/// One conversation. Prompts are given one at a time: `prompt` takes it for itself.
+pub struct Session {
+    stage: Arc<Stage>,
+    identity: Identity,
+    provider: Arc<dyn Provider>,
+    line: Line,
+    tools: Vec<Arc<dyn Tool>>,
+    policy: LoopPolicy,
+    context: Box<dyn ContextManager>,
+    system: String,
+    stop: Stop,
+    turn: u32,
+    iteration: Option<u32>,
+    /// The parts of a key that stay: model, system, tools.
+    head: Vec<Segment>,
+    /// The parts of a key for the messages of the conversation so far.
+    said: Vec<Segment>,
+}
+
+/// How a prompt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PromptEnd {
+    /// How.
+    pub end: SessionEnd,
+    /// The model's last words.
+    pub text: String,
+    /// What sort of failure of a call, if that is how.
+    pub error: Option<ErrorClass>,
+}
+
+impl Session {
+    /// A session that has not spoken yet.
+    pub fn new(stage: Arc<Stage>, identity: Identity, cast: Cast, stop: Stop) -> Self {
+        let system = stage.effects.scrubber().scrub(&cast.system);
+        let head = ask::head(cast.provider.as_ref(), &system, &cast.tools);
+        Self {
+            stage,
+            identity,
+            provider: cast.provider,
+            line: cast.line,
+            tools: cast.tools,
+            policy: cast.policy,
+            context: cast.context,
+            system,
+            stop,
+            turn: 0,
+            iteration: None,
+            head,
+            said: Vec::new(),
+        }
+    }
+
+    /// The session's path within the run.
+    pub fn path(&self) -> &str {
+        &self.identity.path
+    }
+
+    /// The model it asks.
+    pub fn model(&self) -> &str {
+        self.provider.model()
+    }
+
+    /// Says which iteration of a worker the next prompts belong to.
+    pub fn set_iteration(&mut self, iteration: u32) {
+        self.iteration = Some(iteration);
+    }
+
+    /// Tells whoever listens.
+    pub fn tell(&self, event: Happening) {
+        self.stage.hub.tell(self.stage.effects.now(), &self.identity.place, event);
+    }
+
+    /// Gives the model a prompt and carries out what it asks for until it has answered.
+    ///
+    /// # Errors
+    /// Nothing goes on: the replay has diverged, the run cannot be recorded, or it was stopped at once.
+    pub async fn prompt(&mut self, busy: &Busy, text: &str) -> Result<PromptEnd, Halt> {
+        let text = self.stage.effects.scrubber().scrub(text);
+        self.tell(Happening::PromptSent { text: text.clone() });
+        self.push(Message::user(text));
+        let mut turn = Turn::new(self.policy);
+        let mut step = turn.begin();
+        loop {
+            step = match step {
+                Step::Ask(offer) => {
+                    if self.stop.soft.is_cancelled() {
+                        return Ok(PromptEnd { end: SessionEnd::Cancelled, text: String::new(), error: None });
+                    }
+                    if offer == Offer::WrapUp {
+                        self.push(Message::user(WRAP_UP));
+                    }
+                    match self.ask(busy, offer).await? {
+                        Ok(reply) => {
+                            self.keep(&reply, offer);
+                            turn.replied(&reply)
+                        }
+                        Err(end) => return Ok(end),
+                    }
+                }
+                Step::Call(calls) => {
+                    let results = self.answer(busy, calls).await?;
+                    self.push(Message::results(results));
+                    turn.answered()
+                }
+                Step::Decline(calls, why) => {
+                    let decline =
+                        |id| ToolResult { id, content: why.to_owned(), is_error: true };
+                    self.push(Message::results(calls.into_iter().map(|call| decline(call.id)).collect()));
+                    turn.answered()
+                }
+                Step::Done(end, text) => return Ok(PromptEnd { end, text, error: None }),
+            };
+        }
+    }
+
+    /// Keeps a reply in the conversation: nothing of an empty or refused one, no calls of a wrap-up.
+    fn keep(&mut self, reply: &Reply, offer: Offer) {
+        let refused = reply.stop == crate::chat::StopReason::Refusal;
+        let wanted = |part: &Part| offer == Offer::Tools || !matches!(part, Part::ToolUse(_));
+        let parts: Vec<Part> = reply.parts.iter().filter(|part| wanted(part)).cloned().collect();
+        self.context.learn(reply.usage);
+        if !refused && !parts.is_empty() {
+            self.push(Message { speaker: crate::chat::Speaker::Assistant, parts });
+        }
+    }
+
+    fn push(&mut self, message: Message) {
+        self.said.push(ask::segment(self.said.len(), &message));
+        self.context.push(message);
+    }
+
+    fn turn_id(&self) -> EffectId {
+        EffectId::turn(&self.identity.path, self.turn)
+    }
+
+    fn occasion(&self) -> Occasion {
+        let text = |name: Option<&str>| name.unwrap_or_default().to_owned();
+        let place = &self.identity.place;
+        Occasion {
+            phase: text(place.phase.as_ref().map(crate::id::PhaseId::as_str)),
+            session: text(place.session.as_ref().map(crate::id::SessionName::as_str)),
+            role: text(place.role.as_ref().map(crate::id::RoleId::as_str)),
+            turn: self.turn,
+            iteration: self.iteration,
+        }
+    }
+}
