@@ -1,1 +1,4 @@
 //! The one integration-test binary.
+
+mod server;
+mod server_check;
