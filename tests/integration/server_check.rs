@@ -237,8 +237,8 @@ fn notices_a_client_that_goes_away() {
     assert_eq!(seen[0].outcome, Outcome::Abandoned);
 }
 
-fn user(content: Value) -> Value {
-    json!({"role": "user", "content": content})
+fn user(content: impl Into<Value>) -> Value {
+    json!({"role": "user", "content": content.into()})
 }
 
 fn called(ids: &[&str]) -> Value {
@@ -420,7 +420,7 @@ fn play(prompt: &str) -> (Vec<Vec<String>>, String) {
                 .map(|call| call["input"]["operation"].as_str().unwrap_or_default().to_owned())
                 .collect(),
         );
-        let messages = body["messages"].as_array_mut().unwrap();
+        let messages = body["messages"].as_array_mut().expect("a list of messages");
         messages.push(json!({"role": "assistant", "content": calls}));
         messages.push(user(json!(results)));
     }

@@ -41,8 +41,8 @@ pub fn demo() -> Brain {
     })
 }
 
-fn call(operation: &str, params: Value) -> Answer {
-    Answer::call(TOOL, json!({"operation": operation, "params": params}))
+fn call(operation: &str, params: impl Into<Value>) -> Answer {
+    Answer::call(TOOL, json!({"operation": operation, "params": params.into()}))
 }
 
 /// The foreman at the start: five issues in one message, then the last is blocked, then a look at the whole.
