@@ -14,6 +14,8 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::server::{AnthropicServer, KEY};
+
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_runner");
 
@@ -86,6 +88,24 @@ impl Project {
         let text = self.read(relative);
         assert!(text.contains(from), "{relative} does not contain {from:?}:\n{text}");
         self.write(relative, &text.replace(from, to))
+    }
+
+    /// Points every Anthropic provider of the project's mount plans at a server.
+    pub fn point_at(&self, server: &AnthropicServer) -> &Self {
+        let mut pointed = 0;
+        for (name, bytes) in self.files("mount-plans") {
+            let mut plan: serde_json::Value =
+                serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("mount-plans/{name}: {error}"));
+            for provider in plan["providers"].as_array_mut().into_iter().flatten() {
+                if provider["module"] == "provider-anthropic" {
+                    provider["config"]["base_url"] = server.url().into();
+                    pointed += 1;
+                }
+            }
+            self.write(&format!("mount-plans/{name}"), &format!("{plan:#}\n"));
+        }
+        assert!(pointed > 0, "no mount plan has an Anthropic provider");
+        self
     }
 
     /// Every file below a folder, by its path from that folder, with its bytes.
@@ -209,6 +229,11 @@ impl Runner {
     pub fn env(mut self, name: &str, value: impl AsRef<str>) -> Self {
         self.command.env(name, value.as_ref());
         self
+    }
+
+    /// With the credential that the test server accepts.
+    pub fn with_key(self) -> Self {
+        self.env("ANTHROPIC_API_KEY", KEY)
     }
 
     /// As a CI service would start it.

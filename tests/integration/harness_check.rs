@@ -3,6 +3,7 @@
 use nix::sys::signal::Signal;
 
 use crate::harness::Project;
+use crate::server::{AnthropicServer, KEY, brain};
 
 #[test]
 fn nothing_of_the_outer_environment_comes_through() {
@@ -15,6 +16,27 @@ fn nothing_of_the_outer_environment_comes_through() {
         assert!(names.contains(&name), "{name} is missing from {names:?}");
     }
     assert!(project.command("/usr/bin/env").ci().run().stdout.contains("CI=true"));
+}
+
+#[test]
+fn mount_plans_are_pointed_at_a_server() {
+    let server = AnthropicServer::start(brain::demo());
+    let project = Project::new();
+    let provider = r#"{"module": "provider-anthropic", "config": {"default_model": "claude-opus-4-5"}}"#;
+    project.write(
+        "mount-plans/a.json",
+        &format!(r#"{{"providers": [{provider}, {{"module": "provider-mock"}}]}}"#),
+    );
+    project.write("mount-plans/deep/b.json", &format!(r#"{{"providers": [{provider}]}}"#));
+    project.point_at(&server);
+    for name in ["mount-plans/a.json", "mount-plans/deep/b.json"] {
+        let plan: serde_json::Value = serde_json::from_str(&project.read(name)).unwrap();
+        assert_eq!(plan["providers"][0]["config"]["base_url"], server.url());
+        assert_eq!(plan["providers"][0]["config"]["default_model"], "claude-opus-4-5");
+        assert!(plan["providers"][1]["config"].is_null());
+    }
+    let environment = project.command("/usr/bin/env").with_key().run().stdout;
+    assert!(environment.contains(&format!("ANTHROPIC_API_KEY={KEY}\n")), "{environment}");
 }
 
 #[test]

@@ -14,6 +14,9 @@ use super::{Chunking, Outcome, Recorded, Shared, events, now};
 /// Largest body of the API.
 const BODY_BYTES: usize = 32 * 1024 * 1024;
 
+/// What ends a chunked body.
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
 /// Largest head of a request.
 const HEAD_BYTES: usize = 64 * 1024;
 
@@ -26,10 +29,11 @@ pub async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let mut connection = Connection { stream, read: Vec::new() };
     while let Ok(Some(request)) = connection.request().await {
         let number = record(&shared, &request);
-        match connection.answer(&request, number, &shared).await {
-            Ok((outcome, After::KeepOpen)) => shared.finish(number, outcome),
-            Ok((outcome, After::Close)) => return shared.finish(number, outcome),
-            Err(_) => return shared.finish(number, Outcome::Abandoned),
+        let turn = Turn { shared: &shared, number };
+        match connection.answer(&request, turn).await {
+            Ok(After::KeepOpen) => {}
+            Ok(After::Close) => return,
+            Err(_) => return turn.ends(Outcome::Abandoned),
         }
     }
 }
@@ -41,6 +45,21 @@ struct WireRequest {
     body: Vec<u8>,
     /// What of it is wrong before anybody looks at its meaning.
     flaw: Option<Refusal>,
+}
+
+/// One request and its record.
+#[derive(Clone, Copy)]
+struct Turn<'a> {
+    shared: &'a Shared,
+    number: usize,
+}
+
+impl Turn<'_> {
+    /// Records the end of the response, once. Called just before its last bytes are written: whoever has read them finds
+    /// the request finished.
+    fn ends(self, outcome: Outcome) {
+        self.shared.finish(self.number, outcome);
+    }
 }
 
 /// What becomes of the connection.
@@ -116,12 +135,7 @@ impl Connection {
         Ok(Some(WireRequest { target, headers, body, flaw }))
     }
 
-    async fn answer(
-        &mut self,
-        request: &WireRequest,
-        number: usize,
-        shared: &Shared,
-    ) -> io::Result<(Outcome, After)> {
+    async fn answer(&mut self, request: &WireRequest, turn: Turn<'_>) -> io::Result<After> {
         let judged = match &request.flaw {
             Some(flaw) => Err(flaw.clone()),
             None => rules::judge(&request.target, &request.headers, &request.body),
@@ -129,18 +143,20 @@ impl Connection {
         let body = match judged {
             Ok(body) => body,
             Err(refusal) => {
-                self.error(&refusal, number).await?;
-                let after = if request.flaw.is_some() { After::Close } else { After::KeepOpen };
-                return Ok((Outcome::Refused(refusal.status, refusal.message), after));
+                let text = error_body(refusal.kind, &refusal.message, Some(&request_id(turn.number)));
+                turn.ends(Outcome::Refused(refusal.status, refusal.message));
+                self.plain(refusal.status, &[], &text, turn.number).await?;
+                return Ok(if request.flaw.is_some() { After::Close } else { After::KeepOpen });
             }
         };
         if request.target.ends_with("/count_tokens") {
             let text = format!(r#"{{"input_tokens":{}}}"#, events::tokens(request.body.len()));
-            self.plain(200, &[], &text, number).await?;
-            return Ok((Outcome::Answered, After::KeepOpen));
+            turn.ends(Outcome::Answered);
+            self.plain(200, &[], &text, turn.number).await?;
+            return Ok(After::KeepOpen);
         }
-        let asked = Asked { body, headers: request.headers.clone(), count: number };
-        let answer = (shared.brain)(&asked);
+        let asked = Asked { body, headers: request.headers.clone(), count: turn.number };
+        let answer = (turn.shared.brain)(&asked);
         if !answer.delay.is_zero() {
             self.unless_gone(tokio::time::sleep(answer.delay)).await?;
         }
@@ -148,21 +164,24 @@ impl Connection {
             answer: &answer,
             asked: &asked,
             request_bytes: &request.body,
-            chunking: shared.chunking,
+            chunking: turn.shared.chunking,
+            turn,
         };
         self.respond(&response).await
     }
 
-    async fn respond(&mut self, response: &Response<'_>) -> io::Result<(Outcome, After)> {
-        let number = response.asked.count;
+    async fn respond(&mut self, response: &Response<'_>) -> io::Result<After> {
+        let Response { turn, .. } = *response;
         match &response.answer.fault {
             Some(Fault::Reset) => {
                 self.stream.set_zero_linger()?;
-                return Ok((Outcome::Faulted, After::Close));
+                turn.ends(Outcome::Faulted);
+                return Ok(After::Close);
             }
             Some(Fault::Status { status, headers, body }) => {
-                self.plain(*status, headers, body, number).await?;
-                return Ok((Outcome::Faulted, After::KeepOpen));
+                turn.ends(Outcome::Faulted);
+                self.plain(*status, headers, body, turn.number).await?;
+                return Ok(After::KeepOpen);
             }
             _ => {}
         }
@@ -176,8 +195,9 @@ impl Connection {
             return self.stream(response, &events, &mut chance).await;
         }
         let text = events::whole(response.answer, &context, &mut chance);
-        self.plain(200, &[], &text, number).await?;
-        Ok((Outcome::Answered, After::KeepOpen))
+        turn.ends(Outcome::Answered);
+        self.plain(200, &[], &text, turn.number).await?;
+        Ok(After::KeepOpen)
     }
 
     /// Writes a stream, with the fault that the answer asks for.
@@ -186,7 +206,8 @@ impl Connection {
         response: &Response<'_>,
         events: &[Vec<u8>],
         chance: &mut Chance,
-    ) -> io::Result<(Outcome, After)> {
+    ) -> io::Result<After> {
+        let Response { turn, chunking, .. } = *response;
         let fault = &response.answer.fault;
         if let Some(
             Fault::CutAfterEvent(after)
@@ -201,26 +222,28 @@ impl Connection {
                 events.len()
             );
         }
-        let head =
-            head(200, "text/event-stream; charset=utf-8", "transfer-encoding: chunked", response.asked.count);
+        let head = head(200, "text/event-stream; charset=utf-8", "transfer-encoding: chunked", turn.number);
         self.stream.write_all(head.as_bytes()).await?;
         // The headers stand alone on the wire before the first event is written.
         tokio::task::yield_now().await;
         for (at, event) in events.iter().enumerate() {
             match fault {
                 Some(Fault::CutAfterEvent(after)) if at == *after => {
-                    self.stream.write_all(b"0\r\n\r\n").await?;
-                    return Ok((Outcome::Faulted, After::Close));
+                    turn.ends(Outcome::Faulted);
+                    self.stream.write_all(LAST_CHUNK).await?;
+                    return Ok(After::Close);
                 }
                 Some(Fault::BreakAfterEvent(after)) if at == *after => {
                     let half = &event[..event.len() / 2];
-                    self.stream.write_all(&chunked(half, response.chunking, chance)).await?;
-                    return Ok((Outcome::Faulted, After::Close));
+                    turn.ends(Outcome::Faulted);
+                    self.stream.write_all(&chunked(half, chunking, chance)).await?;
+                    return Ok(After::Close);
                 }
                 Some(Fault::ErrorEvent { kind, after }) if at == *after => {
-                    self.stream.write_all(&chunked(&events::error(kind), response.chunking, chance)).await?;
-                    self.stream.write_all(b"0\r\n\r\n").await?;
-                    return Ok((Outcome::Faulted, After::Close));
+                    turn.ends(Outcome::Faulted);
+                    self.stream.write_all(&chunked(&events::error(kind), chunking, chance)).await?;
+                    self.stream.write_all(LAST_CHUNK).await?;
+                    return Ok(After::Close);
                 }
                 Some(Fault::Stall { after, gate }) if at == *after => {
                     let gate = gate.clone();
@@ -228,10 +251,13 @@ impl Connection {
                 }
                 _ => {}
             }
-            self.stream.write_all(&chunked(event, response.chunking, chance)).await?;
+            if at + 1 == events.len() {
+                turn.ends(Outcome::Answered);
+            }
+            self.stream.write_all(&chunked(event, chunking, chance)).await?;
         }
-        self.stream.write_all(b"0\r\n\r\n").await?;
-        Ok((Outcome::Answered, After::KeepOpen))
+        self.stream.write_all(LAST_CHUNK).await?;
+        Ok(After::KeepOpen)
     }
 
     /// Waits for something, unless the client goes away before it.
@@ -247,11 +273,6 @@ impl Connection {
                 }
             }
         }
-    }
-
-    async fn error(&mut self, refusal: &Refusal, number: usize) -> io::Result<()> {
-        let id = request_id(number);
-        self.plain(refusal.status, &[], &error_body(refusal.kind, &refusal.message, Some(&id)), number).await
     }
 
     async fn plain(
@@ -276,6 +297,7 @@ struct Response<'a> {
     asked: &'a Asked,
     request_bytes: &'a [u8],
     chunking: Chunking,
+    turn: Turn<'a>,
 }
 
 fn request_id(number: usize) -> String {

@@ -58,7 +58,7 @@ pub struct Recorded {
     pub body: Value,
     /// When the whole request was there.
     pub arrived: Instant,
-    /// When the last byte of the response was written, or the response given up.
+    /// When the last bytes of the response were about to be written, or the response was given up.
     pub ended: Option<Instant>,
     /// What became of it.
     pub outcome: Outcome,
@@ -104,8 +104,10 @@ impl Shared {
     fn finish(&self, number: usize, outcome: Outcome) {
         self.change(|requests| {
             let request = &mut requests[number - 1];
-            request.ended = Some(now());
-            request.outcome = outcome;
+            if request.outcome == Outcome::Running {
+                request.ended = Some(now());
+                request.outcome = outcome;
+            }
         });
     }
 }
