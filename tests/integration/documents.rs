@@ -1,6 +1,6 @@
 //! Is what the documents say true? Their examples are executed, their files are parsed.
 //!
-//! The convention, for README.md and docs/*.md:
+//! The convention, for README.md, CONTRIBUTING.md and docs/*.md:
 //!
 //! * a block marked `console` is executed. A line that begins with `$ ` is a command, the lines below it are what it
 //!   prints (stdout and stderr together), up to the next command. A line `...` stands for any lines, `...` within a line
@@ -49,7 +49,7 @@ fn the_changelog_has_the_version_of_the_manifest() {
     assert!(told, "CHANGELOG.md has no heading for {version}");
 }
 
-/// README.md and docs/*.md: names and texts.
+/// README.md, CONTRIBUTING.md and docs/*.md: names and texts.
 fn documents() -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut add = |path: &Path| {
