@@ -1,1 +1,8 @@
 //! The one integration-test binary.
+
+mod documents;
+mod harness;
+mod harness_check;
+mod layers;
+mod server;
+mod server_check;

@@ -1,0 +1,261 @@
+//! Is what the documents say true? Their examples are executed, their files are parsed.
+//!
+//! The convention, for README.md, CONTRIBUTING.md and docs/*.md:
+//!
+//! * a block marked `console` is executed. A line that begins with `$ ` is a command, the lines below it are what it
+//!   prints (stdout and stderr together), up to the next command. A line `...` stands for any lines, `...` within a line
+//!   for any text. No lines at all: anything may be printed. `# exit 2` at the end of a command: it ends with that code,
+//!   otherwise with 0. `cargo run --release --` is the built binary, and so is `runner`.
+//! * a block marked `yaml`, `toml`, `markdown` or `jinja` whose first line is a comment with nothing but a path is
+//!   written to that path before the first command of its document.
+//! * every document has one project of its own, with the shipped scenarios, prompts and mount plans.
+//! * blocks marked `sh` or `text`, and others, are shown and not executed: what needs a network, a key or a compiler.
+
+use std::path::Path;
+
+use crate::harness::{BINARY, Project, repository, walk};
+
+/// A fenced block.
+#[derive(Debug, Clone, PartialEq)]
+struct Block {
+    language: String,
+    /// The line of its first line of text, from 1.
+    line: usize,
+    text: String,
+}
+
+/// A command of a console block.
+#[derive(Debug, Clone, PartialEq)]
+struct Step {
+    line: usize,
+    command: String,
+    code: i32,
+    expected: Vec<String>,
+}
+
+#[test]
+fn every_example_is_true() {
+    let documents = documents();
+    assert!(documents.iter().any(|(name, _)| name == "docs/architecture.md"), "the documents were not found");
+    let wrong: Vec<_> = documents.iter().flat_map(|(name, text)| execute(name, text)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn the_changelog_has_the_version_of_the_manifest() {
+    let changelog = std::fs::read_to_string(repository().join("CHANGELOG.md")).expect("the changelog");
+    let version = env!("CARGO_PKG_VERSION");
+    let told = changelog.lines().any(|line| line.starts_with("## ") && line.contains(version));
+    assert!(told, "CHANGELOG.md has no heading for {version}");
+}
+
+/// README.md, CONTRIBUTING.md and docs/*.md: names and texts.
+fn documents() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut add = |path: &Path| {
+        if path.extension().is_some_and(|extension| extension == "md") {
+            let name = path.strip_prefix(repository()).expect("a path in the repository");
+            let text = std::fs::read_to_string(path).expect("a document is UTF-8");
+            found.push((name.to_string_lossy().into_owned(), text));
+        }
+    };
+    for name in ["README.md", "CONTRIBUTING.md"].map(|name| repository().join(name)) {
+        if name.is_file() {
+            add(&name);
+        }
+    }
+    walk(&repository().join("docs"), &mut add);
+    found
+}
+
+/// Does what a document says; gives out what turned out otherwise.
+fn execute(name: &str, text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let project = Project::shipped();
+    std::fs::create_dir(project.path("../bin")).expect("a folder for the binary's short name");
+    std::os::unix::fs::symlink(BINARY, project.path("../bin/runner")).expect("a link to the binary");
+    let blocks = blocks(text);
+    for block in &blocks {
+        if let Some(error) = unreadable(block) {
+            wrong.push(format!("{name}:{}: no {}: {error}", block.line, block.language));
+        }
+        if let Some(path) = path_of(block) {
+            project.write(&path, &block.text);
+        }
+    }
+    for block in blocks.iter().filter(|block| block.language == "console") {
+        let steps = steps(block);
+        if steps.is_empty() {
+            wrong.push(format!("{name}:{}: a console block without a command", block.line));
+        }
+        for step in steps {
+            wrong
+                .extend(perform(&project, &step).err().map(|error| format!("{name}:{}: {error}", step.line)));
+        }
+    }
+    wrong
+}
+
+/// Why the text of a block is not what its mark says.
+fn unreadable(block: &Block) -> Option<String> {
+    match block.language.as_str() {
+        "yaml" => serde_yaml::from_str::<serde_yaml::Value>(&block.text).err().map(|error| error.to_string()),
+        "toml" => block.text.parse::<toml::Table>().err().map(|error| error.to_string()),
+        "json" => serde_json::from_str::<serde_json::Value>(&block.text).err().map(|error| error.to_string()),
+        _ => None,
+    }
+}
+
+/// Runs one command and compares.
+fn perform(project: &Project, step: &Step) -> Result<(), String> {
+    let script = format!("exec 2>&1\n{}", step.command.replace("cargo run --release --", "runner"));
+    let bin = project.path("../bin").canonicalize().expect("the folder was made");
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
+    let outcome = project.command("/bin/bash").args(["-c", &script]).env("PATH", path).run();
+    let printed: Vec<_> = outcome.stdout.lines().map(str::trim_end).collect();
+    if outcome.code != Some(step.code) {
+        return Err(format!(
+            "`{}` ended with {:?}, not {}; it printed:\n{}",
+            step.command, outcome.code, step.code, outcome.stdout
+        ));
+    }
+    let expected: Vec<_> = step.expected.iter().map(String::as_str).collect();
+    if expected.is_empty() || lines_match(&expected, &printed) {
+        return Ok(());
+    }
+    Err(format!(
+        "`{}` is to print:\n{}\nbut printed:\n{}",
+        step.command,
+        expected.join("\n"),
+        printed.join("\n")
+    ))
+}
+
+/// The fenced blocks of a Markdown text.
+fn blocks(text: &str) -> Vec<Block> {
+    let mut found = Vec::new();
+    let mut open: Option<(&str, Block)> = None;
+    for (at, line) in text.lines().enumerate() {
+        let fence = &line[..line.len() - line.trim_start_matches('`').len()];
+        match &mut open {
+            Some((opening, _)) if !fence.is_empty() && fence == *opening && line == fence => {
+                found.extend(open.take().map(|(_, block)| block));
+            }
+            Some((_, block)) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            None if fence.len() >= 3 => {
+                let language = line[fence.len()..].split_whitespace().next().unwrap_or_default().to_owned();
+                open = Some((fence, Block { language, line: at + 2, text: String::new() }));
+            }
+            None => {}
+        }
+    }
+    assert!(open.is_none(), "a block is not closed: {open:?}");
+    found
+}
+
+/// The path a block names in its first line.
+fn path_of(block: &Block) -> Option<String> {
+    let first = block.text.lines().next()?;
+    let path = match block.language.as_str() {
+        "yaml" | "toml" => first.strip_prefix("# ")?,
+        "markdown" => first.strip_prefix("<!-- ")?.strip_suffix(" -->")?,
+        "jinja" => first.strip_prefix("{# ")?.strip_suffix(" #}")?,
+        _ => return None,
+    };
+    let legal = |character: char| character.is_ascii_alphanumeric() || "/._-".contains(character);
+    let file = Path::new(path).extension().is_some() && path.chars().all(legal);
+    let inside = !path.starts_with('/') && !path.split('/').any(|segment| segment == "..");
+    (file && inside).then(|| path.to_owned())
+}
+
+/// The commands of a console block.
+fn steps(block: &Block) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for (at, line) in block.text.lines().enumerate() {
+        if let Some(command) = line.strip_prefix("$ ") {
+            let (command, code) = match command.rsplit_once("# exit ") {
+                Some((command, code)) => {
+                    (command.trim_end(), code.trim().parse().expect("`# exit` names a number"))
+                }
+                None => (command, 0),
+            };
+            steps.push(Step {
+                line: block.line + at,
+                command: command.to_owned(),
+                code,
+                expected: Vec::new(),
+            });
+        } else if let Some(step) = steps.last_mut() {
+            step.expected.push(line.trim_end().to_owned());
+        } else {
+            panic!("line {}: output before the first command of a console block: {line}", block.line + at);
+        }
+    }
+    for step in &mut steps {
+        // A blank line before the next command is for the reader.
+        while step.expected.last().is_some_and(String::is_empty) {
+            step.expected.pop();
+        }
+    }
+    steps
+}
+
+/// Whether printed lines are the expected ones, where `...` stands for any lines.
+fn lines_match(expected: &[&str], printed: &[&str]) -> bool {
+    match expected {
+        [] => printed.iter().all(|line| line.is_empty()),
+        ["...", rest @ ..] => (0..=printed.len()).any(|skipped| lines_match(rest, &printed[skipped..])),
+        [first, rest @ ..] => {
+            printed.first().is_some_and(|line| line_matches(first, line)) && lines_match(rest, &printed[1..])
+        }
+    }
+}
+
+/// Whether a printed line is the expected one, where `...` stands for any text.
+fn line_matches(expected: &str, printed: &str) -> bool {
+    let Some((begin, rest)) = expected.split_once("...") else { return expected == printed };
+    printed.strip_prefix(begin).is_some_and(|printed| {
+        let ends = printed.char_indices().map(|(at, _)| at).chain([printed.len()]);
+        ends.into_iter().any(|at| line_matches(rest, &printed[at..]))
+    })
+}
+
+#[test]
+fn a_true_document_passes_and_a_false_one_does_not() {
+    let file = "```yaml\n# notes/x.yaml\na: 1\n```\n";
+    let cases = [
+        ("```console\n$ cat notes/x.yaml\n# notes/x.yaml\na: 1\n```", ""),
+        ("```console\n$ cat notes/x.yaml\n...\na: 1\n\n$ ls notes\nx.yaml\n```", ""),
+        ("```console\n$ false # exit 1\n```", ""),
+        ("```console\n$ echo took 17 ms; echo >&2 so\ntook ... ms\nso\n```", ""),
+        ("```sh\n$ false\n```", ""),
+        ("```console\n$ ls notes\nno such thing\n```", "is to print"),
+        ("```console\n$ command -v runner\n.../bin/runner\n$ cargo run --release -- --version\n```", ""),
+        ("```console\n$ false\n```", "ended with Some(1), not 0"),
+        ("```console\n$ echo a; echo b\na\n```", "is to print"),
+        ("```console\n```", "without a command"),
+        ("```json\n{a}\n```", "no json"),
+    ];
+    for (text, expected) in cases {
+        let wrong = execute("x.md", &format!("{file}\n{text}\n"));
+        match expected {
+            "" => assert_eq!(wrong, Vec::<String>::new(), "{text}"),
+            _ => assert!(wrong.iter().any(|error| error.contains(expected)), "{text}\n  gave {wrong:?}"),
+        }
+    }
+}
+
+#[test]
+fn only_a_plain_relative_path_makes_a_file() {
+    let path = |language: &str, first: &str| {
+        path_of(&Block { language: language.to_owned(), line: 1, text: format!("{first}\n…\n") })
+    };
+    assert_eq!(path("yaml", "# scenarios/x.yaml"), Some("scenarios/x.yaml".to_owned()));
+    assert_eq!(path("markdown", "<!-- prompts/x.md -->"), Some("prompts/x.md".to_owned()));
+    for first in ["# the file x.yaml", "# ../x.yaml", "# /x.yaml", "# scenarios", "version: 1"] {
+        assert_eq!(path("yaml", first), None, "{first}");
+    }
+}
