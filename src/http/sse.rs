@@ -140,10 +140,10 @@ mod tests {
             let text = ["event: a", "data: 1", "", "data: 2", "", ""].join(end);
             assert_eq!(frame(&[text.as_bytes()]), [event("a", "1"), event("", "2")], "{end:?}");
         }
-        assert_eq!(frame(&[b"data: 1\r", b"\ndata: 2\r\n\r", b"\ndata: 3\n\n"]), [
-            event("", "1\n2"),
-            event("", "3")
-        ]);
+        assert_eq!(
+            frame(&[b"data: 1\r", b"\ndata: 2\r\n\r", b"\ndata: 3\n\n"]),
+            [event("", "1\n2"), event("", "3")]
+        );
     }
 
     #[test]

@@ -216,7 +216,9 @@ fn no_stream(host: &str, kind: &str, body: &[u8]) -> CallError {
     let start: String = text.trim().chars().take(EXCERPT_CHARS).collect();
     CallError::new(
         ErrorClass::Protocol,
-        format!("{host} answers with `{kind}` instead of an event stream; check `base_url`. It says: {start}"),
+        format!(
+            "{host} answers with `{kind}` instead of an event stream; check `base_url`. It says: {start}"
+        ),
     )
 }
 
@@ -232,4 +234,129 @@ fn host_of(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or(rest);
     authority.rsplit('@').next().unwrap_or(authority).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::chat::Message;
+    use crate::plan::ModuleSpec;
+    use crate::provider::anthropic::Anthropic;
+    use crate::provider::mock::Mock;
+    use crate::source::{Place, Route, SourceId};
+
+    fn spec(config: &serde_json::Value) -> ModuleSpec {
+        ModuleSpec {
+            module: "provider-x".to_owned(),
+            config: config.as_object().expect("a test writes an object").clone(),
+            instance_id: None,
+            place: Place::value(SourceId(0), Route::root()),
+        }
+    }
+
+    fn script(text: &str) -> Line {
+        Line::Script(Arc::new(Script::from_text("s", text).unwrap()))
+    }
+
+    fn claude() -> Arc<dyn Provider> {
+        Anthropic::build(&spec(&json!({})), &[].into(), Some("claude-x")).unwrap()
+    }
+
+    async fn ask(
+        provider: &dyn Provider,
+        line: &Line,
+        request: &Request,
+    ) -> (Result<Reply, CallError>, String) {
+        ask_until(provider, line, request, &CancellationToken::new()).await
+    }
+
+    async fn ask_until(
+        provider: &dyn Provider,
+        line: &Line,
+        request: &Request,
+        cancel: &CancellationToken,
+    ) -> (Result<Reply, CallError>, String) {
+        let occasion =
+            Occasion { phase: "p".into(), session: "s".into(), role: "r".into(), turn: 1, iteration: None };
+        let mut shown = String::new();
+        let mut on_delta = |delta: &Delta| match delta {
+            Delta::Text(text) | Delta::Thinking(text) => shown.push_str(text),
+            Delta::Tool { name } => shown.push_str(&format!("[{name}]")),
+        };
+        let result =
+            call(Attempt { provider, line, request, occasion: &occasion, cancel, on_delta: &mut on_delta })
+                .await;
+        (result, shown)
+    }
+
+    fn go() -> Request {
+        Request { messages: vec![Message::user("go")], ..Request::default() }
+    }
+
+    #[tokio::test]
+    async fn a_script_behind_a_real_provider_goes_through_its_decoder_and_needs_no_key() {
+        let line =
+            script("rules: [{say: 'Grüße aus 東京', calls: [{tool: bash, input: {command: 'echo \"é\"'}}]}]");
+        let (reply, shown) = ask(claude().as_ref(), &line, &go()).await;
+        let reply = reply.unwrap();
+        assert_eq!((reply.model.as_str(), reply.text().as_str()), ("claude-x", "Grüße aus 東京"));
+        let input = json!({"command": "echo \"é\""});
+        assert_eq!(
+            reply.calls()[0].input,
+            crate::chat::ToolInput::Object(input.as_object().unwrap().clone())
+        );
+        assert_eq!(shown, "Grüße aus 東京[bash]");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_cannot_be_said_fails_behind_a_script_too() {
+        let (result, _) = ask(claude().as_ref(), &script("rules: [{say: x}]"), &Request::default()).await;
+        assert_eq!(result.unwrap_err().class, ErrorClass::Request);
+    }
+
+    #[tokio::test]
+    async fn latency_is_waited_for_and_a_stop_ends_the_wait() {
+        let line = script("rules: [{say: x, latency: 1h}]");
+        let cancel = CancellationToken::new();
+        let provider = claude();
+        let request = go();
+        let asking = ask_until(provider.as_ref(), &line, &request, &cancel);
+        let stopping = async { cancel.cancel() };
+        let ((result, shown), ()) = tokio::join!(asking, stopping);
+        assert_eq!(result.unwrap_err().class, ErrorClass::Cancelled);
+        assert!(shown.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_mock_gives_its_responses_or_plays_its_script() {
+        let (provider, line) = Mock::build(&spec(&json!({"responses": ["one", "two"]})), None, None).unwrap();
+        let (reply, shown) = ask(provider.as_ref(), &line, &go()).await;
+        assert_eq!((reply.unwrap().text().as_str(), shown.as_str()), ("one", "one"));
+        let scripted = spec(&json!({"script": "demo.yaml"}));
+        assert_eq!(Mock::script_path(&scripted), Ok(Some("demo.yaml")));
+        let (provider, line) =
+            Mock::build(&scripted, Some("rules: [{say: '{{ prompt }}!'}]"), Some("m")).unwrap();
+        let (reply, _) = ask(provider.as_ref(), &line, &go()).await;
+        let reply = reply.unwrap();
+        assert_eq!((reply.text().as_str(), reply.model.as_str()), ("go!", "m"));
+    }
+
+    #[test]
+    fn the_mock_names_what_is_wrong_with_its_script() {
+        let scripted = spec(&json!({"script": "demo.yaml"}));
+        let error =
+            |text: Option<&str>| Mock::build(&scripted, text, None).map(|_| ()).unwrap_err().to_string();
+        assert!(error(None).contains("`script` names `demo.yaml`, which cannot be read"));
+        assert!(error(Some("rules: []")).contains("demo.yaml: `rules` is empty"));
+        let both = spec(&json!({"script": "demo.yaml", "responses": ["x"]}));
+        assert!(Mock::build(&both, Some("rules: [{say: x}]"), None).is_err());
+    }
+
+    #[test]
+    fn hosts_are_named_without_credentials_or_paths() {
+        assert_eq!(host_of("https://me:pw@api.example:8443/v1/messages"), "api.example:8443");
+        assert_eq!(host_of("mock:"), "mock:");
+    }
 }

@@ -36,8 +36,18 @@ pub const INFO: ModuleInfo = ModuleInfo {
             "[Task completed successfully.]",
             "Texts given in turn: a session's n-th call gets the n-th, then again from the first.",
         ),
-        key("script", KeyShape::Text, "", "A file of rules, relative to the project root, in place of `responses`."),
-        key("default_model", KeyShape::Text, DEFAULT_MODEL, "The name replies carry, unless a role names another."),
+        key(
+            "script",
+            KeyShape::Text,
+            "",
+            "A file of rules, relative to the project root, in place of `responses`.",
+        ),
+        key(
+            "default_model",
+            KeyShape::Text,
+            DEFAULT_MODEL,
+            "The name replies carry, unless a role names another.",
+        ),
         key("priority", KeyShape::Integer, "100", "Of several providers the one with the lowest is used."),
     ],
     tools: &[],
@@ -74,11 +84,12 @@ impl Mock {
         let path = Self::script_path(spec)?;
         let script = match (path, script) {
             (Some(_), _) if !responses.is_empty() => {
-                return Err(settings.error("responses", "cannot stand beside `script`; leave one of them out"));
+                return Err(
+                    settings.error("responses", "cannot stand beside `script`; leave one of them out")
+                );
             }
-            (Some(path), Some(text)) => {
-                Script::from_text(path, text).map_err(|error| settings.error("script", format!("is wrong: {error}")))?
-            }
+            (Some(path), Some(text)) => Script::from_text(path, text)
+                .map_err(|error| settings.error("script", format!("is wrong: {error}")))?,
             (Some(path), None) => {
                 return Err(settings.error("script", format!("names `{path}`, which cannot be read")));
             }
@@ -154,8 +165,9 @@ impl Decode for MockDecoder {
         if name != EVENT {
             return Ok(Vec::new());
         }
-        let reply: Reply = serde_json::from_str(data)
-            .map_err(|error| CallError::new(ErrorClass::Protocol, format!("no reply of the mock: {error}")))?;
+        let reply: Reply = serde_json::from_str(data).map_err(|error| {
+            CallError::new(ErrorClass::Protocol, format!("no reply of the mock: {error}"))
+        })?;
         let deltas = reply.parts.iter().filter_map(|part| match part {
             Part::Text { text, .. } => Some(Delta::Text(text.clone())),
             Part::Thinking { thinking, .. } => Some(Delta::Thinking(thinking.clone())),

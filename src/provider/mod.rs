@@ -2,7 +2,6 @@
 
 pub mod anthropic;
 mod call;
-mod facts;
 pub mod mock;
 mod retry;
 mod script;

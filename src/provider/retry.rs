@@ -64,9 +64,7 @@ impl Advice {
     /// Reads `retry-after-ms`, `retry-after` (seconds, or a date measured from the response's own `date`) and
     /// `x-should-retry`. Names are in lower case. What makes no sense is as good as absent.
     pub fn from_headers(headers: &[(String, String)]) -> Self {
-        let find = |name: &str| {
-            headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim())
-        };
+        let find = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
         let millis = find("retry-after-ms").and_then(|text| whole_millis(text.parse().ok()?));
         let seconds = || whole_millis(find("retry-after")?.parse::<f64>().ok()? * 1_000.0);
         let date = || millis_between(find("date")?, find("retry-after")?);

@@ -51,7 +51,9 @@ impl<'a> Settings<'a> {
     /// A text.
     pub fn text(&self, key: &'static str) -> Result<Option<&'a str>, BuildError> {
         self.value(key)
-            .map(|value| value.as_str().ok_or_else(|| self.error(key, format!("must be a text, not {value}"))))
+            .map(|value| {
+                value.as_str().ok_or_else(|| self.error(key, format!("must be a text, not {value}")))
+            })
             .transpose()
     }
 
@@ -71,10 +73,9 @@ impl<'a> Settings<'a> {
         match self.value(key) {
             None => Ok(Vec::new()),
             Some(Value::String(text)) => Ok(vec![text.clone()]),
-            Some(Value::Array(items)) => items
-                .iter()
-                .map(|item| item.as_str().map(str::to_owned).ok_or_else(|| wrong(item)))
-                .collect(),
+            Some(Value::Array(items)) => {
+                items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(|| wrong(item))).collect()
+            }
             Some(other) => Err(wrong(other)),
         }
     }

@@ -88,8 +88,16 @@ impl Block {
                 let text = self.take_text("text");
                 Part::Text { text, extra: self.into_extra() }
             }
-            "thinking" if self.content.keys().all(|key| ["type", "thinking", "signature"].contains(&key.as_str())) => {
-                Part::Thinking { thinking: self.take_text("thinking"), signature: self.take_text("signature") }
+            "thinking"
+                if self
+                    .content
+                    .keys()
+                    .all(|key| ["type", "thinking", "signature"].contains(&key.as_str())) =>
+            {
+                Part::Thinking {
+                    thinking: self.take_text("thinking"),
+                    signature: self.take_text("signature"),
+                }
             }
             "tool_use" => Part::ToolUse(ToolCall {
                 id: self.take_text("id"),

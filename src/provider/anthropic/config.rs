@@ -63,15 +63,30 @@ pub const INFO: ModuleInfo = ModuleInfo {
         key("idle_timeout", KeyShape::Number, "300", "Seconds between two pieces of a response."),
         key("priority", KeyShape::Integer, "100", "Of several providers the one with the lowest is used."),
         key("max_retries", KeyShape::Integer, "5", "Attempts after the first failed one."),
-        key("min_retry_delay", KeyShape::Number, "1.0", "Seconds before the first of them; doubled each time."),
-        key("max_retry_delay", KeyShape::Number, "60.0", "Longest wait of the runner's own choice, in seconds."),
+        key(
+            "min_retry_delay",
+            KeyShape::Number,
+            "1.0",
+            "Seconds before the first of them; doubled each time.",
+        ),
+        key(
+            "max_retry_delay",
+            KeyShape::Number,
+            "60.0",
+            "Longest wait of the runner's own choice, in seconds.",
+        ),
         key(
             "overloaded_delay_multiplier",
             KeyShape::Number,
             "10.0",
             "Factor on the wait when the server is overloaded (529).",
         ),
-        key("enable_prompt_caching", KeyShape::Flag, "true", "Marks the stable parts of a request for the cache."),
+        key(
+            "enable_prompt_caching",
+            KeyShape::Flag,
+            "true",
+            "Marks the stable parts of a request for the cache.",
+        ),
         key("extended_thinking", KeyShape::Flag, "false", "Lets the model think before it answers."),
         key(
             "thinking_budget_tokens",
@@ -182,7 +197,8 @@ fn variable_key(variables: &Variables) -> Option<Secret> {
 
 /// The address without a `/` or `/v1` at its end, which people write both with and without.
 fn base_url(settings: Settings<'_>, variables: &Variables) -> Result<String, BuildError> {
-    let from_variable = || variables.get(BASE_URL_VARIABLE).map(|url| url.trim()).filter(|url| !url.is_empty());
+    let from_variable =
+        || variables.get(BASE_URL_VARIABLE).map(|url| url.trim()).filter(|url| !url.is_empty());
     let written = settings.text("base_url")?.or_else(from_variable).unwrap_or(DEFAULT_BASE_URL);
     let base = written.trim_end_matches('/');
     let base = base.strip_suffix("/v1").unwrap_or(base);

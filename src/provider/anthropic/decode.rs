@@ -52,7 +52,9 @@ impl Decode for Decoder {
             "error" => Err(errors::read_event(&json)),
             "message_start" => self.start(&json),
             kind if !is_known(kind) => Ok(Vec::new()),
-            kind if self.stopped => Err(nonsense(format!("a `{kind}` event comes after the end of the message"))),
+            kind if self.stopped => {
+                Err(nonsense(format!("a `{kind}` event comes after the end of the message")))
+            }
             kind => {
                 let Some(message) = &mut self.message else {
                     return Err(nonsense(format!("a `{kind}` event comes before any message has begun")));
@@ -89,7 +91,9 @@ impl Decode for Decoder {
 impl Decoder {
     fn start(&mut self, json: &Value) -> Result<Vec<Delta>, CallError> {
         if self.message.is_some() {
-            return Err(nonsense("a second message begins in the same stream; a proxy has joined two replies"));
+            return Err(nonsense(
+                "a second message begins in the same stream; a proxy has joined two replies",
+            ));
         }
         let start = &json["message"];
         let text = |key: &str| start[key].as_str().unwrap_or_default().to_owned();

@@ -49,7 +49,10 @@ fn betas(config: &Config, request: &Request) -> Vec<String> {
 fn body(config: &Config, request: &Request) -> Result<Value, CallError> {
     let mut messages = transcript::write(&request.messages)?;
     if messages.is_empty() {
-        return Err(CallError::new(ErrorClass::Request, "there is nothing to send: no message has any content"));
+        return Err(CallError::new(
+            ErrorClass::Request,
+            "there is nothing to send: no message has any content",
+        ));
     }
     let mut tools: Vec<Value> = request.tools.iter().map(tool).collect();
     let mut system = json!([{"type": "text", "text": request.system}]);
@@ -212,7 +215,10 @@ mod tests {
         let before = sent(&json!({}), &answered(2));
         let after = sent(&json!({}), &answered(3));
         let last = before["messages"].as_array().unwrap().len() - 1;
-        assert_eq!(before["messages"][last], after["messages"][last], "the end of the last request is still marked");
+        assert_eq!(
+            before["messages"][last], after["messages"][last],
+            "the end of the last request is still marked"
+        );
         assert_eq!(marks(&sent(&json!({"enable_prompt_caching": false}), &answered(2))), 0);
     }
 
@@ -222,7 +228,8 @@ mod tests {
             "extended_thinking": true, "thinking_budget_tokens": 2048, "beta_headers": "context-1m-2025-08-07"
         });
         let wire = encode(&config(&settings), &answered(0)).unwrap();
-        let header = |name: &str| wire.headers.iter().find(|(key, _)| *key == name).map(|(_, text)| text.clone());
+        let header =
+            |name: &str| wire.headers.iter().find(|(key, _)| *key == name).map(|(_, text)| text.clone());
         assert!(matches!(header("anthropic-version"), Some(HeaderText::Plain(text)) if text == "2023-06-01"));
         assert!(
             matches!(header("x-api-key"), Some(HeaderText::Secret { secret, .. }) if secret.expose() == "sk-test-key")

@@ -104,7 +104,9 @@ fn class_of_type(kind: &str) -> Option<ErrorClass> {
     Some(match kind {
         "authentication_error" | "permission_error" => ErrorClass::Credential,
         "billing_error" => ErrorClass::Billing,
-        "invalid_request_error" | "not_found_error" | "request_too_large" | "conflict_error" => ErrorClass::Request,
+        "invalid_request_error" | "not_found_error" | "request_too_large" | "conflict_error" => {
+            ErrorClass::Request
+        }
         "rate_limit_error" => ErrorClass::RateLimit,
         "overloaded_error" => ErrorClass::Overloaded,
         "api_error" | "timeout_error" => ErrorClass::Server,
@@ -137,7 +139,9 @@ mod tests {
     }
 
     fn body(kind: &str) -> String {
-        format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"m","details":null}},"request_id":null}}"#)
+        format!(
+            r#"{{"type":"error","error":{{"type":"{kind}","message":"m","details":null}},"request_id":null}}"#
+        )
     }
 
     #[test]
@@ -185,7 +189,8 @@ mod tests {
     #[test]
     fn headers_and_error_codes_are_kept() {
         let json = r#"{"error":{"type":"invalid_request_error","message":"m","details":{"error_code":"spend"}},"request_id":"req_2"}"#;
-        let error = read(400, &[("retry-after", "7"), ("x-should-retry", "true"), ("request-id", "req_h")], json);
+        let error =
+            read(400, &[("retry-after", "7"), ("x-should-retry", "true"), ("request-id", "req_h")], json);
         assert_eq!((error.retry_after_ms, error.should_retry), (Some(7_000), Some(true)));
         assert_eq!(error.request_id.as_deref(), Some("req_2"));
         assert!(error.message.contains("invalid_request_error, spend: m"), "{}", error.message);

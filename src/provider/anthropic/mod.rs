@@ -22,8 +22,8 @@ use crate::chat::{Reply, Request};
 use crate::http::WireRequest;
 use crate::plan::{ModuleSpec, Variables};
 
+use config::Config;
 pub use config::{INFO, credential, has_credential};
-use config::{Config, Thinking};
 
 /// One configured use of the Messages API.
 #[derive(Debug)]

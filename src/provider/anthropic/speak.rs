@@ -105,7 +105,8 @@ fn text_block(text: &str, extra: &Map<String, Value>) -> (Value, Vec<Value>) {
 
 fn thinking_block(thinking: &str, signature: &str) -> (Value, Vec<Value>) {
     let start = json!({"type": "thinking", "thinking": "", "signature": ""});
-    let pieces = pieces(thinking, TEXT_PIECE).map(|piece| json!({"type": "thinking_delta", "thinking": piece}));
+    let pieces =
+        pieces(thinking, TEXT_PIECE).map(|piece| json!({"type": "thinking_delta", "thinking": piece}));
     let seal = json!({"type": "signature_delta", "signature": signature});
     (start, pieces.chain([seal]).collect())
 }

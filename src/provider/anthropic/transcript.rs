@@ -101,7 +101,10 @@ impl Writer {
         if let Some(orphan) = results.keys().find(|id| !known.contains(id)) {
             return Err(CallError::new(
                 ErrorClass::Request,
-                format!("message {} answers the call `{orphan}`, which the message before it does not make", at + 1),
+                format!(
+                    "message {} answers the call `{orphan}`, which the message before it does not make",
+                    at + 1
+                ),
             ));
         }
         let mut blocks: Vec<Value> = std::mem::take(&mut self.open)
@@ -249,7 +252,10 @@ mod tests {
             assistant(vec![call("a"), call("b")]),
             user(vec![Part::text("note"), result("b", "2"), result("a", "1")]),
         ];
-        assert_eq!(shape(&messages), ["user: go", "assistant: call a, call b", "user: result a, result b, note"]);
+        assert_eq!(
+            shape(&messages),
+            ["user: go", "assistant: call a, call b", "user: result a, result b, note"]
+        );
     }
 
     #[test]
@@ -372,7 +378,8 @@ mod tests {
 
     #[test]
     fn a_paused_turn_goes_back_as_it_is() {
-        let server_call = json!({"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}});
+        let server_call =
+            json!({"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}});
         let messages = [Message::user("go"), assistant(vec![Part::Other(server_call.clone())])];
         let written = write(&messages).unwrap();
         assert_eq!(written.len(), 2);
@@ -381,7 +388,8 @@ mod tests {
 
     #[test]
     fn empty_results_have_no_empty_text() {
-        let failed = Part::ToolResult(ToolResult { id: "b".to_owned(), content: String::new(), is_error: true });
+        let failed =
+            Part::ToolResult(ToolResult { id: "b".to_owned(), content: String::new(), is_error: true });
         let messages =
             [Message::user("go"), assistant(vec![call("a"), call("b")]), user(vec![result("a", ""), failed])];
         let written = write(&messages).unwrap();

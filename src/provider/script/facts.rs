@@ -5,15 +5,25 @@ use std::collections::HashMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Occasion;
 use crate::chat::{Message, Part, Request, Speaker, ToolInput, ToolResult};
+use crate::provider::Occasion;
 
 /// Most characters of a prompt that an error shows.
 const EXCERPT_CHARS: usize = 120;
 
 /// The names of the facts, for messages and checks.
 pub const NAMES: [&str; 11] = [
-    "phase", "session", "role", "turn", "iteration", "prompt", "since_prompt", "results", "last", "history", "tools",
+    "phase",
+    "session",
+    "role",
+    "turn",
+    "iteration",
+    "prompt",
+    "since_prompt",
+    "results",
+    "last",
+    "history",
+    "tools",
 ];
 
 /// The facts, as expressions and templates of a script see them.

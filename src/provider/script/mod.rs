@@ -13,31 +13,22 @@
 //!     latency: 1200ms
 //! ```
 
+mod check;
+mod facts;
+
 use std::time::Duration;
 
 use minijinja::{Environment, UndefinedBehavior};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::facts::{self, Facts};
+use self::facts::Facts;
 use super::{CallError, ErrorClass, Occasion};
 use crate::chat::{Part, Reply, Request, StopReason, ToolCall, ToolInput, Usage};
-use crate::clock::parse_duration;
 use crate::id::Fingerprint;
 use crate::limit;
 
 /// Bytes of a token, roughly, where no usage is written down.
 const BYTES_PER_TOKEN: usize = 4;
-
-const STOPS: [(&str, StopReason); 7] = [
-    ("end_turn", StopReason::EndTurn),
-    ("tool_use", StopReason::ToolUse),
-    ("max_tokens", StopReason::MaxTokens),
-    ("stop_sequence", StopReason::StopSequence),
-    ("pause_turn", StopReason::PauseTurn),
-    ("refusal", StopReason::Refusal),
-    ("model_context_window_exceeded", StopReason::ContextWindow),
-];
 
 /// A script, checked.
 #[derive(Debug)]
@@ -84,54 +75,22 @@ pub enum ScriptError {
     },
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    evidence: Option<String>,
-    #[expect(dead_code, reason = "a note for people, accepted so that it may be there")]
-    about: Option<String>,
-    rules: Vec<RuleText>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RuleText {
-    when: Option<String>,
-    say: Option<String>,
-    #[serde(default)]
-    calls: Vec<CallText>,
-    stop: Option<String>,
-    usage: Option<UsageText>,
-    latency: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CallText {
-    tool: String,
-    #[serde(default)]
-    input: Map<String, Value>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UsageText {
-    input: u64,
-    output: u64,
-    #[serde(default)]
-    cache_read: u64,
-    #[serde(default)]
-    cache_write: u64,
-}
-
+/// One rule, checked.
 #[derive(Debug)]
 struct Rule {
     when: Option<String>,
     say: Option<String>,
-    calls: Vec<CallText>,
+    calls: Vec<Call>,
     stop: StopReason,
     usage: Option<Usage>,
     latency: Duration,
+}
+
+/// A tool call as a rule writes it; every string in it is a template.
+#[derive(Debug)]
+struct Call {
+    tool: String,
+    input: Map<String, Value>,
 }
 
 impl Script {
@@ -140,25 +99,8 @@ impl Script {
     /// # Errors
     /// It is no YAML, has an unknown key, or one of its expressions or templates does not compile.
     pub fn from_text(name: &str, text: &str) -> Result<Self, ScriptError> {
-        let shape = |problem: String| ScriptError::Shape { name: name.to_owned(), problem };
-        let file: File = serde_saphyr::from_str(text).map_err(|error| shape(error.without_snippet().to_string()))?;
-        if let Some(other) = file.evidence.filter(|evidence| evidence != "scripted") {
-            return Err(ScriptError::Value {
-                name: name.to_owned(),
-                route: "evidence".to_owned(),
-                problem: format!("`{other}` is not what a script gives; write `scripted` or leave it out"),
-            });
-        }
-        if file.rules.is_empty() {
-            return Err(shape("`rules` is empty; without a rule nothing is ever answered".to_owned()));
-        }
         let env = environment();
-        let rules = file
-            .rules
-            .into_iter()
-            .enumerate()
-            .map(|(at, rule)| check_rule(&env, Spot { script: name, route: format!("rules[{at}]") }, rule))
-            .collect::<Result<_, _>>()?;
+        let rules = check::read(&env, name, text)?;
         Ok(Self { name: name.to_owned(), answers: Answers::Rules { env: Box::new(env), rules } })
     }
 
@@ -203,96 +145,6 @@ fn environment() -> Environment<'static> {
     env.set_undefined_behavior(UndefinedBehavior::Strict);
     env.set_fuel(Some(limit::TEMPLATE_FUEL));
     env
-}
-
-/// Where in which script, for an error.
-struct Spot<'a> {
-    script: &'a str,
-    route: String,
-}
-
-impl Spot<'_> {
-    fn error(&self, key: &str, problem: impl Into<String>) -> ScriptError {
-        ScriptError::Value {
-            name: self.script.to_owned(),
-            route: format!("{}{key}", self.route),
-            problem: problem.into(),
-        }
-    }
-}
-
-fn check_rule(env: &Environment<'_>, spot: Spot<'_>, rule: RuleText) -> Result<Rule, ScriptError> {
-    if let Some(when) = &rule.when {
-        check_expression(env, when).map_err(|problem| spot.error(".when", problem))?;
-    }
-    if let Some(say) = &rule.say {
-        check_template(env, say).map_err(|problem| spot.error(".say", problem))?;
-    }
-    for (at, call) in rule.calls.iter().enumerate() {
-        check_template(env, &call.tool).map_err(|problem| spot.error(&format!(".calls[{at}].tool"), problem))?;
-        for (key, value) in &call.input {
-            check_value(env, value, &format!(".calls[{at}].input.{key}"))
-                .map_err(|(route, problem)| spot.error(&route, problem))?;
-        }
-    }
-    let stop = match &rule.stop {
-        None if rule.calls.is_empty() => StopReason::EndTurn,
-        None => StopReason::ToolUse,
-        Some(word) => match STOPS.iter().find(|(known, _)| known == word) {
-            Some((_, stop)) => stop.clone(),
-            None => {
-                let known: Vec<&str> = STOPS.iter().map(|(word, _)| *word).collect();
-                return Err(spot.error(".stop", format!("`{word}` is none of {}", known.join(", "))));
-            }
-        },
-    };
-    let latency = match &rule.latency {
-        None => Duration::ZERO,
-        Some(text) => parse_duration(text)
-            .ok_or_else(|| spot.error(".latency", format!("`{text}` is no duration; write it as 250ms, 5s or 2m")))?,
-    };
-    let usage = rule.usage.map(|usage| Usage {
-        input: usage.input,
-        output: usage.output,
-        cache_read: usage.cache_read,
-        cache_write: usage.cache_write,
-    });
-    Ok(Rule { when: rule.when, say: rule.say, calls: rule.calls, stop, usage, latency })
-}
-
-fn check_expression(env: &Environment<'_>, text: &str) -> Result<(), String> {
-    let expression = env.compile_expression(text).map_err(|error| explain(&error))?;
-    check_names(env, expression.undeclared_variables(false))
-}
-
-fn check_template(env: &Environment<'_>, text: &str) -> Result<(), String> {
-    if let Some(expression) = lone_expression(text) {
-        return check_expression(env, expression);
-    }
-    let template = env.template_from_str(text).map_err(|error| explain(&error))?;
-    check_names(env, template.undeclared_variables(false))
-}
-
-fn check_names(env: &Environment<'_>, names: std::collections::HashSet<String>) -> Result<(), String> {
-    let known = |name: &str| facts::NAMES.contains(&name) || env.globals().any(|(global, _)| global == name);
-    match names.into_iter().filter(|name| !known(name)).min() {
-        Some(name) => Err(format!("`{name}` is no fact; there are {}", facts::NAMES.join(", "))),
-        None => Ok(()),
-    }
-}
-
-fn check_value(env: &Environment<'_>, value: &Value, route: &str) -> Result<(), (String, String)> {
-    match value {
-        Value::String(text) => check_template(env, text).map_err(|problem| (route.to_owned(), problem)),
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .try_for_each(|(at, item)| check_value(env, item, &format!("{route}[{at}]"))),
-        Value::Object(map) => {
-            map.iter().try_for_each(|(key, item)| check_value(env, item, &format!("{route}.{key}")))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The expression of a template that is nothing else: `{{ … }}`.
@@ -427,7 +279,9 @@ fn estimate(request: &Request, said: &[Part]) -> Usage {
                 Part::ToolUse(ToolCall { name, input: ToolInput::Object(input), .. }) => {
                     name.len() + Value::Object(input.clone()).to_string().len()
                 }
-                Part::ToolUse(ToolCall { name, input: ToolInput::Invalid(text), .. }) => name.len() + text.len(),
+                Part::ToolUse(ToolCall { name, input: ToolInput::Invalid(text), .. }) => {
+                    name.len() + text.len()
+                }
                 Part::ToolResult(result) => result.content.len(),
                 Part::Other(block) => block.to_string().len(),
             })
@@ -444,5 +298,207 @@ fn estimate(request: &Request, said: &[Part]) -> Usage {
         input: tokens(request.system.len() + tools + heard),
         output: tokens(size(said)).max(1),
         ..Usage::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::chat::{Message, Speaker, ToolResult};
+
+    fn occasion(turn: u32) -> Occasion {
+        Occasion {
+            phase: "work".into(),
+            session: "coder-1".into(),
+            role: "coder".into(),
+            turn,
+            iteration: Some(2),
+        }
+    }
+
+    fn request() -> Request {
+        let call = |id: &str, name: &str| {
+            Part::ToolUse(ToolCall {
+                id: id.to_owned(),
+                name: name.to_owned(),
+                input: ToolInput::Object(Map::from_iter([("operation".to_owned(), json!("list"))])),
+                extra: Map::new(),
+            })
+        };
+        let result = |id: &str, content: &str, is_error: bool| ToolResult {
+            id: id.to_owned(),
+            content: content.to_owned(),
+            is_error,
+        };
+        Request {
+            system: "s".to_owned(),
+            messages: vec![
+                Message::user("Take an issue."),
+                Message { speaker: Speaker::Assistant, parts: vec![call("a", "bash")] },
+                Message::results(vec![result("a", "12", false)]),
+                Message {
+                    speaker: Speaker::Assistant,
+                    parts: vec![call("b", "issue_manager"), call("c", "bash")],
+                },
+                Message::results(vec![
+                    result("b", r#"{"issues": [{"id": "bd-1"}, {"id": "bd-2"}]}"#, false),
+                    result("c", "no such file", true),
+                ]),
+            ],
+            tools: Vec::new(),
+        }
+    }
+
+    fn answer(script: &str) -> Result<Answer, CallError> {
+        Script::from_text("demo.yaml", script).unwrap().answer(&request(), &occasion(3), "claude-x")
+    }
+
+    fn said(expression: &str) -> String {
+        answer(&format!("rules: [{{say: '{{{{ {expression} }}}}'}}]")).unwrap().reply.text()
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_answers() {
+        let script = r#"
+evidence: scripted
+about: a demo
+rules:
+  - when: turn == 1
+    say: first
+  - when: role == "coder" and phase == "work" and last and not last.ok
+    say: "{{ last.tool }} failed: {{ last.output }}"
+    latency: 1200ms
+  - say: otherwise
+"#;
+        let answer = answer(script).unwrap();
+        assert_eq!(answer.reply.text(), "bash failed: no such file");
+        assert_eq!(answer.latency, Duration::from_millis(1_200));
+        assert_eq!((answer.reply.model.as_str(), &answer.reply.stop), ("claude-x", &StopReason::EndTurn));
+        assert!(answer.reply.usage.input > 10 && answer.reply.usage.output > 1);
+    }
+
+    #[test]
+    fn facts_tell_the_conversation() {
+        assert_eq!(said("prompt"), "Take an issue.");
+        assert_eq!(said("since_prompt"), "3");
+        assert_eq!(said("iteration"), "2");
+        assert_eq!(said("results | length"), "2");
+        assert_eq!(said("history | length"), "3");
+        assert_eq!(said("history[0].output ~ \"!\""), "12!");
+        assert_eq!(said("results[0].output.issues[1].id"), "bd-2");
+        assert_eq!(said("results[0].input.operation"), "list");
+    }
+
+    #[test]
+    fn before_any_result_last_is_none() {
+        let script =
+            Script::from_text("s", "rules: [{when: last is none and not results, say: hi}]").unwrap();
+        let request = Request { messages: vec![Message::user("go")], ..Request::default() };
+        assert_eq!(script.answer(&request, &occasion(1), "m").unwrap().reply.text(), "hi");
+    }
+
+    #[test]
+    fn inputs_are_templates_at_every_depth_and_single_expressions_keep_their_type() {
+        let script = r#"
+rules:
+  - calls:
+      - tool: issue_manager
+        input:
+          operation: create
+          params: {title: "Issue of {{ session }}", priority: 2, tags: ["{{ role }}"]}
+          depends_on: "{{ results[0].output.issues | map(attribute='id') | list }}"
+          turn: "{{ turn }}"
+      - tool: bash
+    usage: {input: 900, output: 120}
+"#;
+        let reply = answer(script).unwrap().reply;
+        let calls = reply.calls();
+        assert_eq!(
+            calls[0].input,
+            ToolInput::Object(
+                json!({
+                    "operation": "create",
+                    "params": {"title": "Issue of coder-1", "priority": 2, "tags": ["coder"]},
+                    "depends_on": ["bd-1", "bd-2"],
+                    "turn": 3
+                })
+                .as_object()
+                .unwrap()
+                .clone()
+            )
+        );
+        assert_eq!(reply.stop, StopReason::ToolUse);
+        assert_eq!(reply.usage, Usage { input: 900, output: 120, ..Usage::default() });
+        assert!(reply.text().is_empty() && reply.parts.len() == 2);
+    }
+
+    #[test]
+    fn ids_follow_from_the_occasion() {
+        let script = Script::from_text("s", "rules: [{calls: [{tool: a}, {tool: a}]}]").unwrap();
+        let ids = |turn: u32| -> Vec<String> {
+            let answer = script.answer(&request(), &occasion(turn), "m").unwrap();
+            answer.reply.calls().into_iter().map(|call| call.id).collect()
+        };
+        assert_eq!(ids(1), ids(1));
+        assert_ne!(ids(1)[0], ids(1)[1]);
+        assert_ne!(ids(1)[0], ids(2)[0]);
+        assert!(ids(1)[0].starts_with("toolu_"));
+    }
+
+    #[test]
+    fn no_rule_that_fits_is_an_error_with_the_facts() {
+        let error = answer("rules: [{when: turn == 99, say: x}]").unwrap_err();
+        assert_eq!(error.class, ErrorClass::Script);
+        for fact in
+            ["demo.yaml", "role \"coder\"", "turn 3", "issue_manager ok, bash failed", "Take an issue."]
+        {
+            assert!(error.message.contains(fact), "{fact}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_undefined_is_an_error_not_empty() {
+        for rule in [
+            "{when: last.nope, say: x}",
+            "{say: '{{ last.nope }}'}",
+            "{calls: [{tool: a, input: {b: '{{ last.nope }}'}}]}",
+        ] {
+            let error = answer(&format!("rules: [{rule}]")).unwrap_err();
+            assert_eq!(error.class, ErrorClass::Script, "{rule}");
+            assert!(error.message.starts_with("demo.yaml: rules[0]."), "{error}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_found_when_the_script_is_read() {
+        let cases = [
+            ("rules: []", "`rules` is empty"),
+            ("rules: [{sya: x}]", "sya"),
+            ("rules: [{say: x}]\nrule: 1", "rule"),
+            ("rules: [{when: 'rolle == 1'}]", "rules[0].when: `rolle` is no fact"),
+            ("rules: [{say: x}, {say: '{{ turn'}]", "rules[1].say: syntax error"),
+            (
+                "rules: [{calls: [{tool: a, input: {p: [{q: '{{ trun }}'}]}}]}]",
+                "rules[0].calls[0].input.p[0].q: `trun`",
+            ),
+            ("rules: [{say: x, stop: done}]", "rules[0].stop: `done` is none of end_turn"),
+            ("rules: [{say: x, latency: 5}]", "rules[0].latency: `5` is no duration"),
+            ("evidence: recorded\nrules: [{say: x}]", "evidence: `recorded`"),
+        ];
+        for (text, expected) in cases {
+            let error = Script::from_text("s.yaml", text).unwrap_err().to_string();
+            assert!(error.starts_with("s.yaml: ") && error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_cycle_begins_with_the_first_and_starts_again() {
+        let script = Script::cycle(vec!["one".to_owned(), "two".to_owned()]);
+        let texts: Vec<_> = (1..=3)
+            .map(|turn| script.answer(&request(), &occasion(turn), "m").unwrap().reply.text())
+            .collect();
+        assert_eq!(texts, ["one", "two", "one"]);
     }
 }
