@@ -1,5 +1,8 @@
 //! How bytes get to a server and back: one request, one streamed response. Knows no provider.
 
+mod client;
+mod sse;
+
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -7,6 +10,9 @@ use async_trait::async_trait;
 use futures_util::Stream;
 
 use crate::secret::Secret;
+
+pub use client::{ClientError, HttpTransport};
+pub use sse::{Framer, SseError, SseEvent};
 
 /// One request, ready to be sent: always a POST with a JSON body.
 #[derive(Debug, Clone)]

@@ -1,5 +1,12 @@
 //! What a provider is: how a request is written for its server and how the stream that comes back is read. No IO.
 
+pub mod anthropic;
+mod call;
+pub mod mock;
+mod retry;
+mod script;
+mod settings;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +14,11 @@ use serde_json::Value;
 
 use crate::chat::{Delta, Reply, Request};
 use crate::http::WireRequest;
+
+pub use call::{Attempt, Line, Occasion, call};
+pub use retry::Advice;
+pub use script::{Answer, Script, ScriptError};
+pub use settings::BuildError;
 
 /// A model behind a wire format, as one mount plan configures it.
 pub trait Provider: Send + Sync {
@@ -49,6 +61,11 @@ pub trait Decode: Send {
     /// # Errors
     /// The server reports an error, or the stream makes no sense.
     fn event(&mut self, name: &str, data: &str) -> Result<Vec<Delta>, CallError>;
+
+    /// Whether everything of the reply is there, so that only the end of the stream is still awaited.
+    fn is_complete(&self) -> bool {
+        false
+    }
 
     /// The stream has ended: the reply, whole.
     ///
@@ -127,4 +144,18 @@ pub enum ErrorClass {
     Script,
     /// The run was stopped.
     Cancelled,
+}
+
+impl CallError {
+    /// A failure that no response goes with.
+    pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            message: message.into(),
+            status: None,
+            retry_after_ms: None,
+            should_retry: None,
+            request_id: None,
+        }
+    }
 }

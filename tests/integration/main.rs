@@ -6,3 +6,5 @@ mod harness_check;
 mod layers;
 mod server;
 mod server_check;
+mod wire;
+mod wire_http;

@@ -1,0 +1,282 @@
+//! What a mount plan may say about `provider-anthropic`, and what it means.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::plan::{Credential, KeyInfo, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, Variables};
+use crate::provider::settings::{BuildError, Settings};
+use crate::provider::{RetryPolicy, Timeouts};
+use crate::secret::Secret;
+
+const DEFAULT_BASE_URL: &str = "https://api.anthropic.com";
+const BASE_URL_VARIABLE: &str = "ANTHROPIC_BASE_URL";
+const DEFAULT_MODEL: &str = "claude-sonnet-5";
+
+/// The version that still takes `temperature`, and that every gateway knows.
+const DEFAULT_VERSION: &str = "2023-06-01";
+
+/// From this version on the API refuses sampling parameters, even at their defaults.
+const VERSION_WITHOUT_SAMPLING: &str = "2026-10-21";
+
+/// Room for a long file in one tool call, below the ceiling of every current model.
+const DEFAULT_MAX_TOKENS: u64 = 32_000;
+
+/// Thinking of models that take a budget, where the mount plan gives none.
+const DEFAULT_BUDGET: u64 = 10_000;
+
+/// The least budget the API takes.
+const MIN_BUDGET: u64 = 1_024;
+
+/// Output kept for the answer itself when the thinking budget would use up `max_tokens`.
+const ANSWER_ROOM: u64 = 4_096;
+
+const CREDENTIAL: Credential = Credential { variable: "ANTHROPIC_API_KEY", key: "api_key" };
+
+const fn key(name: &'static str, shape: KeyShape, default: &'static str, doc: &'static str) -> KeyInfo {
+    KeyInfo { name, shape, default, doc }
+}
+
+/// What there is to know of the module.
+pub const INFO: ModuleInfo = ModuleInfo {
+    name: "provider-anthropic",
+    aliases: &[],
+    kind: ModuleKind::Provider,
+    summary: "Claude over Anthropic's Messages API, streaming",
+    keys: &[
+        key("api_key", KeyShape::Secret, "", "The key; ANTHROPIC_API_KEY when absent."),
+        key(
+            "base_url",
+            KeyShape::Text,
+            DEFAULT_BASE_URL,
+            "The server's address without `/v1`; ANTHROPIC_BASE_URL when absent.",
+        ),
+        key("default_model", KeyShape::Text, DEFAULT_MODEL, "The model, unless a role names another."),
+        key("max_tokens", KeyShape::Integer, "32000", "Most tokens of one reply, thinking included."),
+        key(
+            "temperature",
+            KeyShape::Number,
+            "",
+            "Sampling temperature. Not sent with extended thinking, nor from API version 2026-10-21 on: both refuse it.",
+        ),
+        key("timeout", KeyShape::Number, "600", "Seconds until a response begins."),
+        key("idle_timeout", KeyShape::Number, "300", "Seconds between two pieces of a response."),
+        key("priority", KeyShape::Integer, "100", "Of several providers the one with the lowest is used."),
+        key("max_retries", KeyShape::Integer, "5", "Attempts after the first failed one."),
+        key(
+            "min_retry_delay",
+            KeyShape::Number,
+            "1.0",
+            "Seconds before the first of them; doubled each time.",
+        ),
+        key(
+            "max_retry_delay",
+            KeyShape::Number,
+            "60.0",
+            "Longest wait of the runner's own choice, in seconds.",
+        ),
+        key(
+            "overloaded_delay_multiplier",
+            KeyShape::Number,
+            "10.0",
+            "Factor on the wait when the server is overloaded (529).",
+        ),
+        key(
+            "enable_prompt_caching",
+            KeyShape::Flag,
+            "true",
+            "Marks the stable parts of a request for the cache.",
+        ),
+        key("extended_thinking", KeyShape::Flag, "false", "Lets the model think before it answers."),
+        key(
+            "thinking_budget_tokens",
+            KeyShape::Integer,
+            "",
+            "Tokens for thinking, at least 1024. Without it the model decides, or has 10000 if it is too old for that.",
+        ),
+        key("beta_headers", KeyShape::Any, "", "Beta features to ask for: one name or a list."),
+        key("anthropic_version", KeyShape::Text, DEFAULT_VERSION, "The API version."),
+        key("debug", KeyShape::Flag, "", "Accepted for older mount plans; has no effect."),
+        key("raw_debug", KeyShape::Flag, "", "Accepted for older mount plans; has no effect."),
+        key("raw", KeyShape::Flag, "", "Accepted for older mount plans; has no effect."),
+    ],
+    tools: &[],
+    credential: Some(CREDENTIAL),
+};
+
+/// A configured use of the API.
+#[derive(Debug)]
+pub struct Config {
+    pub url: String,
+    pub host: String,
+    pub api_key: Option<Secret>,
+    pub model: String,
+    pub max_tokens: u64,
+    /// Only where the API takes it.
+    pub temperature: Option<f64>,
+    pub thinking: Option<Thinking>,
+    pub caching: Caching,
+    pub beta_headers: Vec<String>,
+    pub version: String,
+    pub retry: RetryPolicy,
+    pub timeouts: Timeouts,
+}
+
+/// Whether requests mark their stable parts for the provider's cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caching {
+    On,
+    Off,
+}
+
+/// How the model is asked to think.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thinking {
+    /// As much as it likes.
+    Adaptive,
+    /// Up to so many tokens.
+    Budget(u64),
+}
+
+impl Thinking {
+    pub fn to_json(self) -> Value {
+        match self {
+            Self::Adaptive => json!({"type": "adaptive"}),
+            Self::Budget(tokens) => json!({"type": "enabled", "budget_tokens": tokens}),
+        }
+    }
+}
+
+impl Config {
+    pub fn read(spec: &ModuleSpec, variables: &Variables, model: Option<&str>) -> Result<Self, BuildError> {
+        let settings = Settings::of(spec);
+        let base = base_url(settings, variables)?;
+        let model = model.or(settings.text("default_model")?).unwrap_or(DEFAULT_MODEL).to_owned();
+        let version = settings.text("anthropic_version")?.unwrap_or(DEFAULT_VERSION).to_owned();
+        let thinking = thinking(settings, &model)?;
+        let max_tokens = max_tokens(settings, thinking)?;
+        let samples = thinking.is_none() && version.as_str() < VERSION_WITHOUT_SAMPLING;
+        let caching = match settings.flag("enable_prompt_caching")? {
+            Some(false) => Caching::Off,
+            _ => Caching::On,
+        };
+        Ok(Self {
+            url: format!("{base}/v1/messages"),
+            host: host_of(&base).to_owned(),
+            api_key: settings.secret(CREDENTIAL.key)?.or_else(|| variable_key(variables)),
+            max_tokens,
+            temperature: settings.number("temperature")?.filter(|_| samples),
+            thinking,
+            caching,
+            beta_headers: settings.texts("beta_headers")?,
+            retry: retry(settings)?,
+            timeouts: Timeouts {
+                response: patience(settings, "timeout", 600)?,
+                idle: patience(settings, "idle_timeout", 300)?,
+            },
+            model,
+            version,
+        })
+    }
+}
+
+/// The credential this module would use: its `api_key`, else the variable's.
+pub fn credential(spec: &ModuleSpec, variables: &Variables) -> Option<Secret> {
+    Settings::of(spec).secret(CREDENTIAL.key).ok().flatten().or_else(|| variable_key(variables))
+}
+
+/// Whether a live call would have a credential.
+pub fn has_credential(spec: &ModuleSpec, variables: &Variables) -> bool {
+    credential(spec, variables).is_some()
+}
+
+fn variable_key(variables: &Variables) -> Option<Secret> {
+    let key = variables.get(CREDENTIAL.variable)?.trim();
+    (!key.is_empty()).then(|| Secret::new(key.to_owned()))
+}
+
+/// The address without a `/` or `/v1` at its end, which people write both with and without.
+fn base_url(settings: Settings<'_>, variables: &Variables) -> Result<String, BuildError> {
+    let from_variable =
+        || variables.get(BASE_URL_VARIABLE).map(|url| url.trim()).filter(|url| !url.is_empty());
+    let written = settings.text("base_url")?.or_else(from_variable).unwrap_or(DEFAULT_BASE_URL);
+    let base = written.trim_end_matches('/');
+    let base = base.strip_suffix("/v1").unwrap_or(base);
+    match base.split_once("://") {
+        Some(("http" | "https", host)) if !host.is_empty() => Ok(base.to_owned()),
+        _ => Err(settings.error(
+            "base_url",
+            format!("must be an address such as {DEFAULT_BASE_URL}, not `{written}` (it may come from {BASE_URL_VARIABLE})"),
+        )),
+    }
+}
+
+/// The host and port of an address, without a name and password that may stand before them.
+fn host_of(base: &str) -> &str {
+    let rest = base.split_once("://").map_or(base, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or(rest);
+    authority.rsplit('@').next().unwrap_or(authority)
+}
+
+fn thinking(settings: Settings<'_>, model: &str) -> Result<Option<Thinking>, BuildError> {
+    let budget = settings.integer("thinking_budget_tokens")?;
+    if let Some(tokens) = budget.filter(|tokens| *tokens < MIN_BUDGET) {
+        let problem = format!("must be at least {MIN_BUDGET}, the API's own least, not {tokens}");
+        return Err(settings.error("thinking_budget_tokens", problem));
+    }
+    if settings.flag("extended_thinking")? != Some(true) {
+        return Ok(None);
+    }
+    Ok(Some(match budget {
+        Some(tokens) => Thinking::Budget(tokens),
+        None if needs_budget(model) => Thinking::Budget(DEFAULT_BUDGET),
+        None => Thinking::Adaptive,
+    }))
+}
+
+/// Models from before adaptive thinking.
+fn needs_budget(model: &str) -> bool {
+    const OLD: [&str; 9] = [
+        "claude-3",
+        "claude-haiku-4-5",
+        "claude-opus-4-0",
+        "claude-opus-4-1",
+        "claude-opus-4-2025",
+        "claude-opus-4-5",
+        "claude-sonnet-4-0",
+        "claude-sonnet-4-2025",
+        "claude-sonnet-4-5",
+    ];
+    OLD.iter().any(|old| model.starts_with(old))
+}
+
+fn max_tokens(settings: Settings<'_>, thinking: Option<Thinking>) -> Result<u64, BuildError> {
+    let written = settings.integer("max_tokens")?;
+    if written == Some(0) {
+        return Err(settings.error("max_tokens", "must be at least 1"));
+    }
+    let tokens = written.unwrap_or(DEFAULT_MAX_TOKENS);
+    Ok(match thinking {
+        Some(Thinking::Budget(budget)) if tokens <= budget => budget + ANSWER_ROOM,
+        _ => tokens,
+    })
+}
+
+fn retry(settings: Settings<'_>) -> Result<RetryPolicy, BuildError> {
+    let max_retries = settings.integer("max_retries")?.unwrap_or(5);
+    let first_delay = settings.seconds("min_retry_delay")?.unwrap_or(Duration::from_secs(1));
+    Ok(RetryPolicy {
+        max_retries: u32::try_from(max_retries).unwrap_or(u32::MAX),
+        first_delay,
+        max_delay: settings.seconds("max_retry_delay")?.unwrap_or(Duration::from_secs(60)).max(first_delay),
+        overloaded_factor: settings.number("overloaded_delay_multiplier")?.unwrap_or(10.0),
+    })
+}
+
+fn patience(settings: Settings<'_>, key: &'static str, default: u64) -> Result<Duration, BuildError> {
+    match settings.seconds(key)? {
+        None => Ok(Duration::from_secs(default)),
+        Some(Duration::ZERO) => Err(settings.error(key, "must be more than 0 seconds")),
+        Some(patience) => Ok(patience),
+    }
+}

@@ -1,0 +1,96 @@
+//! How the runner speaks with Anthropic's Messages API.
+//!
+//! ```text
+//! Request ─ encode ─▶ one POST        bytes ─ Framer ─▶ events ─ decode ─▶ Reply
+//!                                       ▲ speak: a reply written as the server would stream it
+//! ```
+
+mod block;
+mod config;
+mod decode;
+mod encode;
+mod errors;
+mod speak;
+mod transcript;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{BuildError, CallError, Decode, Provider, RetryPolicy, Timeouts};
+use crate::chat::{Reply, Request};
+use crate::http::WireRequest;
+use crate::plan::{ModuleSpec, Variables};
+
+use config::Config;
+pub use config::{INFO, credential, has_credential};
+
+/// One configured use of the Messages API.
+#[derive(Debug)]
+pub struct Anthropic {
+    config: Config,
+}
+
+impl Anthropic {
+    /// The provider of a mount plan; `model` replaces the plan's own. A missing credential is no failure here, because a
+    /// replay needs none: `encode` reports it.
+    ///
+    /// # Errors
+    /// A configuration value makes no sense.
+    pub fn build(
+        spec: &ModuleSpec,
+        variables: &Variables,
+        model: Option<&str>,
+    ) -> Result<Arc<dyn Provider>, BuildError> {
+        Ok(Arc::new(Self { config: Config::read(spec, variables, model)? }))
+    }
+}
+
+impl Provider for Anthropic {
+    fn module(&self) -> &'static str {
+        INFO.name
+    }
+
+    fn model(&self) -> &str {
+        &self.config.model
+    }
+
+    fn params(&self) -> Value {
+        let config = &self.config;
+        let mut params = json!({"max_tokens": config.max_tokens, "anthropic_version": config.version});
+        if let Some(temperature) = config.temperature {
+            params["temperature"] = json!(temperature);
+        }
+        if let Some(thinking) = config.thinking {
+            params["thinking"] = thinking.to_json();
+        }
+        if !config.beta_headers.is_empty() {
+            params["beta_headers"] = json!(config.beta_headers);
+        }
+        params
+    }
+
+    fn encode(&self, request: &Request) -> Result<WireRequest, CallError> {
+        encode::encode(&self.config, request)
+    }
+
+    fn decoder(&self) -> Box<dyn Decode> {
+        Box::new(decode::Decoder::default())
+    }
+
+    fn read_error(&self, status: u16, headers: &[(String, String)], body: &[u8]) -> CallError {
+        errors::read_response(&self.config, &errors::Response { status, headers, body })
+    }
+
+    fn speak(&self, reply: &Reply) -> Vec<u8> {
+        speak::speak(reply)
+    }
+
+    fn retry(&self) -> RetryPolicy {
+        self.config.retry
+    }
+
+    fn timeouts(&self) -> Timeouts {
+        self.config.timeouts
+    }
+}

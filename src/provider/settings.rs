@@ -1,0 +1,163 @@
+//! How a provider reads its part of a mount plan: typed values, each mistake with the key and the remedy.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::plan::ModuleSpec;
+use crate::secret::Secret;
+use crate::source::Place;
+
+/// Why a module cannot be made from its configuration.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{module}: `{key}` {problem}")]
+pub struct BuildError {
+    /// The module.
+    pub module: String,
+    /// The configuration key.
+    pub key: &'static str,
+    /// What is wrong and what is wanted; fit to stand behind the key's name.
+    pub problem: String,
+    /// Where the mount plan names the module.
+    pub place: Place,
+}
+
+/// Reads the configuration of one module. A key that is absent, `null` or an empty text counts as not set.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings<'a> {
+    spec: &'a ModuleSpec,
+}
+
+impl<'a> Settings<'a> {
+    /// The settings of a module.
+    pub fn of(spec: &'a ModuleSpec) -> Self {
+        Self { spec }
+    }
+
+    /// A mistake in the value of `key`.
+    pub fn error(&self, key: &'static str, problem: impl Into<String>) -> BuildError {
+        BuildError {
+            module: self.spec.module.clone(),
+            key,
+            problem: problem.into(),
+            place: self.spec.place.clone(),
+        }
+    }
+
+    fn value(&self, key: &str) -> Option<&'a Value> {
+        self.spec.config.get(key).filter(|value| !value.is_null() && value.as_str() != Some(""))
+    }
+
+    /// A text.
+    pub fn text(&self, key: &'static str) -> Result<Option<&'a str>, BuildError> {
+        self.value(key)
+            .map(|value| {
+                value.as_str().ok_or_else(|| self.error(key, format!("must be a text, not {value}")))
+            })
+            .transpose()
+    }
+
+    /// A credential: white space around it is a slip of copying, and no mistake prints it.
+    pub fn secret(&self, key: &'static str) -> Result<Option<Secret>, BuildError> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
+            Some(Value::String(text)) => Ok(Some(Secret::new(text.trim().to_owned()))),
+            Some(_) => Err(self.error(key, "must be a text; put quotes around it")),
+        }
+    }
+
+    /// A list of texts; one text counts as a list of one.
+    pub fn texts(&self, key: &'static str) -> Result<Vec<String>, BuildError> {
+        let wrong = |value: &Value| self.error(key, format!("must be a list of texts, not {value}"));
+        match self.value(key) {
+            None => Ok(Vec::new()),
+            Some(Value::String(text)) => Ok(vec![text.clone()]),
+            Some(Value::Array(items)) => {
+                items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(|| wrong(item))).collect()
+            }
+            Some(other) => Err(wrong(other)),
+        }
+    }
+
+    /// True or false. A variable's text counts when it says so.
+    pub fn flag(&self, key: &'static str) -> Result<Option<bool>, BuildError> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(Value::String(text)) if text == "true" => Ok(Some(true)),
+            Some(Value::String(text)) if text == "false" => Ok(Some(false)),
+            Some(other) => Err(self.error(key, format!("must be true or false, not {other}"))),
+        }
+    }
+
+    /// A number of at least 0. A variable's text counts when it is one.
+    pub fn number(&self, key: &'static str) -> Result<Option<f64>, BuildError> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        let number = match value {
+            Value::String(text) => text.trim().parse().ok(),
+            other => other.as_f64(),
+        };
+        match number.filter(|number: &f64| number.is_finite() && *number >= 0.0) {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.error(key, format!("must be a number of at least 0, not {value}"))),
+        }
+    }
+
+    /// A whole number of at least 0.
+    pub fn integer(&self, key: &'static str) -> Result<Option<u64>, BuildError> {
+        match self.number(key)? {
+            None => Ok(None),
+            Some(number) if number.fract() == 0.0 && number < 9e15 => Ok(Some(number as u64)),
+            Some(number) => Err(self.error(key, format!("must be a whole number, not {number}"))),
+        }
+    }
+
+    /// A number of seconds as a duration.
+    pub fn seconds(&self, key: &'static str) -> Result<Option<Duration>, BuildError> {
+        let Some(number) = self.number(key)? else { return Ok(None) };
+        match Duration::try_from_secs_f64(number) {
+            Ok(duration) => Ok(Some(duration)),
+            Err(_) => Err(self.error(key, format!("must be a number of seconds, not {number}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::source::{Route, SourceId};
+
+    #[test]
+    fn values_are_read_by_shape_and_mistakes_named() {
+        let Value::Object(config) = json!({
+            "a": "x", "n": "2.5", "w": 3, "f": "true", "l": ["p", "q"], "one": "p", "none": null, "empty": "", "bad": [1]
+        }) else {
+            unreachable!("an object literal")
+        };
+        let spec = ModuleSpec {
+            module: "provider-x".to_owned(),
+            config,
+            instance_id: None,
+            place: Place::value(SourceId(0), Route::root()),
+        };
+        let settings = Settings::of(&spec);
+        assert_eq!(settings.text("a"), Ok(Some("x")));
+        assert_eq!(settings.number("n"), Ok(Some(2.5)));
+        assert_eq!(settings.seconds("n"), Ok(Some(Duration::from_millis(2_500))));
+        assert_eq!(settings.integer("w"), Ok(Some(3)));
+        assert_eq!(settings.flag("f"), Ok(Some(true)));
+        assert_eq!(settings.texts("l").map(|list| list.len()), Ok(2));
+        assert_eq!(settings.texts("one").map(|list| list.len()), Ok(1));
+        assert_eq!(settings.text("none"), Ok(None));
+        assert_eq!(settings.number("empty"), Ok(None));
+        assert_eq!(
+            settings.integer("n").unwrap_err().to_string(),
+            "provider-x: `n` must be a whole number, not 2.5"
+        );
+        assert!(settings.text("bad").is_err() && settings.flag("bad").is_err());
+        assert!(settings.number("a").is_err() && settings.texts("bad").is_err());
+    }
+}
