@@ -130,7 +130,7 @@ impl<'c> Scope<'c> {
 
     /// Refuses when somebody else holds the issue, or has held it since the caller did.
     pub fn permit(&self, stored: &Stored, respect: Respect, remedy: &str) -> Outcome<()> {
-        if respect == Respect::Nobody {
+        if respect == Respect::Nobody || self.holds(stored) {
             return Ok(());
         }
         let id = stored.issue.id.clone();
@@ -138,7 +138,7 @@ impl<'c> Scope<'c> {
         if stale {
             return Err(StoreError::Stale { id, holder: stored.holder() }.into());
         }
-        if stored.hold.is_some() && !self.holds(stored) {
+        if stored.hold.is_some() {
             let remedy = remedy.to_owned();
             return Err(StoreError::Held { id, holder: stored.holder(), remedy }.into());
         }
