@@ -72,7 +72,8 @@ impl Stopwatch {
 
 /// Cuts a moment to microseconds, the precision in which the runner stores times.
 pub fn micros(at: Timestamp) -> Timestamp {
-    Timestamp::from_microsecond(at.as_microsecond()).expect("a moment cut to microseconds stays in range")
+    // Only the last second of the range cannot be cut; it stands for "never" and may keep its digits.
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }
 
 /// `at` plus `span`, held at the end of time instead of overflowing.
@@ -109,6 +110,11 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_time_can_be_cut() {
+        assert_eq!(micros(later(Timestamp::UNIX_EPOCH, Duration::MAX)), Timestamp::MAX);
+    }
 
     #[test]
     fn durations_need_a_unit() {

@@ -70,3 +70,28 @@ pub const LIST_ROWS: usize = 50;
 
 /// Waits between reconciling with changes other processes made to the queue.
 pub const FOREIGN_CHANGE_POLL: Duration = Duration::from_millis(250);
+
+/// How long the issue store waits for other processes that write before it gives up: longer than any batch takes, short
+/// enough that a stuck process is noticed.
+pub const STORE_BUSY: Duration = Duration::from_secs(15);
+
+/// Remarks shown with an issue, the last ones: enough to go on, whatever was said before.
+pub const COMMENTS_SHOWN: usize = 20;
+
+/// Description shown in a row of a list; `get` shows all of it. Characters.
+pub const ROW_DESCRIPTION_CHARS: usize = 200;
+
+/// Single issues a footprint names before it says "all of them": a longer list costs more than it saves.
+pub const FOOTPRINT_NAMES: usize = 64;
+
+/// How long a claim lasts without renewal when nothing else is said.
+pub const LEASE: Duration = Duration::from_secs(15 * 60);
+
+/// How long a person's claim lasts: nobody renews it, and people take breaks.
+pub const PERSON_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Claims without a result after which an issue is blocked, when nothing else is said.
+pub const ATTEMPTS: u32 = 3;
+
+/// Entries of an issue's history written into the notes when it is given up: the latest tell why.
+pub const HISTORY_IN_NOTES: usize = 12;

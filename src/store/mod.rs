@@ -6,6 +6,11 @@
 //! * a mutation whose (run, effect) was applied before is not applied again: the first answer is given again;
 //! * time and ids come from the caller; the same operations from the same callers give the same answers.
 
+mod sqlite;
+
+pub use sqlite::SqliteStore;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +34,8 @@ pub struct Caller {
     pub actor: String,
     /// Who holds what this caller claims: a session's path within the run, or the actor outside any.
     pub holder: String,
+    /// What the caller's earlier claims obtained: a write to an issue whose epoch has risen since is refused as stale.
+    pub epochs: BTreeMap<IssueId, u64>,
     /// The present moment for this operation.
     pub at: Timestamp,
     /// Where new ids come from.
@@ -67,9 +74,11 @@ pub enum Operation {
         /// Takes it from whoever holds it.
         force: bool,
     },
-    /// Gives back all that the caller holds, each with its attempt counted. Answers `Issues`.
+    /// Gives back all that the caller holds, each with its attempt counted against the limit of its claim. Answers
+    /// `Issues`.
     ReleaseAll,
-    /// Gives back what these runs hold, because they are dead. Answers `Issues`.
+    /// Gives back what these runs hold, because they are dead, and what lapsed leases of other runs hold; attempts are
+    /// counted against the limit of each claim. Answers `Issues`.
     Reclaim {
         /// The dead runs.
         runs: Vec<RunId>,
@@ -204,8 +213,10 @@ pub struct Claim {
     pub id: Option<IssueId>,
     /// Which are welcome. A chosen one that does not match is refused.
     pub takes: Takes,
-    /// How long the claim lasts without renewal. Milliseconds in a ledger.
+    /// How long the claim lasts without renewal.
     pub lease: Duration,
+    /// The attempts allowed, for when the claim ends without its holder's doing (a lapsed lease, a dead run).
+    pub max_attempts: u32,
 }
 
 /// Fields to change; `None` leaves a field as it is.
@@ -232,8 +243,12 @@ pub struct Update {
     pub estimate_minutes: Option<u32>,
     /// Not ready before this moment.
     pub defer_until: Option<Timestamp>,
-    /// How long a claim that this update makes lasts.
+    /// How long a claim that this update makes lasts; `limit::LEASE` when absent.
     pub lease: Option<Duration>,
+    /// The attempts allowed to a claim that this update makes; `limit::ATTEMPTS` when absent.
+    pub max_attempts: Option<u32>,
+    /// Which issues a claim that this update makes may take.
+    pub takes: Takes,
     /// Changes it although somebody else holds it.
     pub force: bool,
 }
@@ -360,10 +375,11 @@ pub struct Applied {
 }
 
 /// What an operation did to the caller's holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldChange {
-    /// Issues the caller holds from now on.
-    pub gained: Vec<IssueId>,
+    /// Issues the caller holds from now on, each with the epoch of the claim: it belongs into `Caller::epochs` of all
+    /// that the holder does later.
+    pub gained: BTreeMap<IssueId, u64>,
     /// Issues nobody holds any more because of the operation.
     pub ended: Vec<IssueId>,
 }

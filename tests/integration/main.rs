@@ -8,3 +8,4 @@ mod server;
 mod server_check;
 mod wire;
 mod wire_http;
+mod store;

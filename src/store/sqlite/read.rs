@@ -1,0 +1,238 @@
+//! What is asked of the queue without changing it: lists, what is ready, what is blocked, counts, history.
+
+use rusqlite::{Connection, named_params};
+use serde_json::Value;
+
+use super::row::{self, COLUMNS, READY, READY_ORDER, Stored};
+use super::scope::{Outcome, Scope};
+use crate::clock::Timestamp;
+use crate::id::IssueId;
+use crate::issue::{Comment, Dependency, Issue, Status};
+use crate::limit;
+use crate::store::{Answer, BlockedIssue, Change, Counts, Filter, Hold, Snapshot};
+
+/// Issues in creation order.
+pub(super) fn list(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer> {
+    select(scope, filter, ("1 = 1 OR :now IS NULL", "ORDER BY created_at, id"))
+}
+
+/// Ready issues, first to be worked first.
+pub(super) fn ready(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer> {
+    select(scope, filter, (READY, READY_ORDER))
+}
+
+fn select(scope: &mut Scope<'_>, filter: &Filter, (among, order): (&str, &str)) -> Outcome<Answer> {
+    scope.touch_all();
+    let place = format!(
+        "FROM issues WHERE ({among}) AND (:status IS NULL OR status = :status) \
+         AND (:priority IS NULL OR priority = :priority) AND (:issue_type IS NULL OR issue_type = :issue_type) \
+         AND (:assignee IS NULL OR assignee = :assignee)"
+    );
+    let now = row::time_text(scope.at);
+    let params = named_params! {
+        ":now": now,
+        ":status": filter.status.map(Status::as_str),
+        ":priority": filter.priority,
+        ":issue_type": filter.issue_type,
+        ":assignee": filter.assignee,
+    };
+    let wanted = filter.limit.unwrap_or(usize::MAX);
+    let counted_here = !filter.takes.0.is_empty();
+    // Metadata are compared here, by the one function that says what matches, so SQL cannot stop at the limit then.
+    let stop = if counted_here { -1 } else { i64::try_from(wanted).unwrap_or(-1) };
+    let mut statement =
+        scope.conn.prepare_cached(&format!("SELECT {COLUMNS} {place} {order} LIMIT {stop}"))?;
+    let mut rows = statement.query(params)?;
+    let (mut issues, mut total) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let issue = row::read(row)?.issue;
+        if !filter.takes.matches(&issue.metadata) {
+            continue;
+        }
+        total += 1;
+        if issues.len() < wanted {
+            issues.push(issue);
+        }
+    }
+    if !counted_here && stop >= 0 {
+        let count: i64 = scope
+            .conn
+            .prepare_cached(&format!("SELECT count(*) {place}"))?
+            .query_row(params, |row| row.get(0))?;
+        total = usize::try_from(count).unwrap_or(usize::MAX);
+    }
+    Ok(Answer::Issues { issues, total })
+}
+
+/// Issues that cannot be worked on.
+pub(super) fn blocked(scope: &mut Scope<'_>) -> Outcome<Answer> {
+    scope.touch_all();
+    let sql = format!(
+        "SELECT {COLUMNS} FROM issues WHERE status = 'blocked' OR (status <> 'closed' AND open_blockers > 0) \
+         ORDER BY created_at, id"
+    );
+    let stuck = collect(scope.conn, &sql, named_params! {}, row::read)?;
+    let mut answer = Vec::new();
+    for Stored { issue, .. } in stuck {
+        let blockers = blockers(scope.conn, &issue.id)?;
+        answer.push(BlockedIssue { issue, blockers });
+    }
+    Ok(Answer::Blocked(answer))
+}
+
+/// The open issues an issue waits for, and the blocked parents it inherits from.
+pub(super) fn blockers(conn: &Connection, id: &IssueId) -> rusqlite::Result<Vec<Issue>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM issues JOIN dependencies ON id = to_id WHERE from_id = :id AND status <> 'closed' AND \
+         (dep_type = 'blocks' OR (dep_type = 'parent-child' AND (status = 'blocked' OR open_blockers > 0))) \
+         ORDER BY created_at, id"
+    );
+    let stored = collect(conn, &sql, named_params! {":id": id.as_str()}, row::read)?;
+    Ok(stored.into_iter().map(|stored| stored.issue).collect())
+}
+
+/// The last remarks on an issue, oldest first.
+pub(super) fn last_comments(conn: &Connection, id: &IssueId) -> rusqlite::Result<Vec<Comment>> {
+    let sql = "SELECT author, at, body FROM (SELECT n, author, at, body FROM comments WHERE issue_id = :id \
+               ORDER BY n DESC LIMIT :shown) ORDER BY n";
+    let shown = i64::try_from(limit::COMMENTS_SHOWN).unwrap_or(i64::MAX);
+    collect(conn, sql, named_params! {":id": id.as_str(), ":shown": shown}, |row| {
+        Ok(Comment {
+            author: row.get("author")?,
+            at: row::time(row, "at")?.unwrap_or_default(),
+            body: row.get("body")?,
+        })
+    })
+}
+
+/// The edges of an issue, both ways.
+pub(super) fn dependencies(conn: &Connection, id: &IssueId) -> rusqlite::Result<Vec<Dependency>> {
+    let sql = "SELECT from_id, to_id, dep_type FROM dependencies WHERE from_id = :id OR to_id = :id \
+               ORDER BY from_id, to_id";
+    collect(conn, sql, named_params! {":id": id.as_str()}, |row| {
+        Ok(Dependency {
+            from_id: row::id(row, "from_id")?,
+            to_id: row::id(row, "to_id")?,
+            dep_type: row::edge(row, "dep_type")?,
+        })
+    })
+}
+
+/// The whole queue at one moment.
+pub(super) fn snapshot(scope: &mut Scope<'_>) -> Outcome<Answer> {
+    scope.touch_all();
+    let all = collect(
+        scope.conn,
+        &format!("SELECT {COLUMNS} FROM issues ORDER BY created_at, id"),
+        named_params! {},
+        row::read,
+    )?;
+    let now = row::time_text(scope.at);
+    let ready = collect(
+        scope.conn,
+        &format!("SELECT id FROM issues WHERE {READY} {READY_ORDER}"),
+        named_params! {":now": now},
+        |row| row::id(row, "id"),
+    )?;
+    let counts = count(scope)?;
+    let mut issues = Vec::with_capacity(all.len());
+    let mut holds = Vec::new();
+    for Stored { issue, hold, .. } in all {
+        if let Some(hold) = hold {
+            holds.push(Hold {
+                issue: issue.id.clone(),
+                run: hold.run,
+                holder: hold.session,
+                lease_until: hold.lease_until,
+            });
+        }
+        issues.push(issue);
+    }
+    Ok(Answer::Snapshot(Box::new(Snapshot { issues, ready, holds, counts })))
+}
+
+/// How many there are of what.
+pub(super) fn counts(scope: &mut Scope<'_>) -> Outcome<Answer> {
+    scope.touch_all();
+    Ok(Answer::Counts(count(scope)?))
+}
+
+fn count(scope: &Scope<'_>) -> Outcome<Counts> {
+    let sql = "SELECT status, count(*) AS n FROM issues GROUP BY status ORDER BY status";
+    let by_status = collect(scope.conn, sql, named_params! {}, |row| {
+        Ok((row::status(row, "status")?, row.get::<_, i64>("n")?.unsigned_abs()))
+    })?;
+    let ready: i64 = scope
+        .conn
+        .prepare_cached(&format!("SELECT count(*) FROM issues WHERE {READY}"))?
+        .query_row(named_params! {":now": row::time_text(scope.at)}, |row| row.get(0))?;
+    let mut counts = Counts { ready: ready.unsigned_abs(), ..Counts::default() };
+    for (status, n) in by_status {
+        counts.total += n;
+        match status {
+            Status::Open => counts.open = n,
+            Status::InProgress => counts.in_progress = n,
+            Status::Blocked => counts.blocked = n,
+            Status::Closed => counts.closed = n,
+        }
+    }
+    Ok(counts)
+}
+
+/// What happened to an issue, oldest first.
+pub(super) fn history(scope: &mut Scope<'_>, id: &IssueId) -> Outcome<Answer> {
+    scope.get(id)?;
+    Ok(Answer::History(changes_of(scope.conn, id)?))
+}
+
+fn changes_of(conn: &Connection, id: &IssueId) -> rusqlite::Result<Vec<Change>> {
+    let sql = "SELECT issue_id, event_type, actor, changes, at FROM events WHERE issue_id = :id ORDER BY seq";
+    collect(conn, sql, named_params! {":id": id.as_str()}, change)
+}
+
+/// Reads an entry of the event log.
+pub(super) fn change(row: &rusqlite::Row<'_>) -> rusqlite::Result<Change> {
+    Ok(Change {
+        issue_id: row::id(row, "issue_id")?,
+        event_type: row.get("event_type")?,
+        actor: row.get("actor")?,
+        changes: row::json(row, "changes")?,
+        at: row::time(row, "at")?.unwrap_or_default(),
+    })
+}
+
+/// Who held an issue and how that ended, a line each, oldest first.
+pub(super) fn holds_of(conn: &Connection, id: &IssueId) -> rusqlite::Result<Vec<String>> {
+    let lines = changes_of(conn, id)?.into_iter().filter_map(|change| {
+        let was = change.changes.pointer("/assignee/old").and_then(Value::as_str);
+        let who = match change.event_type.as_str() {
+            "claimed" => change.actor.as_str(),
+            "released" | "lease_expired" => was.unwrap_or(&change.actor),
+            _ => return None,
+        };
+        Some(hold_line(change.at, &change.event_type, who))
+    });
+    Ok(lines.collect())
+}
+
+/// A line of that list.
+pub(super) fn hold_line(at: Timestamp, event: &str, who: &str) -> String {
+    let what = match event {
+        "claimed" => "claimed by",
+        "released" => "given back without a result by",
+        _ => "claim lapsed without a result of",
+    };
+    format!("- {at} {what} {who}")
+}
+
+/// Runs a query and reads every row.
+pub(super) fn collect<T>(
+    conn: &Connection,
+    sql: &str,
+    params: &[(&str, &dyn rusqlite::ToSql)],
+    read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let rows = statement.query_map(params, read)?;
+    rows.collect()
+}
