@@ -8,6 +8,7 @@ pub mod secret;
 pub mod source;
 
 pub mod chat;
+pub mod diagnostic;
 pub mod issue;
 
 pub mod event;
