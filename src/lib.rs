@@ -16,6 +16,7 @@ pub mod plan;
 
 pub mod http;
 pub mod store;
+pub mod template;
 
 pub mod provider;
 pub mod tool;
