@@ -8,6 +8,7 @@ pub mod secret;
 pub mod source;
 
 pub mod chat;
+pub mod diagnostic;
 pub mod issue;
 
 pub mod event;
@@ -15,6 +16,7 @@ pub mod plan;
 
 pub mod http;
 pub mod store;
+pub mod template;
 
 pub mod provider;
 pub mod tool;
