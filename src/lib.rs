@@ -8,6 +8,7 @@ pub mod secret;
 pub mod source;
 
 pub mod chat;
+pub mod diagnostic;
 pub mod issue;
 
 pub mod event;
@@ -17,6 +18,7 @@ pub mod cassette;
 pub mod http;
 pub mod journal;
 pub mod store;
+pub mod template;
 
 pub mod effects;
 pub mod provider;

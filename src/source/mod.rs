@@ -1,5 +1,11 @@
 //! Which texts a run was given, and where in them a thing stands.
 
+mod node;
 mod route;
+mod sources;
+mod toml;
+mod yaml;
 
+pub use node::{Entry, Node, NodeValue};
 pub use route::{Part, Place, Route, SourceId, Step};
+pub use sources::{Format, Position, ReadError, Sources, SyntaxError};

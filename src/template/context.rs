@@ -1,0 +1,174 @@
+//! What a template may name: plain values, and the issue queue at one moment.
+
+use std::sync::Arc;
+
+use minijinja::value::{Enumerator, Kwargs, Object, ObjectRepr, Serde, from_args};
+use minijinja::{Error, ErrorKind, State, Value};
+use serde_json::Map;
+
+use crate::id::IssueId;
+use crate::issue::{Issue, Status};
+use crate::store::Snapshot;
+
+/// What a template may name.
+#[derive(Debug, Clone, Default)]
+pub struct TemplateContext {
+    /// Plain values by name.
+    pub variables: Map<String, serde_json::Value>,
+    /// The queue, named `issues`; without it the name is undefined.
+    pub issues: Option<Arc<Snapshot>>,
+    /// Names below which every further name is defined, as dotted paths: their content is not known before a run.
+    pub open: Vec<String>,
+}
+
+impl TemplateContext {
+    /// A context of plain values.
+    pub fn new(variables: Map<String, serde_json::Value>) -> Self {
+        Self { variables, ..Self::default() }
+    }
+
+    /// With the queue.
+    #[must_use]
+    pub fn with_issues(mut self, issues: Snapshot) -> Self {
+        self.issues = Some(Arc::new(issues));
+        self
+    }
+
+    pub(super) fn to_value(&self) -> Value {
+        let mut pairs: Vec<(String, Value)> =
+            self.variables.iter().map(|(name, value)| (name.clone(), self.lower(name, value))).collect();
+        if let Some(issues) = &self.issues {
+            pairs.push(("issues".to_owned(), Value::from_object(Issues(Arc::clone(issues)))));
+        }
+        Value::from_pairs(pairs)
+    }
+
+    fn lower(&self, path: &str, value: &serde_json::Value) -> Value {
+        if self.open.iter().any(|open| open == path) {
+            return Value::from_object(Anything);
+        }
+        match value {
+            serde_json::Value::Object(map) if self.open.iter().any(|open| open.starts_with(path)) => {
+                Value::from_pairs(
+                    map.iter().map(|(key, value)| (key.clone(), self.lower(&format!("{path}.{key}"), value))),
+                )
+            }
+            plain => Value::from(Serde(plain)),
+        }
+    }
+
+    /// The names defined below a dotted path; the top for an empty one.
+    pub(super) fn names_below(&self, path: &str) -> Vec<String> {
+        let queue = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        if path == "issues" && self.issues.is_some() {
+            return queue(&[
+                "total",
+                "open",
+                "ready",
+                "in_progress",
+                "blocked",
+                "closed",
+                "list",
+                "ready_list",
+            ]);
+        }
+        if path.is_empty() {
+            let issues = self.issues.as_ref().map(|_| "issues".to_owned());
+            return self.variables.keys().cloned().chain(issues).collect();
+        }
+        let mut steps = path.split('.');
+        let first = steps.next().and_then(|name| self.variables.get(name));
+        let found = steps.fold(first, |value, step| value?.get(step));
+        found
+            .and_then(serde_json::Value::as_object)
+            .map(|map| map.keys().cloned().collect())
+            .unwrap_or_default()
+    }
+}
+
+/// Stands for a map whose keys only a run knows.
+#[derive(Debug)]
+struct Anything;
+
+impl Object for Anything {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        key.as_str().map(|_| Value::from("sample"))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Str(&["sample"])
+    }
+}
+
+/// The queue as a template sees it.
+#[derive(Debug)]
+struct Issues(Arc<Snapshot>);
+
+impl Object for Issues {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Map
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let counts = &self.0.counts;
+        let count = match key.as_str()? {
+            "total" => counts.total,
+            "open" => counts.open,
+            "ready" => counts.ready,
+            "in_progress" => counts.in_progress,
+            "blocked" => counts.blocked,
+            "closed" => counts.closed,
+            _ => return None,
+        };
+        Some(Value::from(count))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Str(&["total", "open", "ready", "in_progress", "blocked", "closed"])
+    }
+
+    fn call_method(
+        self: &Arc<Self>,
+        state: &mut State<'_, '_>,
+        method: &str,
+        args: &[Value],
+    ) -> Result<Value, Error> {
+        let found: Vec<&Issue> = match method {
+            "list" => {
+                let (kwargs,): (Kwargs,) = from_args(args)?;
+                let status = kwargs.get::<Option<String>>("status")?.map(|word| status(&word)).transpose()?;
+                let assignee = kwargs.get::<Option<String>>("assignee")?;
+                kwargs.assert_all_used()?;
+                let fits = |issue: &&Issue| {
+                    status.is_none_or(|status| issue.status == status)
+                        && assignee.as_ref().is_none_or(|name| issue.assignee.as_ref() == Some(name))
+                };
+                self.0.issues.iter().filter(fits).collect()
+            }
+            "ready_list" => {
+                let () = from_args(args)?;
+                let issue = |id: &IssueId| self.0.issues.iter().find(|issue| issue.id == *id);
+                self.0.ready.iter().filter_map(issue).collect()
+            }
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::UnknownMethod,
+                    format!("`issues` has no `{method}`; it has list and ready_list"),
+                ));
+            }
+        };
+        // An issue is some twenty values; a template that lists the queue in a loop must run out of fuel.
+        state.consume_fuel(1 + 20 * found.len() as u64)?;
+        Ok(found.into_iter().map(|issue| Value::from(Serde(issue))).collect())
+    }
+}
+
+fn status(word: &str) -> Result<Status, Error> {
+    Status::from_text(word).ok_or_else(|| {
+        let known: Vec<_> = Status::ALL.iter().map(|status| status.as_str()).collect();
+        Error::new(
+            ErrorKind::InvalidOperation,
+            format!("there is no status `{word}`; it is one of {}", known.join(", ")),
+        )
+    })
+}
