@@ -20,6 +20,11 @@ pub mod journal;
 pub mod store;
 pub mod template;
 
+pub mod context;
 pub mod effects;
 pub mod provider;
 pub mod tool;
+
+pub mod session;
+
+pub mod engine;

@@ -26,7 +26,9 @@ pub trait ContextManager: Send {
 
 /// The conversation has outgrown its bound.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the conversation has grown to about {estimate} tokens, above the context's max_tokens of {bound}; raise max_tokens in the mount plan's context, or give the session less to do (fewer iterations, session: fresh)")]
+#[error(
+    "the conversation has grown to about {estimate} tokens, above the context's max_tokens of {bound}; raise max_tokens in the mount plan's context, or give the session less to do (fewer iterations, session: fresh)"
+)]
 pub struct ContextFull {
     /// Its estimated size. Tokens.
     pub estimate: u64,

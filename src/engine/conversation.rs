@@ -6,9 +6,9 @@ use super::{PhaseOutcome, PhaseScope};
 use crate::effects::{Busy, Halt};
 use crate::event::{EffectId, Happening, PhaseEnd, SessionEnd, Whereabouts};
 use crate::id::{RoleId, SessionName};
+use crate::issue::Takes;
 use crate::plan::SessionPlan;
 use crate::session::{Casting, Identity, PromptEnd, Session};
-use crate::issue::Takes;
 use crate::store::{AttemptCount, Operation};
 use crate::tool::HoldLog;
 
@@ -49,7 +49,9 @@ pub(super) fn judge(last: &PromptEnd, name: &str, outcome: &mut PhaseOutcome) {
     match &last.end {
         SessionEnd::Completed | SessionEnd::LimitReached => {}
         SessionEnd::Cancelled => outcome.end = PhaseEnd::Cancelled,
-        SessionEnd::Refused { reason } if reason.is_empty() => outcome.fail(format!("{name}: the model refused")),
+        SessionEnd::Refused { reason } if reason.is_empty() => {
+            outcome.fail(format!("{name}: the model refused"))
+        }
         SessionEnd::Refused { reason } => outcome.fail(format!("{name}: the model refused: {reason}")),
         SessionEnd::Empty => outcome.fail(format!("{name}: the model answered with nothing")),
         SessionEnd::Failed { reason } => outcome.fail(format!("{name}: {reason}")),
@@ -88,7 +90,12 @@ pub(super) struct SeatPlan<'a> {
 
 impl<'a> SeatPlan<'a> {
     /// For a session outside any pool.
-    pub(super) fn alone(phase: &PhaseScope, role: &'a RoleId, name: &'a SessionName, holds: &HoldLog) -> Self {
+    pub(super) fn alone(
+        phase: &PhaseScope,
+        role: &'a RoleId,
+        name: &'a SessionName,
+        holds: &HoldLog,
+    ) -> Self {
         Self {
             role,
             name,
@@ -100,11 +107,7 @@ impl<'a> SeatPlan<'a> {
     }
 
     /// Makes the session and tells that it begins. The inner error says why it cannot be made.
-    pub(super) async fn fill(
-        self,
-        phase: &PhaseScope,
-        busy: &Busy,
-    ) -> Result<Result<Session, String>, Halt> {
+    pub(super) async fn fill(self, phase: &PhaseScope, busy: &Busy) -> Result<Result<Session, String>, Halt> {
         let company = &phase.company;
         let role = &company.plan.roles[self.role];
         let mut system = role.mount_plan.system.clone().unwrap_or_default();

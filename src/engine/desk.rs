@@ -86,7 +86,12 @@ impl Desk {
     }
 
     /// Asks for a monitor's order and waits for it. `None` when the run is over.
-    pub async fn ask_as_monitor(&self, phase: &PhaseId, due: Option<bool>, busy: &Busy) -> Option<MonitorOrder> {
+    pub async fn ask_as_monitor(
+        &self,
+        phase: &PhaseId,
+        due: Option<bool>,
+        busy: &Busy,
+    ) -> Option<MonitorOrder> {
         let (reply, order) = oneshot::channel();
         self.leave(Mail::MonitorAsks { phase: phase.clone(), due, reply }, busy);
         wait(order, busy).await

@@ -307,7 +307,8 @@ impl Dispatcher {
             Answer::Issues { issues, .. } => issues,
             _ => Vec::new(),
         };
-        let deadline = store.next_deadline(&self.company.run, now).await.map_err(|error| error.to_string())?;
+        let deadline =
+            store.next_deadline(&self.company.run, now).await.map_err(|error| error.to_string())?;
         Ok(Outlook { ready, deadline })
     }
 

@@ -108,7 +108,9 @@ fn why_left(issue: &Issue, queue: &Snapshot, blocked: &[BlockedIssue]) -> String
             let holder = queue.holds.iter().find(|hold| hold.issue == issue.id);
             format!("{name} is held by {}", holder.map_or("nobody known", |hold| hold.holder.as_str()))
         }
-        _ if queue.ready.contains(&issue.id) => format!("{name} is ready, but no worker has iterations left for it"),
+        _ if queue.ready.contains(&issue.id) => {
+            format!("{name} is ready, but no worker has iterations left for it")
+        }
         _ => {
             let blockers = blocked.iter().find(|entry| entry.issue.id == issue.id);
             let waits: Vec<String> = blockers

@@ -73,7 +73,9 @@ impl Company {
                         let outcome = Outcome::Answer { answer: applied.answer, gained, ended };
                         (outcome, applied.footprint, applied.seq)
                     }
-                    Err(refused) => (Outcome::Refused(refused.error.to_string()), refused.footprint, refused.seq),
+                    Err(refused) => {
+                        (Outcome::Refused(refused.error.to_string()), refused.footprint, refused.seq)
+                    }
                 };
                 let result = serde_json::to_value(outcome).expect("an answer holds only plain data");
                 Some(Ran { result, footprint: Some(footprint), seq })

@@ -92,7 +92,11 @@ struct Worker {
 enum WorkerState {
     /// In an iteration, woken for this issue.
     InTurn(Option<IssueId>),
-    Waiting { since: u64, pause: Pause, revision: u64 },
+    Waiting {
+        since: u64,
+        pause: Pause,
+        revision: u64,
+    },
     Gone,
 }
 
@@ -248,20 +252,25 @@ impl Roster {
                 orders.push(Order::Worker((phase.clone(), at), order));
             }
         }
-        for (phase, watch) in self.watches.iter_mut().filter(|(_, watch)| watch.state == WatchState::Waiting) {
+        for (phase, watch) in self.watches.iter_mut().filter(|(_, watch)| watch.state == WatchState::Waiting)
+        {
             watch.state = WatchState::InTurn;
             orders.push(Order::Monitor(phase.clone(), MonitorOrder::End));
         }
     }
 
     fn pool_is_over(&self, phase: &PhaseId) -> bool {
-        self.pools.get(phase).is_some_and(|pool| pool.seats.iter().all(|worker| worker.state == WorkerState::Gone))
+        self.pools
+            .get(phase)
+            .is_some_and(|pool| pool.seats.iter().all(|worker| worker.state == WorkerState::Gone))
     }
 
     fn wake_monitors(&mut self, now: Timestamp, orders: &mut Vec<Order>) {
-        let over: BTreeSet<PhaseId> = self.pools.keys().filter(|phase| self.pool_is_over(phase)).cloned().collect();
+        let over: BTreeSet<PhaseId> =
+            self.pools.keys().filter(|phase| self.pool_is_over(phase)).cloned().collect();
         let revision = self.revision;
-        for (phase, watch) in self.watches.iter_mut().filter(|(_, watch)| watch.state == WatchState::Waiting) {
+        for (phase, watch) in self.watches.iter_mut().filter(|(_, watch)| watch.state == WatchState::Waiting)
+        {
             if over.contains(&watch.watches) {
                 watch.state = WatchState::InTurn;
                 orders.push(Order::Monitor(phase.clone(), MonitorOrder::End));
@@ -311,7 +320,8 @@ impl Roster {
 
     /// Ends the waiting of each pool for which nothing can become ready any more; answers when to look again.
     fn end_waits(&mut self, deadline: Option<Timestamp>, orders: &mut Vec<Order>) -> Option<Timestamp> {
-        let in_turn = |pool: &Pool| pool.seats.iter().any(|worker| matches!(worker.state, WorkerState::InTurn(_)));
+        let in_turn =
+            |pool: &Pool| pool.seats.iter().any(|worker| matches!(worker.state, WorkerState::InTurn(_)));
         let all_quiet = self.conversations.is_empty()
             && !self.pools.values().any(in_turn)
             && !self.watches.values().any(|watch| watch.state == WatchState::InTurn);

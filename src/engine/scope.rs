@@ -64,7 +64,8 @@ impl Scope {
     }
 
     fn set_phases<'a>(&mut self, ended: impl Iterator<Item = (&'a PhaseId, PhaseEnd, &'a str)>) {
-        let shown = ended.map(|(id, end, text)| (id.to_string(), json!({"status": end.as_str(), "text": text})));
+        let shown =
+            ended.map(|(id, end, text)| (id.to_string(), json!({"status": end.as_str(), "text": text})));
         self.names.insert("phases".to_owned(), Value::Object(shown.collect()));
     }
 
@@ -78,7 +79,8 @@ impl Scope {
 
     /// The same for a worker in an iteration.
     pub(super) fn with_worker(mut self, worker: &WorkerPlan, iteration: u32, max_iterations: u32) -> Self {
-        let shown = json!({"name": worker.name.as_str(), "index": worker.index, "takes": takes(&worker.takes)});
+        let shown =
+            json!({"name": worker.name.as_str(), "index": worker.index, "takes": takes(&worker.takes)});
         self.names.insert("worker".to_owned(), shown);
         self.names.insert("iteration".to_owned(), iteration.into());
         self.names.insert("max_iterations".to_owned(), max_iterations.into());
@@ -139,7 +141,10 @@ impl Company {
             source: condition.text.clone(),
             reads_queue: self.templates.expression_reads_queue(&condition.text),
             render: Box::new(|context| {
-                self.templates.holds(&condition.text, context).map(Value::Bool).map_err(|error| error.to_string())
+                self.templates
+                    .holds(&condition.text, context)
+                    .map(Value::Bool)
+                    .map_err(|error| error.to_string())
             }),
         };
         let value = self.evaluate(busy, rendering, scope).await?;

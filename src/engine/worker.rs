@@ -127,9 +127,11 @@ impl Worker<'_> {
 
     fn scope(&self) -> Scope {
         let next = self.iterations + 1;
-        Scope::of_phase(self.phase)
-            .with_role(&self.phase.company, &self.me.role)
-            .with_worker(self.me, next, self.plan.max_iterations)
+        Scope::of_phase(self.phase).with_role(&self.phase.company, &self.me.role).with_worker(
+            self.me,
+            next,
+            self.plan.max_iterations,
+        )
     }
 
     fn path(&self) -> String {

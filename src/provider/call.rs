@@ -70,11 +70,20 @@ pub struct Attempt<'a> {
     pub on_delta: &'a mut (dyn FnMut(&Delta) + Send),
 }
 
+/// A reply, and how long its giver wants it held back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered {
+    /// The reply.
+    pub reply: Reply,
+    /// What a script asks to wait before the reply is used, in the run's time; a server has taken its time already.
+    pub latency: Duration,
+}
+
 /// Makes one attempt. Nothing is tried twice here: each attempt is an effect of its own.
 ///
 /// # Errors
 /// No whole reply came; the error says why, and `RetryPolicy::delay` whether another attempt makes sense.
-pub async fn call(attempt: Attempt<'_>) -> Result<Reply, CallError> {
+pub async fn call(attempt: Attempt<'_>) -> Result<Answered, CallError> {
     let cancel = attempt.cancel;
     tokio::select! {
         biased;
@@ -83,12 +92,15 @@ pub async fn call(attempt: Attempt<'_>) -> Result<Reply, CallError> {
     }
 }
 
-async fn carry(attempt: Attempt<'_>) -> Result<Reply, CallError> {
+async fn carry(attempt: Attempt<'_>) -> Result<Answered, CallError> {
     let Attempt { provider, line, request, occasion, on_delta, .. } = attempt;
     let wire = provider.encode(request);
     let listener = Listener { framer: Framer::default(), decoder: provider.decoder(), on_delta };
     match line {
-        Line::Http(transport) => ask_server(provider, transport.as_ref(), wire?, listener).await,
+        Line::Http(transport) => {
+            let reply = ask_server(provider, transport.as_ref(), wire?, listener).await?;
+            Ok(Answered { reply, latency: Duration::ZERO })
+        }
         Line::Script(script) => {
             // No server is asked, so no credential is needed; anything else a server would refuse is refused.
             if let Err(error) = wire
@@ -97,8 +109,8 @@ async fn carry(attempt: Attempt<'_>) -> Result<Reply, CallError> {
                 return Err(error);
             }
             let answer = script.answer(request, occasion, provider.model())?;
-            tokio::time::sleep(answer.latency).await;
-            hear(&provider.speak(&answer.reply), listener)
+            let reply = hear(&provider.speak(&answer.reply), listener)?;
+            Ok(Answered { reply, latency: answer.latency })
         }
     }
 }

@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::{Offer, PromptEnd, Session};
 use crate::chat::{Message, Part, Reply, Request, Speaker};
+use crate::effects::Busy;
 use crate::effects::{Announce, Asked, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Footprint, Happening, Policy, Segment, SessionEnd};
-use crate::effects::Busy;
 use crate::id::canonical_json;
 use crate::provider::{self, Attempt, CallError, ErrorClass, Provider};
 use crate::tool::Tool;
@@ -123,9 +123,7 @@ impl Session {
                 Some(Ran::plain(serde_json::to_value(result).expect("a reply holds only plain data")))
             })
             .await?;
-        serde_json::from_value(result).map_err(|error| {
-            Halt::Unreadable(self.turn_id(), error.to_string())
-        })
+        serde_json::from_value(result).map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))
     }
 
     async fn call(&self, busy: &Busy, request: &Request) -> Result<Reply, CallError> {

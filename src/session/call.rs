@@ -54,7 +54,9 @@ impl Session {
                 let Some(at) = next_free(slots, self.policy.calls) else { break };
                 let Slot::Waiting(ready) = &slots[at] else { break };
                 let footprint = ready.footprint.clone();
-                let Slot::Waiting(ready) = std::mem::replace(&mut slots[at], Slot::Running(footprint)) else { break };
+                let Slot::Waiting(ready) = std::mem::replace(&mut slots[at], Slot::Running(footprint)) else {
+                    break;
+                };
                 let (call, token) = (&calls[at], token.fork());
                 running.push(Box::pin(async move {
                     let result = self.carry_out(&token, at, call, ready).await;
@@ -91,9 +93,8 @@ impl Session {
 
     /// Finds the tool and checks the arguments; what is wrong with them is the answer.
     fn prepare(&self, call: &ToolCall) -> Slot {
-        let refuse = |content: String| {
-            Slot::Done(ToolResult { id: call.id.clone(), content, is_error: true })
-        };
+        let refuse =
+            |content: String| Slot::Done(ToolResult { id: call.id.clone(), content, is_error: true });
         let mut specs = self.tools.iter().map(|tool| (tool, tool.spec()));
         let Some((tool, spec)) = specs.find(|(_, spec)| spec.name == call.name) else {
             let known: Vec<_> = self.tools.iter().map(|tool| tool.spec().name).collect();
@@ -116,7 +117,13 @@ impl Session {
         }
     }
 
-    async fn carry_out(&self, busy: &Busy, at: usize, call: &ToolCall, ready: Ready) -> Result<ToolResult, Halt> {
+    async fn carry_out(
+        &self,
+        busy: &Busy,
+        at: usize,
+        call: &ToolCall,
+        ready: Ready,
+    ) -> Result<ToolResult, Halt> {
         let input = canonical_json(&Value::Object(ready.input.clone()));
         self.tell(Happening::ToolStarted { tool: call.name.clone(), input: one_line(&input) });
         let policy = self.stage.policies.get(&call.name).copied().unwrap_or_else(|| ready.tool.policy());
@@ -134,11 +141,12 @@ impl Session {
                 Repeat::Harmless => Announce::No,
             },
         };
-        let running = Running { stage: &self.stage, hard: &self.stop.hard, ready, policy, id: asked.id.clone() };
+        let running =
+            Running { stage: &self.stage, hard: &self.stop.hard, ready, policy, id: asked.id.clone() };
         let effects: &Effects = &self.stage.effects;
         let result = effects.perform(busy, asked, |grant| running.run(busy, grant)).await?;
-        let result: CallResult =
-            serde_json::from_value(result).map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))?;
+        let result: CallResult = serde_json::from_value(result)
+            .map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))?;
         if let (true, Policy::Tape, Some(files)) = (effects.is_replay(), policy, &result.files) {
             files.apply(&self.stage.workspace).map_err(|error| Halt::Workspace(error.to_string()))?;
         }
@@ -232,7 +240,8 @@ impl Running<'_> {
     /// Waits until no other call is in the way of telling who changed which file.
     async fn own_files(&self, busy: &Busy) -> Option<FilesGuard<'_>> {
         let Capture::Files(lock) = &self.stage.capture else { return None };
-        let touches = |set: &std::collections::BTreeSet<String>| set.iter().any(|name| name.starts_with("fs:"));
+        let touches =
+            |set: &std::collections::BTreeSet<String>| set.iter().any(|name| name.starts_with("fs:"));
         let footprint = &self.ready.footprint;
         if self.captures() {
             if let Ok(guard) = lock.try_write() {
@@ -259,10 +268,12 @@ impl Running<'_> {
 
     fn patch(&self, before: &FileSnapshot) -> Result<FilePatch, String> {
         let trouble = |error: String| {
-            format!("The command ran, but its changes to files cannot be recorded: {error}. Change less in one command.")
+            format!(
+                "The command ran, but its changes to files cannot be recorded: {error}. Change less in one command."
+            )
         };
-        let after = FileSnapshot::take(&self.stage.workspace).map_err(|error| trouble(error.to_string()))?;
-        FilePatch::between(&self.stage.workspace, before, &after).map_err(|error| trouble(error.to_string()))
+        let after = before.take_again().map_err(|error| trouble(error.to_string()))?;
+        crate::tool::patch::diff(before, &after).map_err(|error| trouble(error.to_string()))
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
-pub use modules::{Cast, CastError, Casting, Modules, Offstage};
+pub use modules::{Cast, CastError, Casting, Lines, Modules, Offstage};
 pub use turn::{CallOrder, Deltas, LoopPolicy, Offer, Step, Turn, WRAP_UP};
 pub use validate::Validators;
 
@@ -162,7 +162,11 @@ impl Session {
             step = match step {
                 Step::Ask(offer) => {
                     if self.stop.soft.is_cancelled() {
-                        return Ok(PromptEnd { end: SessionEnd::Cancelled, text: String::new(), error: None });
+                        return Ok(PromptEnd {
+                            end: SessionEnd::Cancelled,
+                            text: String::new(),
+                            error: None,
+                        });
                     }
                     if offer == Offer::WrapUp {
                         self.push(Message::user(WRAP_UP));
@@ -181,8 +185,7 @@ impl Session {
                     turn.answered()
                 }
                 Step::Decline(calls, why) => {
-                    let decline =
-                        |id| ToolResult { id, content: why.to_owned(), is_error: true };
+                    let decline = |id| ToolResult { id, content: why.to_owned(), is_error: true };
                     self.push(Message::results(calls.into_iter().map(|call| decline(call.id)).collect()));
                     turn.answered()
                 }
@@ -212,12 +215,11 @@ impl Session {
     }
 
     fn occasion(&self) -> Occasion {
-        let text = |name: Option<&str>| name.unwrap_or_default().to_owned();
         let place = &self.identity.place;
         Occasion {
-            phase: text(place.phase.as_ref().map(crate::id::PhaseId::as_str)),
-            session: text(place.session.as_ref().map(crate::id::SessionName::as_str)),
-            role: text(place.role.as_ref().map(crate::id::RoleId::as_str)),
+            phase: place.phase.clone().expect("a session is in a phase"),
+            session: place.session.clone().expect("a session has a name"),
+            role: place.role.clone().expect("a session has a role"),
             turn: self.turn,
             iteration: self.iteration,
         }

@@ -106,11 +106,7 @@ impl Turn {
             }
             stop if !calls.is_empty() => {
                 self.paused = 0;
-                if stop.allows_tools() {
-                    Step::Call(calls)
-                } else {
-                    Step::Decline(calls, CUT)
-                }
+                if stop.allows_tools() { Step::Call(calls) } else { Step::Decline(calls, CUT) }
             }
             _ if text.is_empty() => Step::Done(SessionEnd::Empty, text),
             _ => Step::Done(SessionEnd::Completed, text),
@@ -150,7 +146,14 @@ mod tests {
     }
 
     fn reply(stop: StopReason, parts: Vec<Part>) -> Reply {
-        Reply { id: String::new(), model: String::new(), parts, stop, stop_details: None, usage: Usage::default() }
+        Reply {
+            id: String::new(),
+            model: String::new(),
+            parts,
+            stop,
+            stop_details: None,
+            usage: Usage::default(),
+        }
     }
 
     #[test]
@@ -188,10 +191,16 @@ mod tests {
         for stop in [StopReason::MaxTokens, StopReason::ContextWindow, StopReason::Other("x".to_owned())] {
             let mut turn = Turn::new(policy(None));
             turn.begin();
-            assert_eq!(turn.replied(&reply(stop, vec![Part::ToolUse(call())])), Step::Decline(vec![call()], CUT));
+            assert_eq!(
+                turn.replied(&reply(stop, vec![Part::ToolUse(call())])),
+                Step::Decline(vec![call()], CUT)
+            );
         }
         let refused = reply(StopReason::Refusal, vec![Part::ToolUse(call())]);
-        assert!(matches!(Turn::new(policy(None)).replied(&refused), Step::Done(SessionEnd::Refused { .. }, _)));
+        assert!(matches!(
+            Turn::new(policy(None)).replied(&refused),
+            Step::Done(SessionEnd::Refused { .. }, _)
+        ));
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod bash;
 mod capture;
 mod command_filter;
 pub mod filesystem;
+mod holds;
 pub mod patch;
 pub mod settings;
 pub mod web;
@@ -12,6 +13,9 @@ pub mod workspace;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use holds::{HoldLog, HoldMark};
+pub use patch::{FilePatch, FileSnapshot};
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};

@@ -6,6 +6,6 @@ mod harness_check;
 mod layers;
 mod server;
 mod server_check;
+mod store;
 mod wire;
 mod wire_http;
-mod store;

@@ -1,0 +1,134 @@
+//! How the folder agents work in is made ready: taken as it is, or emptied if the runner made it itself.
+
+use std::fs::{File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::plan::WorkspaceStart;
+use crate::tool::workspace::MARKER;
+
+/// A workspace, locked against a second run that would empty it.
+#[derive(Debug)]
+pub struct Workspace {
+    path: PathBuf,
+    _lock: Option<File>,
+}
+
+/// Why a workspace cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkspaceError {
+    /// It is to be emptied, but somebody else made it.
+    #[error(
+        "the workspace {path} is to start fresh, but the runner did not make it (there is no {MARKER} in it), so nothing in it is touched; name another folder, or remove `fresh: true`"
+    )]
+    NotOurs {
+        /// The folder.
+        path: String,
+    },
+    /// Another run works in it.
+    #[error(
+        "another run works in the workspace {path}; wait for it to end, or name another folder with --workspace"
+    )]
+    InUse {
+        /// The folder.
+        path: String,
+    },
+    /// The system refuses.
+    #[error("cannot use the workspace {path}: {reason}")]
+    Unusable {
+        /// The folder.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+impl Workspace {
+    /// Makes the folder ready.
+    ///
+    /// # Errors
+    /// It may not be emptied, another run works in it, or the system refuses.
+    pub fn prepare(path: &Path, start: WorkspaceStart) -> Result<Self, WorkspaceError> {
+        let shown = || path.display().to_string();
+        let unusable =
+            |error: &std::io::Error| WorkspaceError::Unusable { path: shown(), reason: error.to_string() };
+        let is_new = match std::fs::read_dir(path) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+            Err(error) => return Err(unusable(&error)),
+        };
+        let marker = path.join(MARKER);
+        if start == WorkspaceStart::Fresh && !is_new && !marker.is_file() {
+            return Err(WorkspaceError::NotOurs { path: shown() });
+        }
+        std::fs::create_dir_all(path).map_err(|error| unusable(&error))?;
+        if start == WorkspaceStart::Keep {
+            // A folder of somebody else is worked in, but not marked as ours.
+            return Ok(Self { path: path.to_owned(), _lock: None });
+        }
+        let mut lock =
+            File::options().create(true).append(true).open(&marker).map_err(|error| unusable(&error))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(WorkspaceError::InUse { path: shown() }),
+            Err(TryLockError::Error(error)) => return Err(unusable(&error)),
+        }
+        if is_new {
+            lock.write_all(b"This folder was made by runner, which empties it at the start of a run.\n")
+                .map_err(|error| unusable(&error))?;
+        }
+        empty(path).map_err(|error| unusable(&error))?;
+        Ok(Self { path: path.to_owned(), _lock: Some(lock) })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Removes everything but the marker. Links are removed, never followed.
+fn empty(path: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_name() == MARKER {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_folder_the_runner_made_is_emptied() {
+        let dir = tempfile::tempdir().unwrap();
+        let theirs = dir.path().join("theirs");
+        std::fs::create_dir(&theirs).unwrap();
+        std::fs::write(theirs.join("thesis.txt"), "years of work").unwrap();
+        let error = Workspace::prepare(&theirs, WorkspaceStart::Fresh).unwrap_err();
+        assert!(matches!(error, WorkspaceError::NotOurs { .. }), "{error}");
+        assert!(theirs.join("thesis.txt").exists());
+        Workspace::prepare(&theirs, WorkspaceStart::Keep).unwrap();
+        assert!(!theirs.join(MARKER).exists());
+
+        let ours = dir.path().join("ours");
+        drop(Workspace::prepare(&ours, WorkspaceStart::Fresh).unwrap());
+        std::fs::create_dir_all(ours.join("a/b")).unwrap();
+        std::os::unix::fs::symlink(&theirs, ours.join("link")).unwrap();
+        let held = Workspace::prepare(&ours, WorkspaceStart::Fresh).unwrap();
+        assert!(!ours.join("a").exists() && !ours.join("link").exists());
+        assert!(theirs.join("thesis.txt").exists(), "links are not followed");
+        let error = Workspace::prepare(&ours, WorkspaceStart::Fresh).unwrap_err();
+        assert!(matches!(error, WorkspaceError::InUse { .. }), "{error}");
+        drop(held);
+        Workspace::prepare(&ours, WorkspaceStart::Fresh).unwrap();
+    }
+}

@@ -1,0 +1,302 @@
+//! Which modules there are, and how a role's mount plan becomes the parts of a session.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Map, Value};
+
+use super::turn::{CallOrder, Deltas, LoopPolicy};
+use crate::context::{self, ContextManager};
+use crate::http::Transport;
+use crate::id::RunId;
+use crate::issue::Takes;
+use crate::limit;
+use crate::plan::{
+    KeyInfo, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, Plan, QueuePlan, RolePlan, Variables,
+};
+use crate::provider::anthropic::{self, Anthropic};
+use crate::provider::mock::{self, Mock};
+use crate::provider::{BuildError, Line, Provider, Script};
+use crate::store::IssueStore;
+use crate::tool::issue::{IssueTool, IssueToolSetup};
+use crate::tool::settings::SettingError;
+use crate::tool::workspace::Workspace;
+use crate::tool::{Built, HoldLog, Tool, bash, filesystem, issue, web};
+
+const MAX_ITERATIONS: KeyInfo = KeyInfo {
+    name: "max_iterations",
+    shape: KeyShape::Integer,
+    default: "50",
+    doc: "model calls within one prompt; then one more without tools to sum up; -1 is unlimited",
+};
+
+/// `loop-streaming`.
+const STREAMING: ModuleInfo = ModuleInfo {
+    name: "loop-streaming",
+    aliases: &[],
+    kind: ModuleKind::Orchestrator,
+    summary: "asks, runs the calls of a message at once where they do not get in each other's way, asks again",
+    keys: &[
+        MAX_ITERATIONS,
+        KeyInfo {
+            name: "parallel_tools",
+            shape: KeyShape::Flag,
+            default: "true",
+            doc: "whether calls of one message may run at once",
+        },
+    ],
+    tools: &[],
+    credential: None,
+};
+
+/// `loop-basic`.
+const BASIC: ModuleInfo = ModuleInfo {
+    name: "loop-basic",
+    aliases: &[],
+    kind: ModuleKind::Orchestrator,
+    summary: "asks, runs calls one after another, asks again; passes no pieces of replies on",
+    keys: &[MAX_ITERATIONS],
+    tools: &[],
+    credential: None,
+};
+
+/// The modules a run builds sessions from, and what they need from outside.
+pub struct Modules {
+    variables: Variables,
+    workspace: Arc<Workspace>,
+    lines: Lines,
+    /// Scripts that mount plans name, by path.
+    scripts: BTreeMap<String, String>,
+    /// Notices already given.
+    told: Mutex<BTreeSet<String>>,
+}
+
+/// What stands behind the providers.
+#[derive(Clone)]
+pub enum Lines {
+    /// Servers.
+    Http(Arc<dyn Transport>),
+    /// One script behind all of them.
+    Script(Arc<Script>),
+}
+
+/// What a session is to be made for.
+pub struct Casting<'a> {
+    /// The role.
+    pub role: &'a RolePlan,
+    /// The session's path within the run.
+    pub path: String,
+    /// The name shown as the one who did things.
+    pub actor: String,
+    /// Which issues it takes.
+    pub takes: Takes,
+    /// What it holds.
+    pub holds: HoldLog,
+    /// Its system prompt, rendered.
+    pub system: String,
+    /// The run.
+    pub run: RunId,
+    /// The queue.
+    pub store: Arc<dyn IssueStore>,
+    /// How the queue is used.
+    pub queue: &'a QueuePlan,
+}
+
+/// The parts of a session.
+pub struct Cast {
+    /// Who answers.
+    pub provider: Arc<dyn Provider>,
+    /// What calls go over.
+    pub line: Line,
+    /// What the model may use.
+    pub tools: Vec<Arc<dyn Tool>>,
+    /// How the loop is driven.
+    pub policy: LoopPolicy,
+    /// Who keeps the conversation.
+    pub context: Box<dyn ContextManager>,
+    /// The system prompt.
+    pub system: String,
+}
+
+/// A session cannot be made of its mount plan.
+#[derive(Debug, thiserror::Error)]
+pub enum CastError {
+    /// A provider's configuration makes no sense.
+    #[error(transparent)]
+    Provider(#[from] BuildError),
+    /// A tool's configuration makes no sense.
+    #[error(transparent)]
+    Tool(#[from] SettingError),
+    /// Two modules show the model a tool of one name.
+    #[error("two tools are named {name}; take one of their modules out of the mount plan")]
+    SameName {
+        /// The name.
+        name: String,
+    },
+}
+
+/// What a mount plan names that is not there, and why that stops nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offstage {
+    /// One sentence for people.
+    pub notice: String,
+}
+
+impl Modules {
+    /// The modules of a run.
+    pub fn new(variables: Variables, workspace: Arc<Workspace>, lines: Lines) -> Self {
+        Self { variables, workspace, lines, scripts: BTreeMap::new(), told: Mutex::default() }
+    }
+
+    /// The same with the text of a script that a mount plan names by this path.
+    #[must_use]
+    pub fn with_script(mut self, path: String, text: String) -> Self {
+        self.scripts.insert(path, text);
+        self
+    }
+
+    /// What there is to know of every module, without building one.
+    pub fn catalogue() -> Vec<ModuleInfo> {
+        vec![
+            STREAMING,
+            BASIC,
+            context::SIMPLE,
+            anthropic::INFO,
+            mock::INFO,
+            issue::INFO,
+            filesystem::INFO,
+            bash::INFO,
+            web::INFO,
+        ]
+    }
+
+    /// The role's provider: the first of its mount plan, which has them by priority.
+    pub fn provider_of(role: &RolePlan) -> &ModuleSpec {
+        role.mount_plan.providers.first().expect("a checked mount plan has a provider")
+    }
+
+    /// The credentials that the plan's sessions need and that are not there: the variable, with the roles that need it.
+    pub fn missing_credentials(plan: &Plan, variables: &Variables) -> BTreeMap<&'static str, Vec<String>> {
+        let mut missing: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+        let used: BTreeSet<_> =
+            plan.phases.iter().flat_map(|phase| phase.sessions()).map(|(_, role)| role).collect();
+        for role in used.iter().filter_map(|role| plan.roles.get(role)) {
+            let spec = Self::provider_of(role);
+            let info = Self::catalogue().into_iter().find(|info| info.name == spec.module);
+            let Some(credential) = info.and_then(|info| info.credential) else { continue };
+            let is_set = |value: Option<&str>| value.is_some_and(|text| !text.trim().is_empty());
+            let in_config = is_set(spec.config.get(credential.key).and_then(Value::as_str));
+            if !in_config && !is_set(variables.get(credential.variable).map(String::as_str)) {
+                missing.entry(credential.variable).or_default().push(role.id.to_string());
+            }
+        }
+        missing
+    }
+
+    /// `provider-…/model` of a role, for heads and tables.
+    ///
+    /// # Errors
+    /// Its provider's configuration makes no sense.
+    pub fn model_of(&self, role: &RolePlan) -> Result<String, CastError> {
+        let (provider, _) = self.provider(role)?;
+        Ok(format!("{}/{}", provider.module(), provider.model()))
+    }
+
+    /// What the mount plans name that is absent, each once.
+    ///
+    /// # Errors
+    /// A tool's configuration makes no sense.
+    pub fn offstage(&self, plan: &Plan) -> Result<Vec<Offstage>, CastError> {
+        let mut notices = Vec::new();
+        for spec in plan.roles.values().flat_map(|role| &role.mount_plan.tools) {
+            if let Some(Built::Absent { notice }) = self.plain_tool(spec)?
+                && self.told.lock().expect("nothing panics while it holds this").insert(notice.clone())
+            {
+                notices.push(Offstage { notice });
+            }
+        }
+        Ok(notices)
+    }
+
+    /// Makes the parts of a session.
+    ///
+    /// # Errors
+    /// A configuration makes no sense, or two tools have one name.
+    pub fn cast(&self, casting: Casting<'_>) -> Result<Cast, CastError> {
+        let plan = &casting.role.mount_plan;
+        let (provider, line) = self.provider(casting.role)?;
+        let mut tools: Vec<Arc<dyn Tool>> = Vec::new();
+        for spec in &plan.tools {
+            match self.plain_tool(spec)? {
+                Some(Built::Tools(built)) => tools.extend(built),
+                Some(Built::Absent { .. }) => {}
+                None => tools.push(Arc::new(IssueTool::new(IssueToolSetup {
+                    store: casting.store.clone(),
+                    run: casting.run.clone(),
+                    holder: casting.path.clone(),
+                    actor: casting.actor.clone(),
+                    takes: casting.takes.clone(),
+                    lease: casting.queue.lease,
+                    max_attempts: casting.queue.max_attempts,
+                    holds: casting.holds.clone(),
+                }))),
+            }
+        }
+        let mut names = BTreeSet::new();
+        if let Some(same) = tools.iter().map(|tool| tool.spec().name).find(|name| !names.insert(name.clone()))
+        {
+            return Err(CastError::SameName { name: same });
+        }
+        Ok(Cast {
+            provider,
+            line,
+            tools,
+            policy: loop_policy(&plan.orchestrator),
+            context: Box::new(context::Simple::new(&plan.context.config)),
+            system: casting.system,
+        })
+    }
+
+    fn provider(&self, role: &RolePlan) -> Result<(Arc<dyn Provider>, Line), CastError> {
+        let spec = Self::provider_of(role);
+        let model = role.model.as_deref();
+        if spec.module == mock::INFO.name {
+            let text = Mock::script_path(spec)?.and_then(|path| self.scripts.get(path)).map(String::as_str);
+            let (provider, line) = Mock::build(spec, text, model)?;
+            return Ok(match &self.lines {
+                Lines::Script(script) => (provider, Line::Script(script.clone())),
+                Lines::Http(_) => (provider, line),
+            });
+        }
+        let line = match &self.lines {
+            Lines::Http(transport) => Line::Http(transport.clone()),
+            Lines::Script(script) => Line::Script(script.clone()),
+        };
+        Ok((Anthropic::build(spec, &self.variables, model)?, line))
+    }
+
+    /// Builds a tool that knows nothing of the queue; `None` for the one that does.
+    fn plain_tool(&self, spec: &ModuleSpec) -> Result<Option<Built>, CastError> {
+        let config: &Map<String, Value> = &spec.config;
+        Ok(Some(match spec.module.as_str() {
+            name if name == filesystem::INFO.name => filesystem::build(config, self.workspace.clone())?,
+            name if name == bash::INFO.name => bash::build(config, self.workspace.clone(), &self.variables)?,
+            name if name == web::INFO.name => web::build(config)?,
+            _ => return Ok(None),
+        }))
+    }
+}
+
+fn loop_policy(spec: &ModuleSpec) -> LoopPolicy {
+    let max_calls = match spec.config.get(MAX_ITERATIONS.name).and_then(Value::as_i64) {
+        None => Some(limit::MODEL_CALLS_PER_PROMPT),
+        Some(most) if most < 0 => None,
+        Some(most) => Some(u32::try_from(most).unwrap_or(u32::MAX)),
+    };
+    let in_turn = spec.module == BASIC.name || spec.config.get("parallel_tools") == Some(&Value::Bool(false));
+    LoopPolicy {
+        max_calls,
+        calls: if in_turn { CallOrder::InTurn } else { CallOrder::Parallel },
+        deltas: if spec.module == BASIC.name { Deltas::Kept } else { Deltas::PassedOn },
+    }
+}
