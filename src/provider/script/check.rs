@@ -79,7 +79,7 @@ pub fn read(env: &Environment<'_>, name: &str, text: &str) -> Result<Vec<Rule>, 
     file.rules
         .into_iter()
         .enumerate()
-        .map(|(at, rule)| check_rule(env, Spot { script: name, route: format!("rules[{at}]") }, rule))
+        .map(|(at, rule)| check_rule(env, &Spot { script: name, route: format!("rules[{at}]") }, rule))
         .collect()
 }
 
@@ -99,7 +99,7 @@ impl Spot<'_> {
     }
 }
 
-fn check_rule(env: &Environment<'_>, spot: Spot<'_>, rule: RuleText) -> Result<Rule, ScriptError> {
+fn check_rule(env: &Environment<'_>, spot: &Spot<'_>, rule: RuleText) -> Result<Rule, ScriptError> {
     if let Some(when) = &rule.when {
         check_expression(env, when).map_err(|problem| spot.error(".when", problem))?;
     }
