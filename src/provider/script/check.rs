@@ -64,8 +64,9 @@ struct UsageText {
 /// Reads the rules of a script; `name` is what errors call it.
 pub fn read(env: &Environment<'_>, name: &str, text: &str) -> Result<Vec<Rule>, ScriptError> {
     let shape = |problem: String| ScriptError::Shape { name: name.to_owned(), problem };
-    let file: File =
-        serde_saphyr::from_str(text).map_err(|error| shape(error.without_snippet().to_string()))?;
+    let file: File = serde_saphyr::from_str(text).map_err(|error| {
+        shape(error.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter))
+    })?;
     if let Some(other) = file.evidence.filter(|evidence| evidence != "scripted") {
         return Err(ScriptError::Value {
             name: name.to_owned(),
