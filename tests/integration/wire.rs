@@ -50,18 +50,37 @@ fn in_odd_pieces(mut bytes: &[u8]) -> Vec<&[u8]> {
     pieces
 }
 
-/// Decodes a body whole, and checks that every way of cutting it gives the same events. Equal events decode equally, for
-/// a decoder sees nothing else; the costlier decoding is compared for the ways that cut every line.
+/// Bodies up to this size are cut at every offset as a whole; of larger ones, each two neighbouring events are.
+const CUT_WHOLE_BYTES: usize = 4 * 1024;
+
+/// Decodes a body whole, and checks that every way of cutting it gives the same. A decoder sees nothing but events, so
+/// where the cut moves through the body it is enough that the events are equal.
 fn decode_however_cut(name: &str, bytes: &[u8]) -> Result<Reply, CallError> {
-    let events = frame([bytes]);
-    let outcome = decode(&events);
+    let outcome = decode(&frame([bytes]));
     for (how, pieces) in [("byte by byte", bytes.chunks(1).collect()), ("odd pieces", in_odd_pieces(bytes))] {
         assert_eq!(decode(&frame(pieces)), outcome, "{name}: {how}");
     }
-    for at in 0..=bytes.len() {
-        assert!(frame([&bytes[..at], &bytes[at..]]) == events, "{name}: cut at {at}");
+    for part in parts_to_cut(bytes) {
+        let events = frame([part]);
+        for at in 0..=part.len() {
+            assert!(
+                frame([&part[..at], &part[at..]]) == events,
+                "{name}: cut at {at} of {} bytes",
+                part.len()
+            );
+        }
     }
     outcome
+}
+
+/// The body, or each two neighbouring events of a large one: a framer starts anew after each blank line.
+fn parts_to_cut(bytes: &[u8]) -> Vec<&[u8]> {
+    if bytes.len() <= CUT_WHOLE_BYTES {
+        return vec![bytes];
+    }
+    let ends = bytes.windows(2).enumerate().filter(|(_, pair)| *pair == b"\n\n").map(|(at, _)| at + 2);
+    let starts: Vec<usize> = std::iter::once(0).chain(ends).chain([bytes.len()]).collect();
+    starts.windows(3).map(|three| &bytes[three[0]..three[2]]).collect()
 }
 
 fn fixtures() -> PathBuf {
@@ -195,6 +214,9 @@ fn two_messages_in_one_body_are_nonsense() {
 const BROKEN: [(&str, ErrorClass); 2] =
     [("made_cut_mid_event", ErrorClass::Transport), ("made_error_mid_stream", ErrorClass::Overloaded)];
 
+/// Bodies written by hand whose last blank line is missing: by the rules of the format their last event is dropped.
+const WITHOUT_LAST_BLANK_LINE: [&str; 2] = ["sdk_fallback_block", "sdk_refusal_after_text"];
+
 #[test]
 fn the_corpus_decodes_as_the_official_sdk_reads_it() {
     #[expect(clippy::disallowed_methods, reason = "a test is told by its caller where the corpus is")]
@@ -207,7 +229,13 @@ fn the_corpus_decodes_as_the_official_sdk_reads_it() {
     let streams = streams_in(&folder, ".anthropic.sse");
     assert!(!streams.is_empty(), "no streams in {}", folder.display());
     for (name, path) in streams {
-        let outcome = decode_however_cut(&name, &fs::read(&path).expect("the stream can be read"));
+        let mut body = fs::read(&path).expect("the stream can be read");
+        if WITHOUT_LAST_BLANK_LINE.contains(&name.as_str()) {
+            let cut = decode_however_cut(&name, &body).expect_err("the last event is unterminated");
+            assert_eq!(cut.class, ErrorClass::Transport, "{name}");
+            body.push(b'\n');
+        }
+        let outcome = decode_however_cut(&name, &body);
         if let Some((_, class)) = BROKEN.iter().find(|(broken, _)| *broken == name) {
             assert_eq!(outcome.expect_err("the stream is broken").class, *class, "{name}");
             continue;

@@ -74,7 +74,7 @@ async fn serve_once(listener: TcpListener, answer: String, then: Then) -> String
     request
 }
 
-fn provider(at: SocketAddr, more: Value) -> Arc<dyn Provider> {
+fn provider(at: SocketAddr, more: &Value) -> Arc<dyn Provider> {
     let mut config = json!({"base_url": format!("http://{at}"), "api_key": "sk-test-0123456789"});
     config.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     let spec = ModuleSpec {
@@ -107,7 +107,7 @@ async fn ask(provider: &dyn Provider) -> Result<Reply, CallError> {
 /// Asks a server that gives `answer`; the outcome and the request it saw.
 async fn exchange(answer: &str, then: Then, config: Value) -> (Result<Reply, CallError>, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let provider = provider(listener.local_addr().expect("an address"), config);
+    let provider = provider(listener.local_addr().expect("an address"), &config);
     let mut server = JoinSet::new();
     server.spawn(serve_once(listener, answer.to_owned(), then));
     let outcome = ask(provider.as_ref()).await;
@@ -121,7 +121,7 @@ async fn failure(answer: &str, then: Then, config: Value) -> CallError {
 
 #[tokio::test]
 async fn a_whole_reply_comes_over_a_socket() {
-    let listener_free = provider(([127, 0, 0, 1], 1).into(), json!({}));
+    let listener_free = provider(([127, 0, 0, 1], 1).into(), &json!({}));
     let body = whole_reply(listener_free.as_ref());
     let (head, tail) = body.split_at(body.len() / 2);
     let answer = format!("{STREAM_HEAD}{}{}0\r\n\r\n", chunk(head), chunk(tail));
@@ -144,11 +144,12 @@ async fn a_whole_reply_comes_over_a_socket() {
 
 #[tokio::test]
 async fn a_reply_is_whole_although_the_connection_never_ends() {
-    let free = provider(([127, 0, 0, 1], 1).into(), json!({}));
+    let free = provider(([127, 0, 0, 1], 1).into(), &json!({}));
     let answer = format!("{STREAM_HEAD}{}", chunk(&whole_reply(free.as_ref())));
     let config = json!({"idle_timeout": 0.05});
     assert_eq!(exchange(&answer, Then::Stall, config).await.0.expect("a reply").text(), "Hi");
-    assert_eq!(exchange(&answer, Then::Reset, json!({})).await.0.expect("a reply").text(), "Hi");
+    // Nor does it matter that the body's own end is missing.
+    assert_eq!(exchange(&answer, Then::Close, json!({})).await.0.expect("a reply").text(), "Hi");
 }
 
 #[tokio::test]
@@ -156,7 +157,7 @@ async fn a_refused_connection_names_host_and_port() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let at = listener.local_addr().expect("an address");
     drop(listener);
-    let error = ask(provider(at, json!({})).as_ref()).await.expect_err("nobody listens");
+    let error = ask(provider(at, &json!({})).as_ref()).await.expect_err("nobody listens");
     assert_eq!(error.class, ErrorClass::Transport);
     assert!(error.message.starts_with(&format!("cannot connect to {at}: ")), "{error}");
     assert!(error.message.to_lowercase().contains("refused"), "{error}");
@@ -191,10 +192,12 @@ async fn a_stream_that_stalls_runs_into_the_idle_timeout() {
 async fn a_cut_stream_is_broken_whichever_way_it_is_cut() {
     let started = format!("{STREAM_HEAD}{}", chunk(BROKEN_OFF));
     let ended = format!("{started}0\r\n\r\n");
-    for (answer, then) in [(&started, Then::Close), (&started, Then::Reset), (&ended, Then::Close)] {
-        let error = failure(answer, then, json!({})).await;
+    for answer in [&started, &ended] {
+        let error = failure(answer, Then::Close, json!({})).await;
         assert_eq!((error.class, error.status), (ErrorClass::Transport, Some(200)), "{error}");
     }
+    // A reset may overtake what was sent before it, the status too.
+    assert_eq!(failure(&started, Then::Reset, json!({})).await.class, ErrorClass::Transport);
 }
 
 #[tokio::test]
@@ -267,6 +270,6 @@ async fn an_address_that_is_none_and_a_key_that_fits_no_header_are_named() {
     assert!(matches!(&error, TransportError::Connect { host, .. } if host == "not an address"), "{error}");
     let at = SocketAddr::from(([127, 0, 0, 1], 1));
     let error =
-        ask(provider(at, json!({"api_key": "sk-\u{7}bell-0123"})).as_ref()).await.expect_err("no header");
+        ask(provider(at, &json!({"api_key": "sk-\u{7}bell-0123"})).as_ref()).await.expect_err("no header");
     assert!(error.message.contains("x-api-key") && !error.message.contains("bell"), "{error}");
 }

@@ -280,3 +280,110 @@ fn patience(settings: Settings<'_>, key: &'static str, default: u64) -> Result<D
         Some(patience) => Ok(patience),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::anthropic::encode::testing::spec;
+
+    fn variables(pairs: &[(&str, &str)]) -> Variables {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn read(settings: &Value, pairs: &[(&str, &str)]) -> Result<Config, BuildError> {
+        Config::read(&spec(settings), &variables(pairs), None)
+    }
+
+    #[test]
+    fn the_address_comes_from_the_plan_then_the_variable_then_the_default() {
+        let url = |settings: Value, pairs: &[(&str, &str)]| read(&settings, pairs).unwrap().url;
+        let variable = [("ANTHROPIC_BASE_URL", "http://127.0.0.1:9/")];
+        assert_eq!(url(json!({}), &[]), "https://api.anthropic.com/v1/messages");
+        assert_eq!(url(json!({}), &variable), "http://127.0.0.1:9/v1/messages");
+        assert_eq!(url(json!({"base_url": ""}), &variable), "http://127.0.0.1:9/v1/messages");
+        assert_eq!(
+            url(json!({"base_url": "https://g.example/a/v1/"}), &variable),
+            "https://g.example/a/v1/messages"
+        );
+        let error = read(&json!({"base_url": "localhost:9"}), &[]).unwrap_err();
+        assert!(
+            error.to_string().starts_with("provider-anthropic: `base_url` must be an address"),
+            "{error}"
+        );
+        let hidden = read(&json!({"base_url": "https://me:pw@g.example:8443/x"}), &[]).unwrap();
+        assert_eq!(hidden.host, "g.example:8443");
+    }
+
+    #[test]
+    fn the_key_comes_from_the_plan_then_the_variable_and_blank_is_none() {
+        let key = |settings: Value, pairs: &[(&str, &str)]| {
+            credential(&spec(&settings), &variables(pairs)).map(|key| key.expose().to_owned())
+        };
+        let variable = [("ANTHROPIC_API_KEY", "sk-variable\n")];
+        assert_eq!(key(json!({}), &variable).as_deref(), Some("sk-variable"));
+        assert_eq!(key(json!({"api_key": " sk-plan "}), &variable).as_deref(), Some("sk-plan"));
+        assert_eq!(key(json!({"api_key": ""}), &[("ANTHROPIC_API_KEY", " ")]), None);
+        assert!(!has_credential(&spec(&json!({})), &variables(&[])));
+        let error = read(&json!({"api_key": 123_456_789}), &[]).unwrap_err();
+        assert!(!error.to_string().contains("123456789"), "{error}");
+    }
+
+    #[test]
+    fn numbers_have_bounds_and_defaults() {
+        let config = read(&json!({}), &[]).unwrap();
+        assert_eq!((config.model.as_str(), config.max_tokens), ("claude-sonnet-5", 32_000));
+        assert_eq!(config.retry.max_retries, 5);
+        assert_eq!(config.timeouts.idle, Duration::from_secs(300));
+        let written =
+            json!({"max_retry_delay": 0.5, "min_retry_delay": 2, "timeout": "1.5", "max_retries": 0});
+        let config = read(&written, &[]).unwrap();
+        assert_eq!(config.retry.max_delay, Duration::from_secs(2));
+        assert_eq!((config.timeouts.response, config.retry.max_retries), (Duration::from_millis(1_500), 0));
+        for wrong in [
+            json!({"timeout": 0}),
+            json!({"idle_timeout": "soon"}),
+            json!({"max_tokens": 0}),
+            json!({"max_tokens": 1.5}),
+            json!({"temperature": -1}),
+            json!({"thinking_budget_tokens": 1_023}),
+            json!({"enable_prompt_caching": "maybe"}),
+        ] {
+            assert!(read(&wrong, &[]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_key_that_is_read_is_announced() {
+        let source = include_str!("config.rs");
+        let (production, _) = source.split_once("#[cfg(test)]").unwrap();
+        let known = |name: &str| INFO.keys.iter().any(|key| key.name == name);
+        for reader in [
+            "text(\"",
+            "flag(\"",
+            "number(\"",
+            "integer(\"",
+            "seconds(\"",
+            "texts(\"",
+            "patience(settings, \"",
+        ] {
+            for rest in production.split(reader).skip(1) {
+                let name = rest.split('"').next().unwrap();
+                assert!(known(name), "{name} is read but not in INFO");
+            }
+        }
+    }
+
+    #[test]
+    fn params_hold_what_changes_an_answer_and_neither_key_nor_address() {
+        let settings =
+            json!({"base_url": "https://g.example", "api_key": "sk-plan", "temperature": 0.5, "timeout": 9});
+        let provider =
+            crate::provider::anthropic::Anthropic::build(&spec(&settings), &[].into(), Some("claude-x"));
+        let provider = provider.unwrap();
+        assert_eq!(
+            provider.params(),
+            json!({"anthropic_version": "2023-06-01", "max_tokens": 32_000, "temperature": 0.5})
+        );
+        assert_eq!(provider.model(), "claude-x");
+    }
+}

@@ -120,6 +120,12 @@ impl Message {
             if self.blocks.contains_key(&index) {
                 return Err(nonsense(format!("block {index} begins twice")));
             }
+            // Another model goes on in the asked one's place; the reply, and its price, are that one's.
+            if json["content_block"]["type"] == "fallback"
+                && let Some(model) = json["content_block"]["to"]["model"].as_str()
+            {
+                self.model = model.to_owned();
+            }
             let (block, delta) = Block::start(content.clone());
             self.blocks.insert(index, block);
             return Ok(delta);

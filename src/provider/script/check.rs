@@ -64,8 +64,9 @@ struct UsageText {
 /// Reads the rules of a script; `name` is what errors call it.
 pub fn read(env: &Environment<'_>, name: &str, text: &str) -> Result<Vec<Rule>, ScriptError> {
     let shape = |problem: String| ScriptError::Shape { name: name.to_owned(), problem };
-    let file: File =
-        serde_saphyr::from_str(text).map_err(|error| shape(error.without_snippet().to_string()))?;
+    let file: File = serde_saphyr::from_str(text).map_err(|error| {
+        shape(error.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter))
+    })?;
     if let Some(other) = file.evidence.filter(|evidence| evidence != "scripted") {
         return Err(ScriptError::Value {
             name: name.to_owned(),
@@ -79,7 +80,7 @@ pub fn read(env: &Environment<'_>, name: &str, text: &str) -> Result<Vec<Rule>, 
     file.rules
         .into_iter()
         .enumerate()
-        .map(|(at, rule)| check_rule(env, Spot { script: name, route: format!("rules[{at}]") }, rule))
+        .map(|(at, rule)| check_rule(env, &Spot { script: name, route: format!("rules[{at}]") }, rule))
         .collect()
 }
 
@@ -99,7 +100,7 @@ impl Spot<'_> {
     }
 }
 
-fn check_rule(env: &Environment<'_>, spot: Spot<'_>, rule: RuleText) -> Result<Rule, ScriptError> {
+fn check_rule(env: &Environment<'_>, spot: &Spot<'_>, rule: RuleText) -> Result<Rule, ScriptError> {
     if let Some(when) = &rule.when {
         check_expression(env, when).map_err(|problem| spot.error(".when", problem))?;
     }
