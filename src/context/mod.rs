@@ -7,7 +7,7 @@ pub use simple::{INFO as SIMPLE, Simple};
 use crate::chat::{Message, Usage};
 
 /// Keeps the conversation of one session.
-pub trait ContextManager: Send {
+pub trait ContextManager: Send + Sync {
     /// Adds a message.
     fn push(&mut self, message: Message);
 

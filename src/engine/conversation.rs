@@ -71,7 +71,7 @@ pub(super) async fn hand_back(
         let operation = Operation::Release { id, attempt: AttemptCount::Free, force: false };
         let effect = EffectId::engine(phase.id(), &format!("release.{name}"), number);
         if let Ok((_, change)) = phase.company.queue(busy, effect, &proxy, operation).await? {
-            holds.note(&change);
+            holds.apply(&change);
         }
     }
     Ok(())

@@ -7,7 +7,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 
 use super::desk::{Desk, Letter, Mail};
-use super::queue::Proxy;
 use super::roster::{MonitorOrder, Order, Outlook, Roster, Seat, WorkerOrder};
 use super::scope::Scope;
 use super::{Company, PhaseOutcome, PhaseScope, RunEnd, Setup, phase};

@@ -73,7 +73,7 @@ pub struct RunEnd {
 }
 
 /// How a phase ended, and why.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct PhaseOutcome {
     /// How.
     pub end: PhaseEnd,

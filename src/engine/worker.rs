@@ -245,12 +245,14 @@ impl Worker<'_> {
     }
 
     async fn claim(&mut self) -> Result<Option<Issue>, Halt> {
-        let lease = self.phase.company.plan.queue.lease;
-        let operation = Operation::Claim(Claim { id: None, takes: self.me.takes.clone(), lease });
+        let queue = &self.phase.company.plan.queue;
+        let (lease, max_attempts) = (queue.lease, queue.max_attempts);
+        let operation =
+            Operation::Claim(Claim { id: None, takes: self.me.takes.clone(), lease, max_attempts });
         let id = self.id("claim");
         match self.phase.company.queue(self.busy, id, &self.proxy(), operation).await? {
             Ok((Answer::Issue(view), change)) => {
-                self.holds.note(&change);
+                self.holds.apply(&change);
                 Ok(Some(view.issue))
             }
             Ok(_) => Ok(None),
@@ -281,7 +283,7 @@ impl Worker<'_> {
             let effect = self.id("release");
             let released = self.phase.company.queue(self.busy, effect, &self.proxy(), operation).await?;
             if let Ok((_, change)) = released {
-                self.holds.note(&change);
+                self.holds.apply(&change);
             }
         }
         Ok(())

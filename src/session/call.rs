@@ -36,6 +36,9 @@ struct Ready {
     footprint: Footprint,
 }
 
+/// A call being carried out: its place, its token, and what comes of it.
+type Call<'a> = BoxFuture<'a, (usize, Busy, Result<ToolResult, Halt>)>;
+
 /// Where a call of the message stands.
 enum Slot {
     Waiting(Ready),
@@ -47,30 +50,14 @@ impl Session {
     /// Answers every call.
     pub(super) async fn answer(&self, busy: &Busy, calls: Vec<ToolCall>) -> Result<Vec<ToolResult>, Halt> {
         let mut slots: Vec<Slot> = calls.iter().map(|call| self.prepare(call)).collect();
-        let mut running: FuturesUnordered<BoxFuture<'_, (usize, Busy, Result<ToolResult, Halt>)>> =
-            FuturesUnordered::new();
-        let mut start = |slots: &mut Vec<Slot>, running: &FuturesUnordered<_>, token: &Busy| {
-            while running.len() < self.at_once() {
-                let Some(at) = next_free(slots, self.policy.calls) else { break };
-                let Slot::Waiting(ready) = &slots[at] else { break };
-                let footprint = ready.footprint.clone();
-                let Slot::Waiting(ready) = std::mem::replace(&mut slots[at], Slot::Running(footprint)) else {
-                    break;
-                };
-                let (call, token) = (&calls[at], token.fork());
-                running.push(Box::pin(async move {
-                    let result = self.carry_out(&token, at, call, ready).await;
-                    (at, token, result)
-                }));
-            }
-        };
-        start(&mut slots, &running, busy);
+        let mut running = FuturesUnordered::new();
+        self.start(&calls, &mut slots, &mut running, busy);
         if !running.is_empty() {
             // While the calls run, they are who is busy; the session counts again before the last of them stops counting.
             let mut rest = Some(busy.rest());
             while let Some((at, token, result)) = running.next().await {
                 slots[at] = Slot::Done(result?);
-                start(&mut slots, &running, &token);
+                self.start(&calls, &mut slots, &mut running, &token);
                 if running.is_empty() {
                     rest.take();
                 }
@@ -82,6 +69,25 @@ impl Session {
             Slot::Waiting(_) | Slot::Running(_) => unreachable!("the loop ends when every call is answered"),
         });
         Ok(done.collect())
+    }
+
+    /// Starts as many calls as may run now.
+    fn start<'s>(
+        &'s self,
+        calls: &'s [ToolCall],
+        slots: &mut [Slot],
+        running: &mut FuturesUnordered<Call<'s>>,
+        token: &Busy,
+    ) {
+        while running.len() < self.at_once()
+            && let Some((at, ready)) = take_next(slots, self.policy.calls)
+        {
+            let (call, token) = (&calls[at], token.fork());
+            running.push(Box::pin(async move {
+                let result = self.carry_out(&token, at, call, ready).await;
+                (at, token, result)
+            }));
+        }
     }
 
     fn at_once(&self) -> usize {
@@ -159,8 +165,8 @@ impl Session {
     }
 }
 
-/// The first call that has not begun and need not wait for an earlier one.
-fn next_free(slots: &[Slot], order: CallOrder) -> Option<usize> {
+/// Takes the first call that has not begun and need not wait for an earlier one.
+fn take_next(slots: &mut [Slot], order: CallOrder) -> Option<(usize, Ready)> {
     let in_the_way = |at: usize, footprint: &Footprint| {
         slots[..at].iter().any(|slot| match slot {
             Slot::Waiting(ready) => order == CallOrder::InTurn || ready.footprint.overlaps(footprint),
@@ -168,10 +174,14 @@ fn next_free(slots: &[Slot], order: CallOrder) -> Option<usize> {
             Slot::Done(_) => false,
         })
     };
-    slots.iter().enumerate().position(|(at, slot)| match slot {
-        Slot::Waiting(ready) => !in_the_way(at, &ready.footprint),
-        Slot::Running(_) | Slot::Done(_) => false,
-    })
+    let (at, footprint) = slots.iter().enumerate().find_map(|(at, slot)| match slot {
+        Slot::Waiting(ready) if !in_the_way(at, &ready.footprint) => Some((at, ready.footprint.clone())),
+        _ => None,
+    })?;
+    match std::mem::replace(&mut slots[at], Slot::Running(footprint)) {
+        Slot::Waiting(ready) => Some((at, ready)),
+        Slot::Running(_) | Slot::Done(_) => unreachable!("it was found waiting just above"),
+    }
 }
 
 /// One tool at work.
@@ -186,7 +196,10 @@ struct Running<'a> {
 impl Running<'_> {
     async fn run(self, busy: &Busy, grant: Grant) -> Option<Ran> {
         let _files = self.own_files(busy).await;
-        let before = self.snapshot();
+        let before = match self.snapshot() {
+            Ok(before) => before,
+            Err(trouble) => return Some(Ran::plain(refusal(&trouble))),
+        };
         let cancel = self.hard.child_token();
         let context = CallContext {
             effect: self.id.clone(),
@@ -225,10 +238,12 @@ impl Running<'_> {
             Some(Ok(_)) | None => (None, None),
         };
         let result = match trouble {
-            None => CallResult { content: output.content, is_error: output.is_error, files },
-            Some(trouble) => CallResult { content: trouble, is_error: true, files: None },
+            None => {
+                let result = CallResult { content: output.content, is_error: output.is_error, files };
+                serde_json::to_value(result).expect("a result holds only plain data")
+            }
+            Some(trouble) => refusal(&trouble),
         };
-        let result = serde_json::to_value(result).expect("a result holds only plain data");
         Some(Ran { result, footprint: output.footprint, seq: output.seq })
     }
 
@@ -260,10 +275,15 @@ impl Running<'_> {
         }
     }
 
-    fn snapshot(&self) -> Option<FileSnapshot> {
-        let wanted = matches!(self.stage.capture, Capture::Files(_)) && self.captures();
-        // A folder that cannot be read now will be reported by the comparison afterwards.
-        wanted.then(|| FileSnapshot::take(&self.stage.workspace).unwrap_or_default())
+    fn snapshot(&self) -> Result<Option<FileSnapshot>, String> {
+        if !matches!(self.stage.capture, Capture::Files(_)) || !self.captures() {
+            return Ok(None);
+        }
+        FileSnapshot::take(&self.stage.workspace).map(Some).map_err(|error| {
+            format!(
+                "Not run: the files cannot be read before it, so its changes could not be recorded: {error}."
+            )
+        })
     }
 
     fn patch(&self, before: &FileSnapshot) -> Result<FilePatch, String> {
@@ -275,6 +295,11 @@ impl Running<'_> {
         let after = before.take_again().map_err(|error| trouble(error.to_string()))?;
         crate::tool::patch::diff(before, &after).map_err(|error| trouble(error.to_string()))
     }
+}
+
+fn refusal(trouble: &str) -> Value {
+    let result = CallResult { content: trouble.to_owned(), is_error: true, files: None };
+    serde_json::to_value(result).expect("a result holds only plain data")
 }
 
 /// Held while a call may touch files that are being recorded.

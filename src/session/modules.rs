@@ -232,7 +232,7 @@ impl Modules {
                 Some(Built::Absent { .. }) => {}
                 None => tools.push(Arc::new(IssueTool::new(IssueToolSetup {
                     store: casting.store.clone(),
-                    run: casting.run.clone(),
+                    run: Some(casting.run.clone()),
                     holder: casting.path.clone(),
                     actor: casting.actor.clone(),
                     takes: casting.takes.clone(),

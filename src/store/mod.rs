@@ -421,11 +421,12 @@ pub trait IssueStore: Send + Sync {
     /// The store cannot be read.
     async fn holding_runs(&self) -> Result<Vec<RunId>, StoreError>;
 
-    /// The earliest moment after `after` at which a lapsing lease or an ending deferral may make an issue ready.
+    /// The earliest moment after `after` at which a lapsing lease or an ending deferral may make an issue ready. Leases
+    /// of `run` itself do not count: they are renewed while it lives.
     ///
     /// # Errors
     /// The store cannot be read.
-    async fn next_deadline(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+    async fn next_deadline(&self, run: &RunId, after: Timestamp) -> Result<Option<Timestamp>, StoreError>;
 
     /// Adds a subscriber.
     fn subscribe(&self, subscriber: Subscriber);

@@ -5,7 +5,7 @@ pub mod bash;
 mod capture;
 mod command_filter;
 pub mod filesystem;
-mod holds;
+pub mod issue;
 pub mod patch;
 pub mod settings;
 pub mod web;
@@ -14,7 +14,7 @@ pub mod workspace;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use holds::{HoldLog, HoldMark};
+pub use issue::HoldLog;
 pub use patch::{FilePatch, FileSnapshot};
 
 use async_trait::async_trait;

@@ -124,8 +124,9 @@ impl IssueStore for SqliteStore {
         self.ask(|reply| Request::HoldingRuns { reply }).await?
     }
 
-    async fn next_deadline(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        self.ask(|reply| Request::NextDeadline { after, reply }).await?
+    async fn next_deadline(&self, run: &RunId, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let run = run.clone();
+        self.ask(|reply| Request::NextDeadline { run, after, reply }).await?
     }
 
     fn subscribe(&self, subscriber: Subscriber) {

@@ -24,10 +24,24 @@ use crate::store::{Applied, Caller, Notice, Operation, Refused, StoreError, Subs
 
 /// What the thread is asked, and where the answer goes.
 pub(super) enum Request {
-    Apply { caller: Box<Caller>, operation: Box<Operation>, reply: oneshot::Sender<Result<Applied, Refused>> },
-    Renew { run: RunId, until: Timestamp, reply: oneshot::Sender<Result<(), StoreError>> },
-    HoldingRuns { reply: oneshot::Sender<Result<Vec<RunId>, StoreError>> },
-    NextDeadline { after: Timestamp, reply: oneshot::Sender<Result<Option<Timestamp>, StoreError>> },
+    Apply {
+        caller: Box<Caller>,
+        operation: Box<Operation>,
+        reply: oneshot::Sender<Result<Applied, Refused>>,
+    },
+    Renew {
+        run: RunId,
+        until: Timestamp,
+        reply: oneshot::Sender<Result<(), StoreError>>,
+    },
+    HoldingRuns {
+        reply: oneshot::Sender<Result<Vec<RunId>, StoreError>>,
+    },
+    NextDeadline {
+        run: RunId,
+        after: Timestamp,
+        reply: oneshot::Sender<Result<Option<Timestamp>, StoreError>>,
+    },
 }
 
 /// A request in the queue, with the place that it takes up there.
@@ -136,7 +150,9 @@ impl Writer {
             }
             Request::Renew { run, until, reply } => reply_with(reply, renew(&self.conn, &run, until)),
             Request::HoldingRuns { reply } => reply_with(reply, holding_runs(&self.conn)),
-            Request::NextDeadline { after, reply } => reply_with(reply, next_deadline(&self.conn, after)),
+            Request::NextDeadline { run, after, reply } => {
+                reply_with(reply, next_deadline(&self.conn, &run, after))
+            }
         }
     }
 
@@ -254,14 +270,17 @@ fn holding_runs(conn: &Connection) -> rusqlite::Result<Vec<RunId>> {
     read::collect(conn, sql, named_params! {}, |row| row.get::<_, String>(0).map(RunId::new))
 }
 
-fn next_deadline(conn: &Connection, after: Timestamp) -> rusqlite::Result<Option<Timestamp>> {
+fn next_deadline(conn: &Connection, run: &RunId, after: Timestamp) -> rusqlite::Result<Option<Timestamp>> {
     let sql = "SELECT min(at) AS at FROM (\
                SELECT min(lease_until) AS at FROM issues WHERE status = 'in_progress' AND lease_until > :after \
+               AND hold_run IS NOT :run \
                UNION ALL \
                SELECT min(defer_until) AS at FROM issues WHERE status = 'open' AND open_blockers = 0 \
                AND defer_until IS NOT NULL AND defer_until > :after)";
     conn.prepare_cached(sql)?
-        .query_row(named_params! {":after": row::time_text(micros(after))}, |row| row::time(row, "at"))
+        .query_row(named_params! {":after": row::time_text(micros(after)), ":run": run.as_str()}, |row| {
+            row::time(row, "at")
+        })
         .optional()
         .map(Option::flatten)
 }
