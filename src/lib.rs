@@ -18,10 +18,12 @@ pub mod cassette;
 pub mod http;
 pub mod journal;
 pub mod store;
+pub mod summary;
 pub mod template;
 
 pub mod context;
 pub mod effects;
+pub mod progress;
 pub mod provider;
 pub mod tool;
 

@@ -2,6 +2,7 @@
 
 mod folder;
 mod line;
+mod listener;
 mod writer;
 
 pub use folder::{Manifest, RunFolder, holds_lock};

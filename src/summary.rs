@@ -1,0 +1,172 @@
+//! What a run came to, folded from its happenings: work by phase and role, issues with who closed them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use indexmap::IndexMap;
+
+use crate::chat::Usage;
+use crate::clock::Timestamp;
+use crate::event::{Envelope, Happening, PhaseEnd};
+use crate::id::{IssueId, PhaseId, RoleId};
+use crate::issue::Status;
+
+/// The fold.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    rows: IndexMap<(PhaseId, RoleId), Row>,
+    ends: BTreeMap<PhaseId, PhaseEnd>,
+    issues: IndexMap<IssueId, Line>,
+}
+
+/// What a role did in a phase.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Row {
+    /// Sessions begun.
+    pub sessions: u32,
+    /// Model calls answered.
+    pub turns: u32,
+    /// Attempts that failed and were tried again.
+    pub retries: u32,
+    /// Tool calls answered.
+    pub tool_calls: u32,
+    /// Tool calls that failed.
+    pub tool_errors: u32,
+    /// Tokens.
+    pub usage: Usage,
+    began: Option<Timestamp>,
+    ended: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone)]
+struct Line {
+    title: String,
+    status: Status,
+    closed_by: Option<String>,
+    claims: u32,
+}
+
+impl Summary {
+    /// Takes one happening in.
+    pub fn heard(&mut self, envelope: &Envelope) {
+        if let (Some(phase), Some(role)) = (&envelope.phase, &envelope.role) {
+            let row = self.rows.entry((phase.clone(), role.clone())).or_default();
+            row.began.get_or_insert(envelope.ts);
+            row.ended = Some(envelope.ts);
+            row.heard(&envelope.event);
+        }
+        match &envelope.event {
+            Happening::PhaseEnded { end, .. } => {
+                self.ends.extend(envelope.phase.clone().map(|phase| (phase, *end)));
+            }
+            Happening::IssueChanged { issue, title, change, status, actor } => {
+                let line = self.issues.entry(issue.clone()).or_insert_with(|| Line {
+                    title: title.clone(),
+                    status: *status,
+                    closed_by: None,
+                    claims: 0,
+                });
+                line.title.clone_from(title);
+                line.status = *status;
+                line.claims += u32::from(change == "claimed");
+                line.closed_by = (*status == Status::Closed).then(|| actor.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// What each role did in each phase, in the order of their first happening.
+    pub fn rows(&self) -> impl Iterator<Item = (&(PhaseId, RoleId), &Row)> {
+        self.rows.iter()
+    }
+
+    /// The tables for people.
+    pub fn render(&self) -> String {
+        let mut out = table(&self.work());
+        if !self.issues.is_empty() {
+            out.push('\n');
+            out += &table(&self.issue_lines());
+        }
+        out
+    }
+
+    fn work(&self) -> Vec<Vec<String>> {
+        let mut lines =
+            vec![words("phase|role|sessions|turns|tool calls|tokens in (cached)|tokens out|time|outcome")];
+        for ((phase, role), row) in &self.rows {
+            let tools = match row.tool_errors {
+                0 => row.tool_calls.to_string(),
+                failed => format!("{} ({failed} failed)", row.tool_calls),
+            };
+            let usage = row.usage;
+            let cached = (usage.cache_read * 100).checked_div(usage.total_input()).unwrap_or(0);
+            let time = match (row.began, row.ended) {
+                (Some(began), Some(ended)) => ended.duration_since(began).as_millis(),
+                _ => 0,
+            };
+            lines.push(vec![
+                phase.to_string(),
+                role.to_string(),
+                row.sessions.to_string(),
+                row.turns.to_string(),
+                tools,
+                format!("{} ({cached} %)", usage.total_input()),
+                usage.output.to_string(),
+                format!("{}.{} s", time / 1_000, time % 1_000 / 100),
+                self.ends.get(phase).map_or("-", |end| end.as_str()).to_owned(),
+            ]);
+        }
+        lines
+    }
+
+    fn issue_lines(&self) -> Vec<Vec<String>> {
+        let mut lines = vec![words("issue|status|claims|closed by|title")];
+        for (id, line) in &self.issues {
+            lines.push(vec![
+                id.to_string(),
+                line.status.to_string(),
+                line.claims.to_string(),
+                line.closed_by.clone().unwrap_or_else(|| "-".to_owned()),
+                line.title.clone(),
+            ]);
+        }
+        lines
+    }
+}
+
+impl Row {
+    fn heard(&mut self, event: &Happening) {
+        match event {
+            Happening::SessionStarted { .. } => self.sessions += 1,
+            Happening::TurnEnded { usage, .. } => {
+                self.turns += 1;
+                self.usage += *usage;
+            }
+            Happening::Retry { .. } => self.retries += 1,
+            Happening::ToolEnded { is_error, .. } => {
+                self.tool_calls += 1;
+                self.tool_errors += u32::from(*is_error);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split('|').map(str::to_owned).collect()
+}
+
+/// Columns as wide as their widest cell, the last one open.
+fn table(lines: &[Vec<String>]) -> String {
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width =
+        |at: usize| lines.iter().filter_map(|line| line.get(at)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|at| width(at).unwrap_or(0)).collect();
+    let mut out = String::new();
+    for line in lines {
+        let cells: Vec<String> =
+            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let _ = writeln!(out, "{}", cells.join("  ").trim_end());
+    }
+    out
+}
