@@ -24,6 +24,7 @@ pub mod template;
 pub mod context;
 pub mod effects;
 pub mod progress;
+pub mod mount_plan;
 pub mod provider;
 pub mod tool;
 

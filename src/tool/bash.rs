@@ -281,12 +281,12 @@ impl Bash {
         let (end, left_behind) = {
             let read_out = async {
                 if let Some(stream) = stdout {
-                    out.fill(stream).await
+                    out.fill(stream).await;
                 }
             };
             let read_err = async {
                 if let Some(stream) = stderr {
-                    err.fill(stream).await
+                    err.fill(stream).await;
                 }
             };
             let mut reading = pin!(maybe_done(async { tokio::join!(read_out, read_err) }));
@@ -336,29 +336,31 @@ impl Report {
                 result["truncated"] = true.into();
             }
         }
-        let error = match end {
+        let mut is_error = true;
+        match end {
             End::Exited(Ok(status)) => {
+                is_error = !status.success();
                 result["returncode"] = return_code(status).into();
                 if self.left_behind {
                     result["warning"] =
                         "processes left in the background held the output open; they are ended with the call"
                             .into();
                 }
-                (!status.success()).then(|| None::<String>)
             }
             End::Exited(Err(error)) => {
-                Some(Some(format!("the command's end could not be observed: {}", plain(&error))))
+                result["error"] =
+                    format!("the command's end could not be observed: {}", plain(&error)).into();
             }
-            End::TimedOut => Some(Some(format!(
-                "Command timed out after {} seconds; what it started was ended. Give it a longer timeout or do less in one command",
-                timeout.as_secs()
-            ))),
-            End::Cancelled => Some(Some("Command cancelled: the run is stopping".to_owned())),
-        };
-        if let Some(Some(text)) = &error {
-            result["error"] = text.as_str().into();
+            End::TimedOut => {
+                let seconds = timeout.as_secs();
+                result["error"] = format!(
+                    "Command timed out after {seconds} seconds; what it started was ended. Give it a longer timeout or do less in one command"
+                )
+                .into();
+            }
+            End::Cancelled => result["error"] = "Command cancelled: the run is stopping".into(),
         }
-        ToolOutput { is_error: error.is_some(), ..ToolOutput::ok(result.to_string()) }
+        ToolOutput { is_error, ..ToolOutput::ok(result.to_string()) }
     }
 }
 

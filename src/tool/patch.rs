@@ -5,162 +5,18 @@
 //! (`.beads`, `.runner`, the marker) is in no snapshot and cannot be patched; sockets, FIFOs and devices are passed over.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
-use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use cap_std::fs::{Dir, Metadata, Permissions, PermissionsExt};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::snapshot::{DEPTH, Entry, What, open_file};
 use super::workspace::{RESERVED, SHOWN_ROOT, open_dir, plain, replace_path};
 use crate::limit;
 
-/// Deepest folder of a snapshot; recursion must end.
-const DEPTH: usize = 128;
-
-/// Two changes closer than this may carry one time stamp, so a stamp this young proves nothing. Nanoseconds; the kernel's
-/// clock for files ticks every 1 to 10 ms.
-const TICK: i128 = 20_000_000;
-
-/// What a folder holds at one moment.
-#[derive(Debug, Clone)]
-pub struct FileSnapshot {
-    root: PathBuf,
-    entries: BTreeMap<String, Entry>,
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    what: What,
-    stamp: Stamp,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum What {
-    File { sha: [u8; 32], executable: bool },
-    Link { target: String },
-    Directory,
-}
-
-/// What tells without reading that a file is the one of before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    bytes: u64,
-    modified: i128,
-    changed: i128,
-    inode: u64,
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-        Self {
-            bytes: metadata.len(),
-            modified: nanos(metadata.mtime(), metadata.mtime_nsec()),
-            changed: nanos(metadata.ctime(), metadata.ctime_nsec()),
-            inode: metadata.ino(),
-        }
-    }
-}
-
-impl FileSnapshot {
-    /// Reads the whole folder.
-    ///
-    /// # Errors
-    /// Something in it cannot be read.
-    pub fn take(root: &Path) -> Result<Self, PatchError> {
-        let root = std::fs::canonicalize(root).map_err(|error| PatchError::system("open", ".", &error))?;
-        Self::walk(root, &BTreeMap::new())
-    }
-
-    /// The same folder now; files whose stamp says that they are as before are not read again.
-    ///
-    /// # Errors
-    /// Something in it cannot be read.
-    pub fn take_again(&self) -> Result<Self, PatchError> {
-        let newest = self.entries.values().map(|entry| entry.stamp.changed).max().unwrap_or_default();
-        let known = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.stamp.changed < newest - TICK)
-            .map(|(path, entry)| (path.as_str(), entry))
-            .collect();
-        Self::walk(self.root.clone(), &known)
-    }
-
-    fn walk(root: PathBuf, known: &BTreeMap<&str, &Entry>) -> Result<Self, PatchError> {
-        let dir = Dir::open_ambient_dir(&root, cap_std::ambient_authority())
-            .map_err(|error| PatchError::system("open", ".", &error))?;
-        let mut snapshot = Self { root, entries: BTreeMap::new() };
-        snapshot.enter(&dir, "", known)?;
-        Ok(snapshot)
-    }
-
-    fn enter(&mut self, dir: &Dir, prefix: &str, known: &BTreeMap<&str, &Entry>) -> Result<(), PatchError> {
-        if prefix.matches('/').count() > DEPTH {
-            return Err(PatchError::Deep { path: prefix.chars().take(60).collect() });
-        }
-        let entries = dir.entries().map_err(|error| PatchError::system("list", prefix, &error))?;
-        for entry in entries {
-            let entry = entry.map_err(|error| PatchError::system("list", prefix, &error))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if prefix.is_empty() && RESERVED.contains(&name.as_str()) {
-                continue;
-            }
-            let path = format!("{prefix}{name}");
-            match self.add(dir, &entry.file_name(), &path, known) {
-                // It went away between being listed and being looked at: it is not there.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(PatchError::system("read", &path, &error)),
-                Ok(None) => {}
-                Ok(Some(below)) => self.enter(&below, &format!("{path}/"), known)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn add(
-        &mut self,
-        dir: &Dir,
-        name: &OsStr,
-        path: &str,
-        known: &BTreeMap<&str, &Entry>,
-    ) -> io::Result<Option<Dir>> {
-        let metadata = dir.symlink_metadata(name)?;
-        let stamp = Stamp::of(&metadata);
-        let mut below = None;
-        let what = if metadata.is_dir() {
-            below = Some(open_dir(dir, name)?);
-            What::Directory
-        } else if metadata.is_symlink() {
-            let target = dir.read_link_contents(name)?.to_string_lossy().into_owned();
-            What::Link { target: replace_path(&target, &self.root.to_string_lossy()) }
-        } else if metadata.is_file() {
-            let executable = metadata.permissions().mode() & 0o100 != 0;
-            match known.get(path) {
-                Some(Entry { what: What::File { sha, .. }, stamp: old }) if *old == stamp => {
-                    What::File { sha: *sha, executable }
-                }
-                _ => What::File { sha: hash(open_file(dir, name)?)?, executable },
-            }
-        } else {
-            return Ok(None);
-        };
-        self.entries.insert(path.to_owned(), Entry { what, stamp });
-        Ok(below)
-    }
-
-    fn is_directory(&self, path: &str) -> bool {
-        self.entries.get(path).is_some_and(|entry| entry.what == What::Directory)
-    }
-
-    fn has_anything_below(&self, path: &str) -> bool {
-        let prefix = format!("{path}/");
-        self.entries.range(prefix.clone()..).next().is_some_and(|(next, _)| next.starts_with(&prefix))
-    }
-}
+pub use super::snapshot::FileSnapshot;
 
 /// What makes one state of a folder out of another, by path.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -404,24 +260,6 @@ fn check_path(path: &str) -> Result<(), PatchError> {
     }
 }
 
-fn open_file(dir: &Dir, name: impl AsRef<Path>) -> io::Result<cap_std::fs::File> {
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK);
-    dir.open_with(name, &options)
-}
-
-fn hash(mut file: impl Read) -> io::Result<[u8; 32]> {
-    let mut sha = Sha256::new();
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(sha.finalize().into());
-        }
-        sha.update(&buffer[..count]);
-    }
-}
-
 fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -492,13 +330,15 @@ pub enum PatchError {
 }
 
 impl PatchError {
-    fn system(what: &'static str, path: &str, error: &io::Error) -> Self {
+    pub(super) fn system(what: &'static str, path: &str, error: &io::Error) -> Self {
         Self::System { what, path: path.to_owned(), reason: plain(error) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
     use proptest::prelude::*;
 

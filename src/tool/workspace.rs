@@ -137,7 +137,7 @@ impl Workspace {
             if metadata.is_symlink() {
                 walk.follow(&name, &mut ahead)?;
             } else if ahead.is_empty() {
-                return walk.arrived(name, Some(metadata));
+                return walk.arrived(name, Some(&metadata));
             } else if metadata.is_dir() {
                 let next = open_dir(walk.here(), &name).map_err(|error| walk.failed(&error))?;
                 walk.above.push((name, next));
@@ -351,10 +351,10 @@ impl Walk<'_> {
         self.above.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    fn arrived(self, name: String, metadata: Option<Metadata>) -> Result<Found, PathError> {
+    fn arrived(self, name: String, metadata: Option<&Metadata>) -> Result<Found, PathError> {
         let mut names = self.names();
         names.push(name.clone());
-        let kind = metadata.as_ref().map_or(Kind::Missing, kind_of);
+        let kind = metadata.map_or(Kind::Missing, kind_of);
         let parent = self.here().try_clone().map_err(|error| self.failed(&error))?;
         Ok(Found { parent, name, path: WorkPath(names), kind, missing: Vec::new() })
     }

@@ -9,3 +9,5 @@ mod server_check;
 mod store;
 mod wire;
 mod wire_http;
+mod confinement;
+mod mount_plans;
