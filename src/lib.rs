@@ -20,3 +20,5 @@ pub mod template;
 
 pub mod provider;
 pub mod tool;
+
+pub mod scenario;
