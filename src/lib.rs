@@ -18,6 +18,7 @@ pub mod http;
 pub mod store;
 pub mod template;
 
+pub mod mount_plan;
 pub mod provider;
 pub mod tool;
 

@@ -70,3 +70,19 @@ pub const LIST_ROWS: usize = 50;
 
 /// Waits between reconciling with changes other processes made to the queue.
 pub const FOREIGN_CHANGE_POLL: Duration = Duration::from_millis(250);
+
+/// Largest file the file tools read or write. Bytes. Text for a model is far smaller; a log of gigabytes must not fill memory.
+pub const FILE_BYTES: u64 = 10 * 1024 * 1024;
+
+/// How long one call of a file tool may take; only a file system that hangs needs it.
+pub const FILE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest time a call of `bash` may ask for: a model cannot park a worker for a day.
+pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// Captured beyond what is kept of a command's output, then cut off again, so that a secret or path that the cut goes
+/// through is never shown in part. Bytes; longer than any credential.
+pub const OUTPUT_SLACK_BYTES: usize = 8 * 1024;
+
+/// Content of all files that one command may change in a recording. Bytes; a cassette is meant for git.
+pub const PATCH_BYTES: u64 = 4 * 1024 * 1024;

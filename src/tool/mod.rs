@@ -1,5 +1,16 @@
 //! What a tool is: something a model may call, described by a schema, run with a deadline, answered with text.
 
+pub mod arguments;
+pub mod bash;
+mod capture;
+mod command_filter;
+pub mod filesystem;
+pub mod patch;
+pub mod settings;
+mod snapshot;
+pub mod web;
+pub mod workspace;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,4 +95,15 @@ impl ToolOutput {
     pub fn error(content: impl Into<String>) -> Self {
         Self { is_error: true, ..Self::ok(content) }
     }
+}
+
+/// What building a tool module gives.
+pub enum Built {
+    /// Its tools, for one session.
+    Tools(Vec<Arc<dyn Tool>>),
+    /// None, which stops nothing: a thing it needs is not configured.
+    Absent {
+        /// What people are told, once.
+        notice: String,
+    },
 }

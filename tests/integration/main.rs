@@ -1,3 +1,5 @@
 //! The one integration-test binary.
 
 mod check;
+mod confinement;
+mod mount_plans;

@@ -1,0 +1,450 @@
+//! The tool `bash`: one shell command in the workspace, with a deadline, ended with every process it started.
+//!
+//! ```text
+//!  spawn ─▶ runs ─┬─ exits ─────────────────────▶ output drained (bounded) ─▶ SIGKILL to the group ─▶ result
+//!                 └─ deadline, cancel ─▶ SIGTERM ─▶ at most KILL_AFTER ──────▶ SIGKILL to the group ─▶ error
+//! ```
+//!
+//! The command is not confined: it may do what the user who started the runner may do. The safety profile is a filter
+//! against accidents, and the environment holds no credentials.
+
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::maybe_done;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use serde_json::{Map, Value, json};
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+use super::arguments::{ArgumentError, Arguments};
+use super::capture::{Capture, Captured};
+use super::command_filter::{CommandFilter, Profile};
+use super::settings::{SettingError, Settings};
+use super::workspace::{Kind, PathError, WorkPath, Workspace, plain};
+use super::{Built, CallContext, Repeat, Tool, ToolOutput};
+use crate::chat::ToolSpec;
+use crate::event::{Access, Footprint, Policy};
+use crate::plan::{KeyInfo, KeyShape, ModuleInfo, ModuleKind, Variables};
+use crate::{limit, secret};
+
+/// What mount plans may say of this module.
+pub const INFO: ModuleInfo = ModuleInfo {
+    name: "tool-bash",
+    aliases: &[],
+    kind: ModuleKind::Tool,
+    summary: "runs shell commands in the workspace; not confined to it",
+    keys: &[
+        KeyInfo {
+            name: "timeout",
+            shape: KeyShape::Integer,
+            default: "30",
+            doc: "seconds a command may take unless its call says otherwise; at most 3600",
+        },
+        KeyInfo {
+            name: "allowed_commands",
+            shape: KeyShape::TextList,
+            default: "[]",
+            doc: "the only commands that may run, by first words (`git status`) or with wildcards (`cargo *`); empty allows all",
+        },
+        KeyInfo {
+            name: "denied_commands",
+            shape: KeyShape::TextList,
+            default: "[]",
+            doc: "commands that may not run: a part of their text, or a wildcard for all of it; wins over allowed_commands",
+        },
+        KeyInfo {
+            name: "safety_profile",
+            shape: KeyShape::Text,
+            default: "strict",
+            doc: "strict, standard, permissive or unrestricted: which destructive commands a filter refuses; it is no sandbox",
+        },
+        KeyInfo {
+            name: "working_dir",
+            shape: KeyShape::Text,
+            default: ".",
+            doc: "where commands start, relative to the workspace",
+        },
+        KeyInfo {
+            name: "max_output_bytes",
+            shape: KeyShape::Integer,
+            default: "100000",
+            doc: "bytes of stdout and of stderr shown; beyond it the first and last 40 % are",
+        },
+        KeyInfo {
+            name: "require_approval",
+            shape: KeyShape::Flag,
+            default: "true",
+            doc: "accepted; without effect, as only an approval hook reads it and none is built in",
+        },
+    ],
+    tools: &["bash"],
+    credential: None,
+};
+
+/// Variables a command is given, besides those that begin with `LC_`. None of them holds a credential by its nature;
+/// one that does all the same is left out.
+const ENVIRONMENT: [&str; 22] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "TERM",
+    "TZ",
+    "TMPDIR",
+    "XDG_CACHE_HOME",
+    "XDG_RUNTIME_DIR",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "RUSTUP_TOOLCHAIN",
+    "GOPATH",
+    "GOROOT",
+    "JAVA_HOME",
+    "NODE_PATH",
+    "NVM_DIR",
+    "PYENV_ROOT",
+    "VIRTUAL_ENV",
+];
+
+/// Nobody can answer a question or leave a pager: what would ask is told so.
+const UNATTENDED: [(&str, &str); 4] = [
+    ("PAGER", "cat"),
+    ("GIT_PAGER", "cat"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("DEBIAN_FRONTEND", "noninteractive"),
+];
+
+/// Builds the tool. Absent only where there is no shell.
+///
+/// # Errors
+/// A value of the configuration cannot be used.
+pub fn build(
+    config: &Map<String, Value>,
+    workspace: Arc<Workspace>,
+    variables: &Variables,
+) -> Result<Built, SettingError> {
+    let settings = Settings::new(INFO.name, config);
+    let directory = match settings.text("working_dir")? {
+        None => WorkPath::top(),
+        Some(given) => workspace
+            .read_path(&WorkPath::top(), given)
+            .map_err(|error| settings.wrong_path("working_dir", &error))?,
+    };
+    let timeout = Duration::from_secs(settings.count("timeout")?.unwrap_or(30));
+    if timeout > limit::COMMAND_TIMEOUT {
+        return Err(settings.wrong("timeout", "may be at most 3600 seconds"));
+    }
+    let profile = match settings.text("safety_profile")? {
+        None => Profile::Strict,
+        Some(name) => Profile::from_text(name).ok_or_else(|| {
+            settings.wrong("safety_profile", "must be strict, standard, permissive or unrestricted")
+        })?,
+    };
+    let filter = CommandFilter::new(
+        profile,
+        &settings.texts("allowed_commands")?.unwrap_or_default(),
+        &settings.texts("denied_commands")?.unwrap_or_default(),
+    );
+    let keep = settings.count("max_output_bytes")?.map_or(Ok(limit::TOOL_OUTPUT_BYTES), |count| {
+        usize::try_from(count).map_err(|_| settings.wrong("max_output_bytes", "is too large"))
+    })?;
+    let Some(shell) = find_shell(variables) else {
+        return Ok(Built::Absent {
+            notice: "tool-bash: neither bash nor sh was found, so the tool `bash` is absent".to_owned(),
+        });
+    };
+    let environment = environment(variables, &workspace);
+    Ok(Built::Tools(vec![Arc::new(Bash { workspace, directory, shell, environment, timeout, keep, filter })]))
+}
+
+struct Bash {
+    workspace: Arc<Workspace>,
+    directory: WorkPath,
+    shell: PathBuf,
+    environment: Vec<(String, String)>,
+    timeout: Duration,
+    keep: usize,
+    filter: CommandFilter,
+}
+
+#[async_trait]
+impl Tool for Bash {
+    fn spec(&self) -> ToolSpec {
+        let seconds = self.timeout.as_secs();
+        ToolSpec {
+            name: "bash".to_owned(),
+            description: format!(
+                "Runs a shell command in the workspace and returns stdout, stderr and returncode. It starts anew each \
+                 time: directory changes and variables do not last. There is no terminal and no input. A command may \
+                 take {seconds} seconds unless timeout says otherwise; whatever it leaves in the background is ended \
+                 with it. Use relative paths. To read and change files, the file tools are better where there are any."
+            ),
+            input_schema: json!({
+                "type": "object",
+                "properties": {
+                    "command": {"type": "string", "description": "The command"},
+                    "timeout": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "maximum": limit::COMMAND_TIMEOUT.as_secs(),
+                        "description": format!("Seconds it may take; {seconds} when absent"),
+                    },
+                },
+                "required": ["command"],
+                "additionalProperties": false,
+            }),
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        Policy::Tape
+    }
+
+    fn repeat(&self) -> Repeat {
+        Repeat::Harmful
+    }
+
+    fn timeout(&self, _: &Map<String, Value>) -> Option<Duration> {
+        None
+    }
+
+    fn footprint(&self, _: &Map<String, Value>) -> Footprint {
+        Footprint::none().with(Access::Write, "fs:*")
+    }
+
+    async fn run(&self, input: Map<String, Value>, call: CallContext) -> ToolOutput {
+        let (child, timeout) = match self.start(Arguments(&input)) {
+            Ok(started) => started,
+            Err(error) => return ToolOutput::error(error.to_string()),
+        };
+        self.attend(child, timeout, &call.cancel).await
+    }
+}
+
+/// How a command ended.
+enum End {
+    Exited(std::io::Result<ExitStatus>),
+    TimedOut,
+    Cancelled,
+}
+
+impl Bash {
+    fn start(&self, arguments: Arguments<'_>) -> Result<(Child, Duration), BashError> {
+        let command = match arguments.text("command") {
+            Ok(command) if !command.trim().is_empty() => command,
+            Ok(_) => return Err(BashError::Empty),
+            Err(error) if error.problem == "is required" => return Err(BashError::Empty),
+            Err(error) => return Err(error.into()),
+        };
+        let timeout = arguments.count("timeout")?.map_or(self.timeout, Duration::from_secs);
+        if timeout > limit::COMMAND_TIMEOUT {
+            return Err(BashError::TooLong);
+        }
+        if self.workspace.scrubber().has_mark(command) {
+            return Err(BashError::Mark);
+        }
+        self.filter
+            .check(command)
+            .map_err(|denied| BashError::Denied { reason: denied.reason, hint: denied.hint })?;
+        let found = self.workspace.find(&self.directory)?;
+        if found.kind != Kind::Directory {
+            return Err(BashError::NoDirectory { path: self.directory.to_string() });
+        }
+        let child = Command::new(&self.shell)
+            .arg("-c")
+            .arg(command)
+            .current_dir(self.workspace.root().join(found.path.to_string()))
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| BashError::Start { reason: self.workspace.show(&plain(&error)) })?;
+        Ok((child, timeout))
+    }
+
+    async fn attend(&self, mut child: Child, timeout: Duration, cancel: &CancellationToken) -> ToolOutput {
+        let mut group = Group::led_by(&child);
+        let (mut out, mut err) = (Capture::new(self.keep), Capture::new(self.keep));
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (end, left_behind) = {
+            let read_out = async {
+                if let Some(stream) = stdout {
+                    out.fill(stream).await;
+                }
+            };
+            let read_err = async {
+                if let Some(stream) = stderr {
+                    err.fill(stream).await;
+                }
+            };
+            let mut reading = pin!(maybe_done(async { tokio::join!(read_out, read_err) }));
+            let mut deadline = pin!(tokio::time::sleep(timeout));
+            let mut read = false;
+            let end = loop {
+                tokio::select! {
+                    status = child.wait() => break End::Exited(status),
+                    () = cancel.cancelled() => break End::Cancelled,
+                    () = &mut deadline => break End::TimedOut,
+                    () = &mut reading, if !read => read = true,
+                }
+            };
+            if !matches!(end, End::Exited(_)) {
+                group.signal(Signal::SIGTERM);
+            }
+            // Once the output has ended on its own, nothing that matters is left to wait for.
+            let quiet =
+                tokio::time::timeout(limit::KILL_AFTER, async { tokio::join!(child.wait(), &mut reading) })
+                    .await;
+            group.end();
+            let gone =
+                tokio::time::timeout(limit::KILL_AFTER, async { tokio::join!(child.wait(), &mut reading) })
+                    .await;
+            (end, quiet.is_err() || gone.is_err())
+        };
+        let show = |text: &str| self.workspace.show(text);
+        Report { stdout: out.finish(show), stderr: err.finish(show), left_behind }.output(end, timeout)
+    }
+}
+
+/// What is said of a command that ran.
+struct Report {
+    stdout: Captured,
+    stderr: Captured,
+    left_behind: bool,
+}
+
+impl Report {
+    fn output(self, end: End, timeout: Duration) -> ToolOutput {
+        let mut result = json!({"stdout": self.stdout.text, "stderr": self.stderr.text});
+        for (name, bytes) in
+            [("stdout_total_bytes", self.stdout.cut_from), ("stderr_total_bytes", self.stderr.cut_from)]
+        {
+            if let Some(bytes) = bytes {
+                result[name] = bytes.into();
+                result["truncated"] = true.into();
+            }
+        }
+        let mut is_error = true;
+        match end {
+            End::Exited(Ok(status)) => {
+                is_error = !status.success();
+                result["returncode"] = return_code(status).into();
+                if self.left_behind {
+                    result["warning"] =
+                        "processes left in the background held the output open; they are ended with the call"
+                            .into();
+                }
+            }
+            End::Exited(Err(error)) => {
+                result["error"] =
+                    format!("the command's end could not be observed: {}", plain(&error)).into();
+            }
+            End::TimedOut => {
+                let seconds = timeout.as_secs();
+                result["error"] = format!(
+                    "Command timed out after {seconds} seconds; what it started was ended. Give it a longer timeout or do less in one command"
+                )
+                .into();
+            }
+            End::Cancelled => result["error"] = "Command cancelled: the run is stopping".into(),
+        }
+        ToolOutput { is_error, ..ToolOutput::ok(result.to_string()) }
+    }
+}
+
+/// The exit code; for a process ended by a signal the signal's number, negative.
+fn return_code(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().or_else(|| status.signal().map(|signal| -signal)).unwrap_or(-1)
+}
+
+/// A process group that ends when nobody attends to it any more.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn led_by(child: &Child) -> Self {
+        Self(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
+    }
+
+    /// Ends what is left of it, once: later its number may be somebody else's.
+    fn end(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.0 = None;
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(leader) = self.0 {
+            // The group may be gone already, which is what was wanted.
+            let _ = killpg(leader, signal);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn find_shell(variables: &Variables) -> Option<PathBuf> {
+    let path = variables.get("PATH").map_or("", String::as_str);
+    let folders: Vec<&Path> = path
+        .split(':')
+        .filter(|folder| folder.starts_with('/'))
+        .chain(["/bin", "/usr/bin"])
+        .map(Path::new)
+        .collect();
+    ["bash", "sh"]
+        .iter()
+        .flat_map(|shell| folders.iter().map(move |folder| folder.join(shell)))
+        .find(|file| file.is_file())
+}
+
+fn environment(variables: &Variables, workspace: &Workspace) -> Vec<(String, String)> {
+    let harmless = |name: &str, value: &str| {
+        !secret::names_a_credential(name) && workspace.scrubber().scrub(value) == value
+    };
+    let given = variables
+        .iter()
+        .filter(|(name, _)| ENVIRONMENT.contains(&name.as_str()) || name.starts_with("LC_"))
+        .filter(|(name, value)| harmless(name, value))
+        .map(|(name, value)| (name.clone(), value.clone()));
+    given.chain(UNATTENDED.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))).collect()
+}
+
+/// Why a command is not run. The first words are those of the original tool where it has the error too.
+#[derive(Debug, thiserror::Error)]
+enum BashError {
+    #[error("Command is required")]
+    Empty,
+    #[error("{0}")]
+    Argument(#[from] ArgumentError),
+    #[error("timeout may be at most {} seconds", limit::COMMAND_TIMEOUT.as_secs())]
+    TooLong,
+    #[error(
+        "The command holds the placeholder of a secret, which stands for text that is not shown. Commands are given no secrets: do it without"
+    )]
+    Mark,
+    #[error("Command denied for safety: {reason}\n  Hint: {hint}")]
+    Denied { reason: String, hint: String },
+    #[error("{0}")]
+    Path(#[from] PathError),
+    #[error(
+        "the working directory {path} of tool-bash is not there; make it with write_file, or change the mount plan"
+    )]
+    NoDirectory { path: String },
+    #[error("the shell cannot be started: {reason}; if the command is very long, write it to a file first")]
+    Start { reason: String },
+}
