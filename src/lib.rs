@@ -31,3 +31,4 @@ pub mod tool;
 pub mod session;
 
 pub mod engine;
+pub mod scenario;

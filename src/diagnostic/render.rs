@@ -73,6 +73,10 @@ impl Diagnostic {
                     .annotation(AnnotationKind::Primary.span(span).label(label)),
             );
         }
+        // Without a line there is no mark that the suggestion could stand under.
+        if let (None, Some(name)) = (self.place.as_ref(), &self.did_you_mean) {
+            group = group.element(Level::HELP.message(format!("did you mean `{name}`?")));
+        }
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help.clone()));
         }

@@ -51,7 +51,8 @@ impl Node {
         match &self.value {
             NodeValue::Null => "nothing",
             NodeValue::Bool(_) => "a boolean",
-            NodeValue::Integer(_) | NodeValue::Float(_) => "a number",
+            NodeValue::Integer(_) => "a number",
+            NodeValue::Float(_) => "a number with a fraction",
             NodeValue::Text(_) => "a string",
             NodeValue::List(_) => "a list",
             NodeValue::Map(_) => "a map",

@@ -209,8 +209,8 @@ fn syntax_error(error: &serde_saphyr::Error, text: &str) -> SyntaxError {
         Error::NonFiniteFloat { .. } => {
             own("this number is not finite".to_owned(), "write an ordinary number")
         }
-        Error::Budget { breach, .. } => own(
-            format!("this is larger or deeper than allowed ({breach:?})"),
+        Error::Budget { .. } => own(
+            "this is larger or deeper than allowed".to_owned(),
             "aliases that refer to aliases multiply; write the values out",
         ),
         other => (plain_words(&other.to_string()), None),

@@ -18,6 +18,7 @@ pub struct TemplateContext {
     /// The queue, named `issues`; without it the name is undefined.
     pub issues: Option<Arc<Snapshot>>,
     /// Names below which every further name is defined, as dotted paths: their content is not known before a run.
+    /// `issues.metadata` stands for the metadata of every issue of the queue.
     pub open: Vec<String>,
 }
 
@@ -34,13 +35,34 @@ impl TemplateContext {
         self
     }
 
+    /// Gives a dotted path a value below which everything is defined.
+    pub fn define(&mut self, path: &str) {
+        let mut map = &mut self.variables;
+        let mut steps = path.split('.').peekable();
+        while let Some(step) = steps.next() {
+            let value = map.entry(step).or_insert_with(|| serde_json::Value::Object(Map::new()));
+            match value {
+                serde_json::Value::Object(below) if steps.peek().is_some() => map = below,
+                _ => break,
+            }
+        }
+        self.open.push(path.to_owned());
+    }
+
     pub(super) fn to_value(&self) -> Value {
         let mut pairs: Vec<(String, Value)> =
             self.variables.iter().map(|(name, value)| (name.clone(), self.lower(name, value))).collect();
         if let Some(issues) = &self.issues {
-            pairs.push(("issues".to_owned(), Value::from_object(Issues(Arc::clone(issues)))));
+            pairs.push((
+                "issues".to_owned(),
+                Value::from_object(Issues { snapshot: Arc::clone(issues), metadata: self.metadata() }),
+            ));
         }
         Value::from_pairs(pairs)
+    }
+
+    fn metadata(&self) -> Metadata {
+        if self.open.iter().any(|open| open == "issues.metadata") { Metadata::Open } else { Metadata::Real }
     }
 
     fn lower(&self, path: &str, value: &serde_json::Value) -> Value {
@@ -102,7 +124,19 @@ impl Object for Anything {
 
 /// The queue as a template sees it.
 #[derive(Debug)]
-struct Issues(Arc<Snapshot>);
+struct Issues {
+    snapshot: Arc<Snapshot>,
+    metadata: Metadata,
+}
+
+/// What the metadata of an issue show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Metadata {
+    /// What they hold.
+    Real,
+    /// Anything that is asked for.
+    Open,
+}
 
 impl Object for Issues {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
@@ -110,7 +144,7 @@ impl Object for Issues {
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        let counts = &self.0.counts;
+        let counts = &self.snapshot.counts;
         let count = match key.as_str()? {
             "total" => counts.total,
             "open" => counts.open,
@@ -143,12 +177,12 @@ impl Object for Issues {
                     status.is_none_or(|status| issue.status == status)
                         && assignee.as_ref().is_none_or(|name| issue.assignee.as_ref() == Some(name))
                 };
-                self.0.issues.iter().filter(fits).collect()
+                self.snapshot.issues.iter().filter(fits).collect()
             }
             "ready_list" => {
                 let () = from_args(args)?;
-                let issue = |id: &IssueId| self.0.issues.iter().find(|issue| issue.id == *id);
-                self.0.ready.iter().filter_map(issue).collect()
+                let issue = |id: &IssueId| self.snapshot.issues.iter().find(|issue| issue.id == *id);
+                self.snapshot.ready.iter().filter_map(issue).collect()
             }
             _ => {
                 return Err(Error::new(
@@ -159,7 +193,22 @@ impl Object for Issues {
         };
         // An issue is some twenty values; a template that lists the queue in a loop must run out of fuel.
         state.consume_fuel(1 + 20 * found.len() as u64)?;
-        Ok(found.into_iter().map(|issue| Value::from(Serde(issue))).collect())
+        Ok(found.into_iter().map(|issue| shown(issue, self.metadata)).collect())
+    }
+}
+
+fn shown(issue: &Issue, metadata: Metadata) -> Value {
+    let plain = Value::from(Serde(issue));
+    match (metadata, plain.try_iter()) {
+        (Metadata::Open, Ok(keys)) => Value::from_pairs(keys.map(|key| {
+            let value = if key.as_str() == Some("metadata") {
+                Value::from_object(Anything)
+            } else {
+                plain.get_item(&key).unwrap_or_default()
+            };
+            (key, value)
+        })),
+        _ => plain,
     }
 }
 

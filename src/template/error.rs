@@ -9,6 +9,10 @@ use minijinja::{Error, ErrorKind};
 pub enum Mistake {
     /// It is not written as templates are.
     Syntax,
+    /// It looks up a name that it is never given.
+    UnknownName,
+    /// It includes a template that does not exist.
+    MissingTemplate,
     /// It cannot be rendered with what it is given.
     Failure,
 }
@@ -36,14 +40,28 @@ fn place(template: &str, line: usize) -> String {
 }
 
 impl TemplateError {
+    /// The name that is never given, where that is what is wrong.
+    pub fn unknown_name(&self) -> Option<&str> {
+        let message = self.message.strip_prefix('`')?.strip_suffix("` is undefined")?;
+        (self.mistake == Mistake::UnknownName).then_some(message)
+    }
+
     pub(super) fn new(error: &Error, template: &str) -> Self {
         let error = innermost(error);
         let range = error.range().filter(|range| {
             error.template_source().is_some_and(|text| range.end <= text.len() && range.start < range.end)
         });
+        // The mark of an attribute starts at its dot; the name it belongs to stands before.
+        let range = range.map(|range| {
+            let before = error.template_source().and_then(|text| text.get(..range.start)).unwrap_or_default();
+            let dotted = error.template_source().is_some_and(|text| text[range.start..].starts_with('.'));
+            let name = before.trim_end_matches(|c: char| c.is_alphanumeric() || matches!(c, '_' | '.'));
+            if dotted { name.len()..range.end } else { range }
+        });
         let quoted = range.clone().and_then(|range| error.template_source()?.get(range)).unwrap_or_default();
         let mistake = match error.kind() {
             ErrorKind::SyntaxError | ErrorKind::BadEscape => Mistake::Syntax,
+            ErrorKind::TemplateNotFound => Mistake::MissingTemplate,
             _ => Mistake::Failure,
         };
         Self {

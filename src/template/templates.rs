@@ -180,6 +180,7 @@ impl Templates {
                 let meant = crate::diagnostic::nearest(step, known.iter().map(String::as_str));
                 error.did_you_mean = meant.map(below);
                 error.message = format!("`{}` is undefined", below(step));
+                error.mistake = Mistake::UnknownName;
                 return error;
             }
             before = below(step);

@@ -9,5 +9,6 @@ mod server_check;
 mod store;
 mod wire;
 mod wire_http;
+mod check;
 mod confinement;
 mod mount_plans;

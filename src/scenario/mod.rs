@@ -1,0 +1,108 @@
+//! How a scenario file becomes a `Plan`: read, lowered, checked by rules, resolved. All mistakes come in one report.
+//!
+//! ```text
+//! text ──▶ Node ──lower──▶ RawScenario ──inputs, mount plans, prompts──▶ Scene ──rules──▶ Plan
+//! ```
+
+mod graph;
+mod inputs;
+mod lower;
+mod mount_plans;
+mod names;
+mod paths;
+mod prompts;
+mod raw;
+mod resolve;
+mod rules;
+mod table;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::{Code, Diagnostic, Report};
+use crate::plan::{ModuleInfo, Plan, Variables};
+use crate::source::{Format, Sources};
+
+/// What a scenario is loaded with.
+#[derive(Debug, Clone)]
+pub struct LoadRequest<'a> {
+    /// The file, as it was given and as it is shown.
+    pub file: PathBuf,
+    /// The working directory, absolute.
+    pub working_dir: PathBuf,
+    /// The home directory, for a workspace that starts with `~`.
+    pub home: Option<PathBuf>,
+    /// The values of inputs, as `-i` gives them.
+    pub inputs: BTreeMap<String, String>,
+    /// The environment: `RUNNER_VAR_*` for inputs, and what mount plans refer to.
+    pub variables: &'a Variables,
+    /// The modules that mount plans may name.
+    pub catalogue: &'a [ModuleInfo],
+    /// Names of tools beside those of the catalogue (those of MCP servers).
+    pub tool_names: Vec<String>,
+    /// A workspace in place of the scenario's, from the working directory.
+    pub workspace: Option<PathBuf>,
+}
+
+/// What came of loading.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The plan; none if the report has errors.
+    pub plan: Option<Plan>,
+    /// All that is wrong, sorted by position.
+    pub report: Report,
+}
+
+/// Loads a scenario file. The texts it reads stay in `sources`, where the report's and the plan's places lead.
+pub fn load(request: &LoadRequest<'_>, sources: &mut Sources) -> Loaded {
+    let mut report = Report::new();
+    let plan = load_into(request, sources, &mut report);
+    report.sort(sources);
+    let plan = plan.filter(|_| !report.has_errors());
+    Loaded { plan, report }
+}
+
+fn load_into(request: &LoadRequest<'_>, sources: &mut Sources, report: &mut Report) -> Option<Plan> {
+    let file = paths::normal(&request.working_dir.join(&request.file));
+    if Format::of(&file).is_none() {
+        report.push(unknown_format(&request.file));
+        return None;
+    }
+    let source = match sources.read(&file, &request.file) {
+        Ok(source) => source,
+        Err(error) => {
+            report.push(Diagnostic::error(Code::UnreadableFile, error.to_string()));
+            return None;
+        }
+    };
+    let tree = match sources.parse(source) {
+        Ok(tree) => tree,
+        Err(errors) => {
+            for error in errors {
+                report.push(Diagnostic::syntax(source, error));
+            }
+            return None;
+        }
+    };
+    let raw = lower::lower(&tree, source, report)?;
+    let paths = paths::Paths::new(&file, &request.working_dir, request.home.as_deref());
+    let inputs = inputs::values(&raw.inputs, request, report);
+    let mount_plans = mount_plans::load(&raw, &paths, request, sources, report);
+    let prompts = prompts::read(&raw, &paths, sources, report);
+    let scene = rules::Scene {
+        graph: graph::Graph::new(&raw.phases),
+        raw: &raw,
+        request,
+        sources,
+        inputs: &inputs,
+        mount_plans: &mount_plans,
+        prompts: &prompts,
+    };
+    rules::check(&scene, report);
+    resolve::plan(&scene, &paths, &file, report)
+}
+
+fn unknown_format(file: &Path) -> Diagnostic {
+    Diagnostic::error(Code::UnknownFormat, format!("{} does not end as a scenario does", file.display()))
+        .help("name it `.yaml`, `.yml`, `.json` or `.toml`")
+}

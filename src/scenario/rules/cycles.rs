@@ -1,0 +1,54 @@
+//! RUN0401, RUN0404: no phase waits for itself, directly or in a circle, or for one that never ends.
+
+use std::collections::BTreeSet;
+
+use super::Scene;
+use crate::diagnostic::{Code, Diagnostic, Report};
+use crate::source::Place;
+
+pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
+    let graph = &scene.graph;
+    let in_circle: BTreeSet<usize> =
+        (0..graph.len()).filter(|at| graph.all_needs(*at).contains(at)).collect();
+    let mut told: BTreeSet<usize> = BTreeSet::new();
+    for &at in &in_circle {
+        let Some(path) = graph.circle(at).filter(|_| !told.contains(&at)) else { continue };
+        // One circle of a knot is enough to see; cutting it shows the next.
+        told.extend(graph.all_needs(at).into_iter().filter(|other| graph.all_needs(*other).contains(&at)));
+        let names: Vec<String> = path.into_iter().map(|at| graph.name(at)).collect();
+        let message = match names.as_slice() {
+            [only, _] => format!("phase `{only}` needs itself"),
+            _ => format!("phases need each other in a circle: {}", names.join(" -> ")),
+        };
+        report.push(
+            Diagnostic::error(Code::NeedsCycle, message)
+                .at(&needs_place(scene, at))
+                .help("take one of them out of the other's `needs`"),
+        );
+    }
+    for at in 0..graph.len() {
+        let needs = graph.all_needs(at);
+        if let Some(stuck) = needs.iter().find(|need| in_circle.contains(need) && !in_circle.contains(&at)) {
+            report.push(
+                Diagnostic::error(
+                    Code::Unreachable,
+                    format!(
+                        "phase `{}` can never start: it needs `{}`, which is in a circle",
+                        graph.name(at),
+                        graph.name(*stuck)
+                    ),
+                )
+                .at(&needs_place(scene, at)),
+            );
+        }
+    }
+}
+
+/// The `needs` of a phase, or the phase that has none of its own.
+fn needs_place(scene: &Scene<'_>, at: usize) -> Place {
+    let phase = &scene.raw.phases[at];
+    match &phase.needs {
+        Some(_) => Place::of_key(phase.place.source, phase.place.route.key("needs")),
+        None => phase.place.clone(),
+    }
+}

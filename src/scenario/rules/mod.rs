@@ -1,0 +1,72 @@
+//! What must hold of a scenario beyond its shape: one rule a file.
+
+mod bad_ids;
+mod conditions;
+mod cycles;
+mod double_entries;
+mod events;
+mod ignored;
+mod issue_tool;
+mod references;
+mod rendering;
+mod sessions;
+mod tools;
+mod unused;
+mod watching;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::LoadRequest;
+use super::graph::Graph;
+use super::prompts::Prompts;
+use super::raw::{RawKind, RawRole, RawScenario};
+use crate::diagnostic::Report;
+use crate::plan::MountPlan;
+use crate::source::Sources;
+
+/// All that is known of a scenario when it is checked.
+pub(super) struct Scene<'a> {
+    pub(super) raw: &'a RawScenario,
+    pub(super) graph: Graph,
+    pub(super) request: &'a LoadRequest<'a>,
+    pub(super) sources: &'a Sources,
+    pub(super) inputs: &'a BTreeMap<String, Value>,
+    pub(super) mount_plans: &'a BTreeMap<String, MountPlan>,
+    pub(super) prompts: &'a Prompts,
+}
+
+impl Scene<'_> {
+    /// The role of this id.
+    pub(super) fn role(&self, id: &str) -> Option<&RawRole> {
+        self.raw.roles.iter().find(|role| role.id.value == id)
+    }
+
+    /// The kinds of all phases that have one, with the position of each.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = (usize, &RawKind)> {
+        self.raw.phases.iter().enumerate().filter_map(|(at, phase)| Some((at, phase.kind.as_ref()?)))
+    }
+}
+
+/// Checks a scenario by every rule.
+pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
+    let rules: [fn(&Scene<'_>, &mut Report); 13] = [
+        bad_ids::check,
+        references::check,
+        cycles::check,
+        watching::check,
+        sessions::check,
+        events::check,
+        double_entries::check,
+        tools::check,
+        issue_tool::check,
+        ignored::check,
+        conditions::check,
+        rendering::check,
+        unused::check,
+    ];
+    for rule in rules {
+        rule(scene, report);
+    }
+}

@@ -1,0 +1,117 @@
+//! RUN0504: every prompt can be rendered with what it will be given.
+
+use super::Scene;
+use crate::diagnostic::{Diagnostic, Report};
+use crate::issue::Takes;
+use crate::scenario::names::{Sample, Speaker, Use, for_template};
+use crate::scenario::paths::relative;
+use crate::scenario::prompts;
+use crate::scenario::raw::{Located, RawKind};
+use crate::scenario::resolve::takes;
+use crate::template::{Mistake, TemplateContext, TemplateError, includes};
+
+pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
+    for (at, kind) in scene.kinds() {
+        match kind {
+            RawKind::Workers(workers) => {
+                for entry in &workers.pool {
+                    let Some(role) = entry.role.as_ref().and_then(|id| scene.role(&id.value)) else {
+                        continue;
+                    };
+                    let takes = entry.takes.as_ref().map_or_else(|| takes(role), |takes| takes.value.clone());
+                    check_session(scene, at, Speaker { role, takes: Some(&takes) }, report);
+                }
+            }
+            RawKind::Session(_) | RawKind::Monitor(_) => {
+                for role in kind.roles().into_iter().filter_map(|id| scene.role(&id.value)) {
+                    check_session(scene, at, Speaker { role, takes: None::<&Takes> }, report);
+                }
+            }
+        }
+    }
+}
+
+fn check_session(scene: &Scene<'_>, phase: usize, speaker: Speaker<'_>, report: &mut Report) {
+    let kind = scene.raw.phases[phase].kind.as_ref();
+    let prompts =
+        kind.map(RawKind::prompts).unwrap_or_default().into_iter().map(|prompt| (prompt, Use::Prompt));
+    let system = speaker.role.system.iter().map(|prompt| (prompt, Use::System));
+    for (prompt, usage) in prompts.chain(system) {
+        for sample in Sample::BOTH {
+            let context = for_template(scene, phase, speaker, usage, sample);
+            if check_prompt(scene, phase, prompt, context, sample, report) == Found::Mistakes {
+                break;
+            }
+        }
+    }
+}
+
+/// Whether a rendering found mistakes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Mistakes,
+}
+
+/// Most unknown names told of one prompt.
+const NAMES_TOLD: usize = 16;
+
+/// Renders a prompt; an unknown name is told, then given a value, so that the next one is found too.
+fn check_prompt(
+    scene: &Scene<'_>,
+    phase: usize,
+    prompt: &Located<String>,
+    mut context: TemplateContext,
+    sample: Sample,
+    report: &mut Report,
+) -> Found {
+    let Some(name) = relative(&prompt.value).filter(|name| scene.prompts.texts.contains_key(name)) else {
+        return Found::Nothing;
+    };
+    if scene.prompts.broken.contains(&name) {
+        return Found::Nothing;
+    }
+    let mut found = Found::Nothing;
+    for _ in 0..NAMES_TOLD {
+        let Err(error) = scene.prompts.templates.render(&name, &context) else { break };
+        if !counts(scene, &error, sample) {
+            break;
+        }
+        found = Found::Mistakes;
+        report.push(told(scene, phase, &error, &context));
+        let Some(unknown) = error.unknown_name() else { break };
+        context.define(unknown);
+    }
+    found
+}
+
+fn told(scene: &Scene<'_>, phase: usize, error: &TemplateError, context: &TemplateContext) -> Diagnostic {
+    let diagnostic = prompts::diagnostic(error, &scene.prompts.sources, scene.sources);
+    let shown = scene.raw.phases[phase].shown();
+    match error.unknown_name() {
+        Some("issue") => diagnostic
+            .did_you_mean(None)
+            .help(format!("{shown} does not claim for its workers; `issue` is there under `claim: engine`")),
+        Some(_) if error.did_you_mean.is_none() => {
+            let mut given: Vec<&str> = context.variables.keys().map(String::as_str).chain(["issues"]).collect();
+            given.sort_unstable();
+            diagnostic.help(format!("{shown} gives its prompt: {}", given.join(", ")))
+        }
+        _ => diagnostic.help(format!("found for {shown}")),
+    }
+}
+
+/// Whether a failure with sample values will be one with real values.
+fn counts(scene: &Scene<'_>, error: &TemplateError, sample: Sample) -> bool {
+    match error.mistake {
+        Mistake::UnknownName => true,
+        // Names that stand in the text have been looked for already.
+        Mistake::MissingTemplate => {
+            let text = scene.prompts.texts.get(&error.template);
+            scene.prompts.broken.is_empty() && text.is_some_and(|text| includes(text).computed)
+        }
+        // An empty queue is a state the prompt may never meet.
+        Mistake::Failure => sample == Sample::Busy,
+        Mistake::Syntax => false,
+    }
+}

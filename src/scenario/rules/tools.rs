@@ -1,0 +1,24 @@
+//! RUN0305: `replay.tools` speaks of tools that exist.
+
+use super::Scene;
+use crate::diagnostic::{Code, Diagnostic, Report, nearest};
+
+pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
+    let built_in = scene.request.catalogue.iter().flat_map(|module| module.tools.iter().copied());
+    let mut known: Vec<&str> = built_in.chain(scene.request.tool_names.iter().map(String::as_str)).collect();
+    known.sort_unstable();
+    known.dedup();
+    for (tool, _) in &scene.raw.replay.tools {
+        if known.contains(&tool.value.as_str()) {
+            continue;
+        }
+        let mut diagnostic =
+            Diagnostic::error(Code::UnknownTool, format!("there is no tool `{}`", tool.value))
+                .at(&tool.place)
+                .did_you_mean(nearest(&tool.value, known.iter().copied()));
+        if !known.is_empty() {
+            diagnostic = diagnostic.help(format!("there are: {}", known.join(", ")));
+        }
+        report.push(diagnostic);
+    }
+}

@@ -1,0 +1,295 @@
+//! How values are read out of a map of the file: what is wrong with each is reported, and reading goes on.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::raw::Located;
+use crate::clock::parse_duration;
+use crate::diagnostic::{Code, Diagnostic, Report, nearest};
+use crate::issue::Takes;
+use crate::source::{Entry, Node, NodeValue, Place};
+
+/// A map of the file that is being read.
+pub(super) struct Table<'n> {
+    entries: &'n [Entry],
+    pub(super) place: Place,
+    /// What the map is, for messages: `phase `work``.
+    what: String,
+}
+
+impl<'n> Table<'n> {
+    /// The map at a node; other values, and keys that are not known, are reported.
+    pub(super) fn open(
+        node: &'n Node,
+        place: &Place,
+        what: &str,
+        known: &[&str],
+        report: &mut Report,
+    ) -> Option<Self> {
+        let table = Self::open_any(node, place, what, report)?;
+        for entry in table.entries {
+            if known.contains(&entry.key.as_str()) {
+                continue;
+            }
+            let mut diagnostic =
+                Diagnostic::error(Code::UnknownKey, format!("unknown key `{}` in {what}", entry.key))
+                    .at(&table.key_place(&entry.key))
+                    .did_you_mean(nearest(&entry.key, known.iter().copied()));
+            if diagnostic.did_you_mean.is_none() {
+                diagnostic = diagnostic.help(format!("known here: {}", known.join(", ")));
+            }
+            report.push(diagnostic);
+        }
+        Some(table)
+    }
+
+    /// The map at a node, whatever its keys.
+    pub(super) fn open_any(node: &'n Node, place: &Place, what: &str, report: &mut Report) -> Option<Self> {
+        match node.as_map() {
+            Some(entries) => Some(Self { entries, place: place.clone(), what: what.to_owned() }),
+            None => {
+                report.push(wrong_type(node, place, what, "a map"));
+                None
+            }
+        }
+    }
+
+    /// The entries with the place of each value.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&'n Entry, Place)> {
+        self.entries.iter().map(|entry| (entry, self.value_place(&entry.key)))
+    }
+
+    pub(super) fn value_place(&self, key: &str) -> Place {
+        Place::value(self.place.source, self.place.route.key(key))
+    }
+
+    pub(super) fn key_place(&self, key: &str) -> Place {
+        Place::of_key(self.place.source, self.place.route.key(key))
+    }
+
+    /// A value with its place.
+    pub(super) fn get(&self, key: &str) -> Option<(&'n Node, Place)> {
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        Some((&entry.value, self.value_place(key)))
+    }
+
+    /// Reports that a key is missing.
+    pub(super) fn missing(&self, key: &str, report: &mut Report) {
+        report.push(
+            Diagnostic::error(Code::MissingKey, format!("{} has no `{key}`", self.what))
+                .at(&self.place)
+                .label(format!("needs `{key}`")),
+        );
+    }
+
+    fn named(&self, key: &str) -> String {
+        format!("`{key}` in {}", self.what)
+    }
+
+    pub(super) fn text(&self, key: &str, report: &mut Report) -> Option<Located<String>> {
+        let (node, place) = self.get(key)?;
+        text(node, &place, &self.named(key), report)
+    }
+
+    pub(super) fn required_text(&self, key: &str, report: &mut Report) -> Option<Located<String>> {
+        if self.get(key).is_none() {
+            self.missing(key, report);
+        }
+        self.text(key, report)
+    }
+
+    pub(super) fn flag(&self, key: &str, report: &mut Report) -> Option<Located<bool>> {
+        let (node, place) = self.get(key)?;
+        let flag = node.as_bool();
+        if flag.is_none() {
+            let mut diagnostic = wrong_type(node, &place, &self.named(key), "true or false");
+            if let Some("yes" | "no" | "on" | "off" | "True" | "False") = node.as_text() {
+                diagnostic = diagnostic.help("only `true` and `false` are booleans");
+            }
+            report.push(diagnostic);
+        }
+        flag.map(|flag| Located::new(flag, place))
+    }
+
+    /// A whole number of at least 1.
+    pub(super) fn count(&self, key: &str, report: &mut Report) -> Option<Located<u32>> {
+        let (node, place) = self.get(key)?;
+        let Some(number) = node.as_integer() else {
+            report.push(wrong_type(node, &place, &self.named(key), "a whole number"));
+            return None;
+        };
+        match u32::try_from(number) {
+            Ok(count) if count >= 1 => Some(Located::new(count, place)),
+            _ => {
+                let range =
+                    if number < 1 { "at least 1".to_owned() } else { format!("at most {}", u32::MAX) };
+                report.push(
+                    Diagnostic::error(Code::OutOfRange, format!("{} is {number}", self.named(key)))
+                        .at(&place)
+                        .label(format!("must be {range}")),
+                );
+                None
+            }
+        }
+    }
+
+    pub(super) fn duration(&self, key: &str, report: &mut Report) -> Option<Duration> {
+        let (node, place) = self.get(key)?;
+        let help = "write a number with a unit, as `30s`, `5m` or `1h30m`";
+        if node.as_integer().is_some() {
+            report.push(wrong_type(node, &place, &self.named(key), "a duration").help(help));
+            return None;
+        }
+        let text = text(node, &place, &self.named(key), report)?;
+        match parse_duration(&text.value) {
+            Some(duration) if !duration.is_zero() => Some(duration),
+            Some(_) => {
+                report.push(
+                    Diagnostic::error(Code::OutOfRange, format!("{} is no time at all", self.named(key)))
+                        .at(&place)
+                        .label("must be longer than zero"),
+                );
+                None
+            }
+            None => {
+                let message = format!("`{}` is not a duration", text.value);
+                report.push(Diagnostic::error(Code::BadDuration, message).at(&place).help(help));
+                None
+            }
+        }
+    }
+
+    /// One of some words.
+    pub(super) fn choice<T: Copy>(
+        &self,
+        key: &str,
+        words: &[(&str, T)],
+        report: &mut Report,
+    ) -> Option<Located<T>> {
+        let (node, place) = self.get(key)?;
+        let text = text(node, &place, &self.named(key), report)?;
+        choose(&text, &self.named(key), words, report).map(|value| Located::new(value, place))
+    }
+
+    /// A list of strings; absent is empty.
+    pub(super) fn texts(&self, key: &str, report: &mut Report) -> Option<Vec<Located<String>>> {
+        let (node, place) = self.get(key)?;
+        let items = list(node, &place, &self.named(key), report)?;
+        let what = format!("an entry of {}", self.named(key));
+        Some(items.filter_map(|(node, place)| text(node, &place, &what, report)).collect())
+    }
+
+    /// The items of a list, with their places.
+    pub(super) fn items(&self, key: &str, report: &mut Report) -> Vec<(&'n Node, Place)> {
+        let Some((node, place)) = self.get(key) else { return Vec::new() };
+        let found: Vec<_> =
+            list(node, &place, &self.named(key), report).map(Iterator::collect).unwrap_or_default();
+        if node.as_list().is_some_and(<[Node]>::is_empty) {
+            report.push(Diagnostic::error(Code::Empty, format!("{} is empty", self.named(key))).at(&place));
+        }
+        found
+    }
+
+    /// A filter on the metadata of issues: a value or a list of values for each key.
+    pub(super) fn takes(&self, key: &str, report: &mut Report) -> Option<Located<Takes>> {
+        let (node, place) = self.get(key)?;
+        let table = Table::open_any(node, &place, &self.named(key), report)?;
+        let mut takes = Takes::default();
+        for (entry, place) in table.entries() {
+            let values = match &entry.value.value {
+                NodeValue::List(items) => items.iter().collect(),
+                _ => vec![&entry.value],
+            };
+            if values.is_empty() {
+                let message = format!("`{}` in {} welcomes nothing", entry.key, self.named(key));
+                report.push(Diagnostic::error(Code::Empty, message).at(&place));
+            }
+            for value in &values {
+                if matches!(value.value, NodeValue::List(_) | NodeValue::Map(_) | NodeValue::Null) {
+                    let what = format!("`{}` in {}", entry.key, self.named(key));
+                    report.push(wrong_type(
+                        value,
+                        &place,
+                        &what,
+                        "a string, a number, a boolean or a list of them",
+                    ));
+                }
+            }
+            takes.0.insert(entry.key.clone(), values.into_iter().map(Node::to_json).collect());
+        }
+        Some(Located::new(takes, place))
+    }
+
+    /// Any values by name.
+    pub(super) fn values(&self, key: &str, report: &mut Report) -> Map<String, Value> {
+        let Some((node, place)) = self.get(key) else { return Map::new() };
+        Table::open_any(node, &place, &self.named(key), report)
+            .map(|table| {
+                table.entries().map(|(entry, _)| (entry.key.clone(), entry.value.to_json())).collect()
+            })
+            .unwrap_or_default()
+    }
+}
+
+/// Reports that a value is of another type than it must be.
+pub(super) fn wrong_type(node: &Node, place: &Place, what: &str, expected: &str) -> Diagnostic {
+    Diagnostic::error(Code::WrongType, format!("{what} must be {expected}, and this is {}", node.kind()))
+        .at(place)
+        .label(format!("expected {expected}"))
+}
+
+/// A string that says something.
+pub(super) fn text(node: &Node, place: &Place, what: &str, report: &mut Report) -> Option<Located<String>> {
+    match node.as_text() {
+        Some(text) if text.trim().is_empty() => {
+            report.push(Diagnostic::error(Code::Empty, format!("{what} is empty")).at(place));
+            None
+        }
+        Some(text) => Some(Located::new(text.to_owned(), place.clone())),
+        None => {
+            let mut diagnostic = wrong_type(node, place, what, "a string");
+            if matches!(node.value, NodeValue::Bool(_) | NodeValue::Integer(_) | NodeValue::Float(_)) {
+                diagnostic = diagnostic.help("put it in quotes to make it a string");
+            }
+            report.push(diagnostic);
+            None
+        }
+    }
+}
+
+/// The items of a list, with their places.
+fn list<'n>(
+    node: &'n Node,
+    place: &Place,
+    what: &str,
+    report: &mut Report,
+) -> Option<impl Iterator<Item = (&'n Node, Place)> + use<'n>> {
+    let Some(items) = node.as_list() else {
+        report.push(wrong_type(node, place, what, "a list"));
+        return None;
+    };
+    let (source, route) = (place.source, place.route.clone());
+    Some(items.iter().enumerate().map(move |(at, node)| (node, Place::value(source, route.index(at)))))
+}
+
+/// The value that a word stands for.
+pub(super) fn choose<T: Copy>(
+    text: &Located<String>,
+    what: &str,
+    words: &[(&str, T)],
+    report: &mut Report,
+) -> Option<T> {
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text.value) {
+        return Some(*value);
+    }
+    let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+    let listed: Vec<_> = known.iter().map(|word| format!("`{word}`")).collect();
+    report.push(
+        Diagnostic::error(Code::UnknownChoice, format!("{what} cannot be `{}`", text.value))
+            .at(&text.place)
+            .did_you_mean(nearest(&text.value, known.iter().copied()))
+            .help(format!("it is one of {}", listed.join(", "))),
+    );
+    None
+}
