@@ -18,3 +18,5 @@ pub mod store;
 
 pub mod provider;
 pub mod tool;
+
+pub mod cli;

@@ -1,5 +1,7 @@
 //! What a tool is: something a model may call, described by a schema, run with a deadline, answered with text.
 
+pub mod issue;
+
 use std::sync::Arc;
 use std::time::Duration;
 
