@@ -32,3 +32,4 @@ pub mod session;
 
 pub mod engine;
 pub mod scenario;
+pub mod cli;

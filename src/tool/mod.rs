@@ -11,6 +11,7 @@ pub mod settings;
 mod snapshot;
 pub mod web;
 pub mod workspace;
+pub mod issue;
 
 use std::sync::Arc;
 use std::time::Duration;

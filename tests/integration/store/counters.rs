@@ -9,7 +9,7 @@ use runner::store::{Answer, AttemptCount, Operation};
 
 use super::desk::{Desk, block, claim, close, fresh, release};
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Act {
     Add(usize, usize, EdgeType),
     Remove(usize, usize),

@@ -1,0 +1,310 @@
+//! `runner issues`: the queue for people and scripts. Gives back what is to be printed; prints nothing itself.
+
+mod args;
+mod table;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use self::args::{CreateArgs, DepCommand, IssuesArgs, IssuesCommand, ListArgs, UpdateArgs};
+use crate::clock::Clock;
+use crate::id::{IdSource, IssueId, Seed, canonical_json};
+use crate::issue::{EdgeType, Issue};
+use crate::limit;
+use crate::plan::Variables;
+use crate::store::{
+    Answer, AttemptCount, Caller, Claim, Filter, IssueStore, IssueView, NewIssue, Operation, SqliteStore,
+    StoreError, Update,
+};
+use crate::tool::issue::shape::{self, ListName, Rows};
+
+/// Where a workspace keeps its queue.
+const QUEUE: &str = ".beads/issues.db";
+
+/// What the command is given of the world.
+pub struct Surroundings<'a> {
+    /// The environment.
+    pub variables: &'a Variables,
+    /// The working directory.
+    pub folder: &'a Path,
+    /// The clock.
+    pub clock: &'a dyn Clock,
+}
+
+/// What the command came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// For standard output; ends with a line break.
+    pub text: String,
+    /// The exit code.
+    pub exit: u8,
+}
+
+/// Why the command failed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum IssuesError {
+    /// No queue where one was looked for.
+    #[error(
+        "there is no issue queue {place}; run a scenario there first, or name the folder that holds {QUEUE} with \
+         --workspace"
+    )]
+    NoQueue {
+        /// Where it was looked for.
+        place: String,
+    },
+    /// The start of an id that several issues have.
+    #[error("`{start}` is the start of several issues: {}; write more of it", matches.join(", "))]
+    Ambiguous {
+        /// As typed.
+        start: String,
+        /// Some of them.
+        matches: Vec<String>,
+    },
+    /// The queue refuses.
+    #[error(transparent)]
+    Refused(#[from] StoreError),
+}
+
+impl IssuesError {
+    /// 2 when the command was wrong, 1 when the queue refuses.
+    pub fn exit(&self) -> u8 {
+        match self {
+            Self::NoQueue { .. } | Self::Ambiguous { .. } => 2,
+            Self::Refused(_) => 1,
+        }
+    }
+}
+
+/// Carries the command out.
+///
+/// # Errors
+/// There is no queue, the issue is not named clearly, or the queue refuses; nothing has changed then.
+pub async fn run(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<Output, IssuesError> {
+    let path = queue(args, surroundings)?;
+    let actor = args.actor.clone().or_else(|| surroundings.variables.get("USER").cloned());
+    let actor = actor.filter(|actor| !actor.is_empty()).unwrap_or_else(|| "person".to_owned());
+    let desk = Desk { store: SqliteStore::open(&path)?, actor, clock: surroundings.clock };
+    let answer = desk.carry_out(&args.command).await?;
+    let text = if args.json {
+        let name = match args.command {
+            IssuesCommand::Ready(_) => ListName::Ready,
+            _ => ListName::Issues,
+        };
+        format!("{}\n", canonical_json(&shape::answer(&answer, name, Rows::Full)))
+    } else {
+        desk.words(&args.command, &answer).await?
+    };
+    Ok(Output { text, exit: 0 })
+}
+
+fn queue(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<PathBuf, IssuesError> {
+    let named = args.workspace.clone().or_else(|| {
+        let variable = surroundings.variables.get("RUNNER_WORKSPACE").filter(|folder| !folder.is_empty());
+        variable.map(PathBuf::from)
+    });
+    let (found, place) = match named {
+        Some(folder) => {
+            let folder = surroundings.folder.join(folder);
+            let place = format!("in {}", folder.display());
+            (Some(folder.join(QUEUE)), place)
+        }
+        None => {
+            let found = surroundings.folder.ancestors().map(|folder| folder.join(QUEUE));
+            let place = format!("in {} or a folder above it", surroundings.folder.display());
+            (found.into_iter().find(|path| path.is_file()), place)
+        }
+    };
+    found.filter(|path| path.is_file()).ok_or(IssuesError::NoQueue { place })
+}
+
+/// One person at one queue.
+struct Desk<'a> {
+    store: Arc<SqliteStore>,
+    actor: String,
+    clock: &'a dyn Clock,
+}
+
+impl Desk<'_> {
+    async fn ask(&self, operation: Operation) -> Result<Answer, IssuesError> {
+        let caller = Caller {
+            run: None,
+            effect: None,
+            actor: self.actor.clone(),
+            holder: self.actor.clone(),
+            // A person's commands are separate processes; who holds what is known by name.
+            epochs: BTreeMap::new(),
+            at: self.clock.now(),
+            ids: Arc::new(IdSource::new(&Seed::fresh(), "issues")),
+            sequence: None,
+        };
+        match self.store.apply(caller, operation).await {
+            Ok(applied) => Ok(applied.answer),
+            Err(refused) => Err(refused.error.into()),
+        }
+    }
+
+    async fn all(&self) -> Result<Vec<Issue>, IssuesError> {
+        match self.ask(Operation::List(Filter::default())).await? {
+            Answer::Issues { issues, .. } => Ok(issues),
+            other => unreachable!("a list answers with issues, not {other:?}"),
+        }
+    }
+
+    /// The issue of this id, or of the only id that starts so, with or without `bd-`.
+    async fn named(&self, start: &str) -> Result<IssueId, IssuesError> {
+        let all = self.all().await?;
+        let ids = || all.iter().map(|issue| &issue.id);
+        if let Some(exact) = ids().find(|id| id.as_str() == start) {
+            return Ok(exact.clone());
+        }
+        let prefixed = format!("bd-{start}");
+        let starts =
+            |id: &&IssueId| id.as_str().starts_with(start) || id.as_str().starts_with(prefixed.as_str());
+        let found: Vec<_> = ids().filter(starts).collect();
+        match found.as_slice() {
+            [only] if !start.is_empty() => Ok((*only).clone()),
+            [_, _, ..] => Err(IssuesError::Ambiguous {
+                start: start.to_owned(),
+                matches: found.iter().take(5).map(ToString::to_string).collect(),
+            }),
+            _ => Err(StoreError::NotFound { id: start.to_owned() }.into()),
+        }
+    }
+
+    async fn maybe_named(&self, start: Option<&String>) -> Result<Option<IssueId>, IssuesError> {
+        match start {
+            Some(start) => self.named(start).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn carry_out(&self, command: &IssuesCommand) -> Result<Answer, IssuesError> {
+        let operation = match command {
+            IssuesCommand::List(list) => Operation::List(filter(list)),
+            IssuesCommand::Ready(list) => Operation::Ready(filter(list)),
+            IssuesCommand::Blocked => Operation::Blocked,
+            IssuesCommand::Show { id } => Operation::Get { id: self.named(id).await? },
+            IssuesCommand::History { id } => Operation::History { id: self.named(id).await? },
+            IssuesCommand::Create(create) => Operation::Create(self.new_issue(create).await?),
+            IssuesCommand::Update(change) => Operation::Update(self.named(&change.id).await?, update(change)),
+            IssuesCommand::Claim { id, meta, lease } => Operation::Claim(Claim {
+                id: self.maybe_named(id.as_ref()).await?,
+                takes: args::takes(meta),
+                lease: lease.unwrap_or(limit::PERSON_LEASE),
+                max_attempts: limit::ATTEMPTS,
+            }),
+            IssuesCommand::Release { id, force } => {
+                Operation::Release { id: self.named(id).await?, attempt: AttemptCount::Free, force: *force }
+            }
+            IssuesCommand::Block { id, notes, force } => {
+                Operation::Block { id: self.named(id).await?, notes: notes.clone(), force: *force }
+            }
+            IssuesCommand::Unblock { id, answer } => {
+                Operation::Unblock { id: self.named(id).await?, answer: answer.clone().unwrap_or_default() }
+            }
+            IssuesCommand::Close { id, reason, force } => Operation::Close {
+                id: self.named(id).await?,
+                reason: reason.clone().unwrap_or_default(),
+                force: *force,
+            },
+            IssuesCommand::Reopen { id } => Operation::Reopen { id: self.named(id).await? },
+            IssuesCommand::Comment { id, body } => {
+                Operation::Comment { id: self.named(id).await?, body: body.clone() }
+            }
+            IssuesCommand::Dep(DepCommand::Add { from, to, edge }) => Operation::AddDependency {
+                from: self.named(from).await?,
+                to: self.named(to).await?,
+                edge: *edge,
+            },
+            IssuesCommand::Dep(DepCommand::Remove { from, to }) => {
+                Operation::RemoveDependency { from: self.named(from).await?, to: self.named(to).await? }
+            }
+        };
+        self.ask(operation).await
+    }
+
+    async fn new_issue(&self, create: &CreateArgs) -> Result<NewIssue, IssuesError> {
+        Ok(NewIssue {
+            title: create.title.clone(),
+            description: create.description.clone().unwrap_or_default(),
+            priority: create.priority,
+            issue_type: create.issue_type.clone(),
+            assignee: create.assignee.clone(),
+            parent_id: self.maybe_named(create.parent.as_ref()).await?,
+            discovered_from: self.maybe_named(create.discovered_from.as_ref()).await?,
+            metadata: args::metadata(&create.meta),
+            estimate_minutes: create.estimate,
+            defer_until: create.defer,
+            blocking_notes: create.blocked.clone(),
+        })
+    }
+
+    async fn words(&self, command: &IssuesCommand, answer: &Answer) -> Result<String, IssuesError> {
+        Ok(match answer {
+            Answer::Issue(view) => match command {
+                IssuesCommand::Show { .. } => table::whole(view, &self.parts(view).await?),
+                _ => table::issues(std::slice::from_ref(&view.issue), 1, ""),
+            },
+            Answer::Nothing => "nothing is ready\n".to_owned(),
+            Answer::Issues { issues, total } => {
+                let none = match command {
+                    IssuesCommand::Ready(_) => "nothing is ready",
+                    _ => "no issues",
+                };
+                table::issues(issues, *total, none)
+            }
+            Answer::Blocked(blocked) => table::blocked(blocked),
+            Answer::Dependency(dependency) => match command {
+                IssuesCommand::Dep(DepCommand::Remove { .. }) => {
+                    format!("removed: {}\n", table::edge(dependency))
+                }
+                _ => format!("{}\n", table::edge(dependency)),
+            },
+            Answer::History(changes) => table::history(changes),
+            Answer::Snapshot(_) | Answer::Counts(_) => unreachable!("no command asks for these"),
+        })
+    }
+
+    /// The parts of an issue, if it has any.
+    async fn parts(&self, view: &IssueView) -> Result<Vec<Issue>, IssuesError> {
+        let is_part = |issue: &Issue| {
+            view.dependencies.iter().any(|edge| {
+                edge.dep_type == EdgeType::ParentChild
+                    && edge.to_id == view.issue.id
+                    && edge.from_id == issue.id
+            })
+        };
+        Ok(self.all().await?.into_iter().filter(is_part).collect())
+    }
+}
+
+fn filter(list: &ListArgs) -> Filter {
+    Filter {
+        status: list.status,
+        priority: list.priority,
+        issue_type: list.issue_type.clone(),
+        assignee: list.assignee.clone(),
+        takes: args::takes(&list.meta),
+        limit: list.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+    }
+}
+
+fn update(change: &UpdateArgs) -> Update {
+    Update {
+        title: change.title.clone(),
+        description: change.description.clone(),
+        status: change.status,
+        priority: change.priority,
+        issue_type: change.issue_type.clone(),
+        assignee: change.assignee.clone(),
+        blocking_notes: change.notes.clone(),
+        metadata: args::metadata(&change.meta),
+        estimate_minutes: change.estimate,
+        defer_until: change.defer,
+        lease: Some(limit::PERSON_LEASE),
+        max_attempts: Some(limit::ATTEMPTS),
+        force: change.force,
+        ..Update::default()
+    }
+}

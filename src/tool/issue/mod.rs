@@ -1,0 +1,178 @@
+//! The issue tool: the queue as a model uses it, bound to one session that claims, works and gives back.
+
+mod holds;
+mod parse;
+mod schema;
+pub mod shape;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+
+pub use self::holds::HoldLog;
+pub use self::schema::NAME;
+use self::shape::Rows;
+use super::{CallContext, Tool, ToolOutput};
+use crate::chat::ToolSpec;
+use crate::event::{Access, Footprint, Policy};
+use crate::id::{IssueId, RunId, canonical_json};
+use crate::issue::Takes;
+use crate::plan::{KeyInfo, KeyShape, ModuleInfo, ModuleKind};
+use crate::store::{Answer, Applied, Caller, IssueStore, Refused, StoreError};
+
+/// The module of mount plans.
+pub const INFO: ModuleInfo = ModuleInfo {
+    name: "tool-issue",
+    aliases: &[],
+    kind: ModuleKind::Tool,
+    summary: "the issue queue of the run",
+    keys: &[
+        KeyInfo {
+            name: "data_dir",
+            shape: KeyShape::Text,
+            default: "",
+            doc: "accepted and not used: all sessions of a run share the queue that the scenario names",
+        },
+        KeyInfo {
+            name: "auto_create_dir",
+            shape: KeyShape::Flag,
+            default: "true",
+            doc: "accepted and not used: the folder of the queue is made when it is absent",
+        },
+        KeyInfo {
+            name: "actor",
+            shape: KeyShape::Text,
+            default: "",
+            doc: "accepted and not used: the actor is the session's name, so that holders can be told apart",
+        },
+    ],
+    tools: &[NAME],
+    credential: None,
+};
+
+/// What a session's issue tool is made of.
+pub struct IssueToolSetup {
+    /// The queue.
+    pub store: Arc<dyn IssueStore>,
+    /// The run; `None` outside any.
+    pub run: Option<RunId>,
+    /// Who holds what is claimed: the session's path in the run.
+    pub holder: String,
+    /// The name shown: the session's.
+    pub actor: String,
+    /// Which issues it claims.
+    pub takes: Takes,
+    /// How long a claim lasts without renewal.
+    pub lease: Duration,
+    /// Claims without a result after which an issue is blocked.
+    pub max_attempts: u32,
+    /// The session's holds; the engine keeps a handle to it.
+    pub holds: HoldLog,
+}
+
+/// The issue tool of one session.
+pub struct IssueTool {
+    setup: IssueToolSetup,
+}
+
+impl IssueTool {
+    /// A tool for the session.
+    pub fn new(setup: IssueToolSetup) -> Self {
+        Self { setup }
+    }
+
+    /// What the session holds now.
+    pub fn holds(&self) -> Vec<IssueId> {
+        self.setup.holds.current()
+    }
+
+    /// The session's holds, to be asked later and to register claims the engine makes for it.
+    pub fn hold_log(&self) -> HoldLog {
+        self.setup.holds.clone()
+    }
+
+    fn caller(&self, call: CallContext) -> Caller {
+        let setup = &self.setup;
+        Caller {
+            run: setup.run.clone(),
+            effect: Some(call.effect),
+            actor: setup.actor.clone(),
+            holder: setup.holder.clone(),
+            epochs: setup.holds.epochs(),
+            at: call.at,
+            ids: call.ids,
+            sequence: call.sequence,
+        }
+    }
+
+    fn answer(&self, call: &parse::Call, applied: &Applied) -> ToolOutput {
+        self.setup.holds.apply(&applied.holds);
+        let mut value = shape::answer(&applied.answer, call.list, Rows::Short);
+        if applied.answer == Answer::Nothing {
+            value["message"] = nothing_to_claim(&self.setup.takes).into();
+        }
+        ToolOutput {
+            footprint: Some(applied.footprint.clone()),
+            seq: applied.seq,
+            ..ToolOutput::ok(canonical_json(&value))
+        }
+    }
+
+    fn refusal(&self, refused: Refused) -> ToolOutput {
+        if let StoreError::Stale { id, .. } = &refused.error {
+            self.setup.holds.ended(id);
+        }
+        ToolOutput {
+            footprint: Some(refused.footprint),
+            seq: refused.seq,
+            ..ToolOutput::error(format!("Operation failed: {}", refused.error))
+        }
+    }
+}
+
+fn nothing_to_claim(takes: &Takes) -> String {
+    let wanted: Vec<_> = takes
+        .0
+        .iter()
+        .map(|(key, values)| {
+            format!("{key} {}", values.iter().map(Value::to_string).collect::<Vec<_>>().join(" or "))
+        })
+        .collect();
+    let which = if wanted.is_empty() { String::new() } else { format!(" with {}", wanted.join(" and ")) };
+    format!("no issue{which} is ready now; if you hold none either, say that there is nothing to do and stop")
+}
+
+#[async_trait]
+impl Tool for IssueTool {
+    fn spec(&self) -> ToolSpec {
+        schema::spec()
+    }
+
+    fn policy(&self) -> Policy {
+        Policy::Real
+    }
+
+    /// The store bounds its waiting itself, and an operation that was begun is applied whoever waits for it.
+    fn timeout(&self, _input: &Map<String, Value>) -> Option<Duration> {
+        None
+    }
+
+    fn footprint(&self, _input: &Map<String, Value>) -> Footprint {
+        Footprint::none().with(Access::Read, "issue:*").with(Access::Write, "issue:*")
+    }
+
+    async fn run(&self, input: Map<String, Value>, call: CallContext) -> ToolOutput {
+        let understood = match parse::call(&input, &self.setup) {
+            Ok(understood) => understood,
+            Err(why) => {
+                return ToolOutput { footprint: Some(Footprint::none()), ..ToolOutput::error(why) };
+            }
+        };
+        match self.setup.store.apply(self.caller(call), understood.operation.clone()).await {
+            Ok(applied) => self.answer(&understood, &applied),
+            Err(refused) => self.refusal(refused),
+        }
+    }
+}
