@@ -148,7 +148,8 @@ impl ConfigReader<'_, '_> {
         let place = Place::value(self.source, route.clone());
         match substitute(text, self.known.variables) {
             Ok(Substituted::Plain(text)) => Filled::Written(text),
-            Ok(Substituted::From(text)) if key.shape == KeyShape::Secret && text.is_empty() => Filled::Absent,
+            // `${VAR:-}` is how a plan says "if there is one"; an empty address or number is never meant.
+            Ok(Substituted::From(text)) if text.is_empty() => Filled::Absent,
             Ok(Substituted::From(text)) => Filled::FromVariables(text),
             Ok(Substituted::Unset(_)) if key.shape == KeyShape::Secret => Filled::Absent,
             Ok(Substituted::Unset(names)) => {

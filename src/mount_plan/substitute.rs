@@ -5,6 +5,8 @@
 //! | `${VAR}` | the value; a mistake when it is not set |
 //! | `${VAR:-text}` or `${VAR:text}` | the value, or the text when it is not set or empty |
 //! | `$${` | `${` |
+//!
+//! A configuration value that variables leave empty as a whole counts as not written.
 
 use crate::plan::Variables;
 
