@@ -71,7 +71,7 @@ pub(super) fn read(raw: &RawScenario, paths: &Paths, sources: &mut Sources, repo
         }
         let Some(source) = read_one(&wanted, paths, sources, report) else { continue };
         found.insert(wanted.name.clone(), source);
-        follow(&wanted.name, source, paths, sources, &mut waiting, report);
+        waiting.extend(follow(&wanted.name, source, paths, sources, report));
     }
     compile(found, sources, report)
 }
@@ -106,14 +106,15 @@ fn closest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
         .or_else(|| nearest(name, known.iter().map(String::as_str)))
 }
 
+/// What a prompt includes, last first.
 fn follow(
     name: &str,
     source: SourceId,
     paths: &Paths,
     sources: &Sources,
-    waiting: &mut Vec<Wanted>,
     report: &mut Report,
-) {
+) -> Vec<Wanted> {
+    let mut waiting = Vec::new();
     let includes = includes(sources.text(source));
     for target in includes.names.iter().rev() {
         let span = target.at..target.at + target.name.len();
@@ -145,6 +146,7 @@ fn follow(
         let all = listing(&paths.root).into_iter().rev();
         waiting.extend(all.map(|name| Wanted { name, by: Asker::Nobody }));
     }
+    waiting
 }
 
 fn compile(found: BTreeMap<String, SourceId>, sources: &Sources, report: &mut Report) -> Prompts {

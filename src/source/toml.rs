@@ -13,14 +13,7 @@ use crate::limit;
 /// Every mistake of the text, in its order.
 pub(super) fn parse(text: &str) -> Result<Node, Vec<SyntaxError>> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut mistakes: Vec<SyntaxError> = errors
-        .iter()
-        .map(|error| SyntaxError {
-            span: error.span().unwrap_or(0..0),
-            message: error.message().lines().collect::<Vec<_>>().join(", "),
-            help: None,
-        })
-        .collect();
+    let mut mistakes: Vec<SyntaxError> = errors.iter().map(|error| syntax_error(error, text)).collect();
     let span = table.span();
     let map = map(table.get_ref(), 1, &mut mistakes);
     if mistakes.is_empty() {
@@ -29,6 +22,21 @@ pub(super) fn parse(text: &str) -> Result<Node, Vec<SyntaxError>> {
     mistakes.sort_by_key(|mistake| mistake.span.start);
     mistakes.dedup();
     Err(mistakes)
+}
+
+/// The reader's mistake; the two most frequent ones in clearer words.
+fn syntax_error(error: &toml::de::Error, text: &str) -> SyntaxError {
+    let span = error.span().unwrap_or(0..0);
+    let marked = text.get(span.clone()).unwrap_or_default().trim();
+    let message = error.message().lines().collect::<Vec<_>>().join(", ");
+    let (message, help) = if message.starts_with("string values must be quoted") && marked.is_empty() {
+        ("a value is missing here".to_owned(), Some("write one, or remove the key"))
+    } else if message == "duplicate key" {
+        (format!("duplicate key `{marked}`"), Some("a key stands once in a table; remove one of the two"))
+    } else {
+        (message, None)
+    };
+    SyntaxError { span, message, help: help.map(str::to_owned) }
 }
 
 fn map(table: &DeTable<'_>, depth: usize, mistakes: &mut Vec<SyntaxError>) -> NodeValue {

@@ -20,6 +20,8 @@ pub struct TemplateContext {
     /// Names below which every further name is defined, as dotted paths: their content is not known before a run.
     /// `issues.metadata` stands for the metadata of every issue of the queue.
     pub open: Vec<String>,
+    /// What `define` was called with.
+    defined: Vec<String>,
 }
 
 impl TemplateContext {
@@ -35,7 +37,7 @@ impl TemplateContext {
         self
     }
 
-    /// Gives a dotted path a value below which everything is defined.
+    /// Gives a dotted path a value below which everything is defined, at any depth.
     pub fn define(&mut self, path: &str) {
         let mut map = &mut self.variables;
         let mut steps = path.split('.').peekable();
@@ -46,7 +48,7 @@ impl TemplateContext {
                 _ => break,
             }
         }
-        self.open.push(path.to_owned());
+        self.defined.push(path.to_owned());
     }
 
     pub(super) fn to_value(&self) -> Value {
@@ -66,11 +68,15 @@ impl TemplateContext {
     }
 
     fn lower(&self, path: &str, value: &serde_json::Value) -> Value {
+        if self.defined.iter().any(|defined| defined == path) {
+            return Value::from_object(Bottomless);
+        }
         if self.open.iter().any(|open| open == path) {
             return Value::from_object(Anything);
         }
+        let leads_on = |paths: &[String]| paths.iter().any(|other| other.starts_with(&format!("{path}.")));
         match value {
-            serde_json::Value::Object(map) if self.open.iter().any(|open| open.starts_with(path)) => {
+            serde_json::Value::Object(map) if leads_on(&self.open) || leads_on(&self.defined) => {
                 Value::from_pairs(
                     map.iter().map(|(key, value)| (key.clone(), self.lower(&format!("{path}.{key}"), value))),
                 )
@@ -119,6 +125,16 @@ impl Object for Anything {
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         Enumerator::Str(&["sample"])
+    }
+}
+
+/// Stands for a value that has been found missing: whatever is asked of it is there, and missing no more.
+#[derive(Debug)]
+struct Bottomless;
+
+impl Object for Bottomless {
+    fn get_value(self: &Arc<Self>, _: &Value) -> Option<Value> {
+        Some(Value::from_object(Bottomless))
     }
 }
 

@@ -163,7 +163,7 @@ fn defaults_depend_on_who_claims() {
     assert_eq!(plan.workspace.start, WorkspaceStart::Fresh);
     assert_eq!(plan.workspace.path, project().join(".demo-workspace"));
     assert_eq!(plan.queue.path, Path::new(".beads/issues.db"));
-    let needs: Vec<_> = plan.phases[1].needs.iter().map(|id| id.as_str()).collect();
+    let needs: Vec<_> = plan.phases[1].needs.iter().map(runner::id::PhaseId::as_str).collect();
     assert_eq!(needs, ["create-issues"]);
     assert_eq!(plan.inputs["endpoint_priorities"], "/api/users first, then /api/orders");
     assert_eq!(plan.prompts.len(), 3);
@@ -180,6 +180,26 @@ fn the_shipped_scenarios_have_nothing_wrong() {
     assert_eq!(plan.root, project());
     assert_eq!(plan.workspace.path, project().join(".hello-workspace"));
     valid("scenarios/demo.toml");
+}
+
+#[test]
+fn the_demo_asks_for_what_its_page_says() {
+    let plan = valid("scenarios/demo.yaml");
+    let templates = runner::template::Templates::new(&plan.prompts).expect("they compile");
+    let names = serde_json::json!({
+        "inputs": plan.inputs,
+        "worker": {"name": "coding-worker-1", "index": 1, "takes": plan.roles[1].takes},
+        "iteration": 1,
+        "max_iterations": 5,
+    });
+    let context = runner::template::TemplateContext::new(names.as_object().expect("a map").clone())
+        .with_issues(runner::store::Snapshot::default());
+    for prompt in ["create-issues", "work", "unblock"] {
+        let text = templates.render(&format!("prompts/{prompt}.md"), &context).expect("it renders");
+        insta::assert_snapshot!(format!("prompt_{prompt}"), text);
+    }
+    assert!(templates.reads_queue("prompts/unblock.md"));
+    assert!(!templates.reads_queue("prompts/work.md"));
 }
 
 #[test]
@@ -223,6 +243,35 @@ fn the_workspace_can_be_chosen_from_outside() {
 
 fn normal(path: &str) -> PathBuf {
     project().parent().expect("a parent").join(path.trim_start_matches("../"))
+}
+
+#[test]
+fn a_file_cut_anywhere_is_told_about_and_never_breaks_the_program() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let variables = Variables::new();
+    for ending in ["yaml", "toml"] {
+        let text = std::fs::read_to_string(project().join("scenarios/demo").with_extension(ending))
+            .expect("readable");
+        let name = format!("cut.{ending}");
+        for cut in (0..text.len()).step_by(11).filter(|cut| text.is_char_boundary(*cut)) {
+            std::fs::write(folder.path().join(&name), &text[..cut]).expect("written");
+            let request = LoadRequest {
+                file: name.clone().into(),
+                working_dir: folder.path().to_owned(),
+                home: None,
+                inputs: BTreeMap::new(),
+                variables: &variables,
+                catalogue: &CATALOGUE,
+                tool_names: Vec::new(),
+                workspace: None,
+            };
+            let mut sources = Sources::new();
+            let loaded = load(&request, &mut sources);
+            assert!(loaded.plan.is_none(), "{ending} cut at {cut}: its prompts are not there");
+            assert!(loaded.report.render(&sources, Look::Styled).contains("error"), "{ending} cut at {cut}");
+            assert_eq!(loaded.report.to_json(&sources).len(), loaded.report.diagnostics().len());
+        }
+    }
 }
 
 #[test]

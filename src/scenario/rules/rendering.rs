@@ -39,11 +39,20 @@ fn check_session(scene: &Scene<'_>, phase: usize, speaker: Speaker<'_>, report: 
     for (prompt, usage) in prompts.chain(system) {
         for sample in Sample::BOTH {
             let context = for_template(scene, phase, speaker, usage, sample);
-            if check_prompt(scene, phase, prompt, context, sample, report) == Found::Mistakes {
+            let rendering = Rendering { phase, prompt, sample };
+            if check_prompt(scene, rendering, context, report) == Found::Mistakes {
                 break;
             }
         }
     }
+}
+
+/// One prompt of a phase with one sample.
+#[derive(Clone, Copy)]
+struct Rendering<'a> {
+    phase: usize,
+    prompt: &'a Located<String>,
+    sample: Sample,
 }
 
 /// Whether a rendering found mistakes.
@@ -59,33 +68,38 @@ const NAMES_TOLD: usize = 16;
 /// Renders a prompt; an unknown name is told, then given a value, so that the next one is found too.
 fn check_prompt(
     scene: &Scene<'_>,
-    phase: usize,
-    prompt: &Located<String>,
+    rendering: Rendering<'_>,
     mut context: TemplateContext,
-    sample: Sample,
     report: &mut Report,
 ) -> Found {
+    let Rendering { phase, prompt, sample } = rendering;
     let Some(name) = relative(&prompt.value).filter(|name| scene.prompts.texts.contains_key(name)) else {
         return Found::Nothing;
     };
     if scene.prompts.broken.contains(&name) {
         return Found::Nothing;
     }
+    let mut given: Vec<String> = context.variables.keys().cloned().chain(["issues".to_owned()]).collect();
+    given.sort_unstable();
+    let given = given.join(", ");
     let mut found = Found::Nothing;
     for _ in 0..NAMES_TOLD {
         let Err(error) = scene.prompts.templates.render(&name, &context) else { break };
-        if !counts(scene, &error, sample) {
+        let unknown = error.unknown_name().map(str::to_owned);
+        // A stand-in for a missing value may fail where the value itself would not; it lacks nothing, though.
+        let by_stand_in = found == Found::Mistakes && !error.message.ends_with("is undefined");
+        if !counts(scene, &error, sample) || by_stand_in {
             break;
         }
         found = Found::Mistakes;
-        report.push(told(scene, phase, &error, &context));
-        let Some(unknown) = error.unknown_name() else { break };
-        context.define(unknown);
+        report.push(told(scene, phase, &error, &given));
+        let Some(unknown) = unknown else { break };
+        context.define(&unknown);
     }
     found
 }
 
-fn told(scene: &Scene<'_>, phase: usize, error: &TemplateError, context: &TemplateContext) -> Diagnostic {
+fn told(scene: &Scene<'_>, phase: usize, error: &TemplateError, given: &str) -> Diagnostic {
     let diagnostic = prompts::diagnostic(error, &scene.prompts.sources, scene.sources);
     let shown = scene.raw.phases[phase].shown();
     match error.unknown_name() {
@@ -93,9 +107,7 @@ fn told(scene: &Scene<'_>, phase: usize, error: &TemplateError, context: &Templa
             .did_you_mean(None)
             .help(format!("{shown} does not claim for its workers; `issue` is there under `claim: engine`")),
         Some(_) if error.did_you_mean.is_none() => {
-            let mut given: Vec<&str> = context.variables.keys().map(String::as_str).chain(["issues"]).collect();
-            given.sort_unstable();
-            diagnostic.help(format!("{shown} gives its prompt: {}", given.join(", ")))
+            diagnostic.help(format!("{shown} gives its prompt: {given}"))
         }
         _ => diagnostic.help(format!("found for {shown}")),
     }
