@@ -70,6 +70,12 @@ impl Stopwatch {
     }
 }
 
+/// The instant of the process's own clock that lies this far ahead, for deadlines that only real time decides.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+pub fn instant_in(span: Duration) -> Instant {
+    Instant::now() + span
+}
+
 /// Cuts a moment to microseconds, the precision in which the runner stores times.
 pub fn micros(at: Timestamp) -> Timestamp {
     // Only the last second of the range cannot be cut; it stands for "never" and may keep its digits.

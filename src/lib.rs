@@ -23,13 +23,14 @@ pub mod template;
 
 pub mod context;
 pub mod effects;
-pub mod progress;
 pub mod mount_plan;
+pub mod progress;
 pub mod provider;
 pub mod tool;
 
+pub mod scenario;
 pub mod session;
 
 pub mod engine;
-pub mod scenario;
+
 pub mod cli;

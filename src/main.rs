@@ -1,2 +1,5 @@
 //! Where the process starts.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    runner::cli::main()
+}

@@ -80,7 +80,6 @@ impl Diagnostic {
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help.clone()));
         }
-        group = group.element(Level::HELP.message(format!("runner explain {}", self.code)));
         let renderer = match look {
             Look::Plain => Renderer::plain(),
             Look::Styled => Renderer::styled(),

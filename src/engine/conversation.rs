@@ -50,7 +50,7 @@ pub(super) fn judge(last: &PromptEnd, name: &str, outcome: &mut PhaseOutcome) {
         SessionEnd::Completed | SessionEnd::LimitReached => {}
         SessionEnd::Cancelled => outcome.end = PhaseEnd::Cancelled,
         SessionEnd::Refused { reason } if reason.is_empty() => {
-            outcome.fail(format!("{name}: the model refused"))
+            outcome.fail(format!("{name}: the model refused"));
         }
         SessionEnd::Refused { reason } => outcome.fail(format!("{name}: the model refused: {reason}")),
         SessionEnd::Empty => outcome.fail(format!("{name}: the model answered with nothing")),

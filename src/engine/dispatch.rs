@@ -7,15 +7,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 
 use super::desk::{Desk, Letter, Mail};
+use super::queue::Proxy;
 use super::roster::{MonitorOrder, Order, Outlook, Roster, Seat, WorkerOrder};
 use super::scope::Scope;
 use super::{Company, PhaseOutcome, PhaseScope, RunEnd, Setup, phase};
 use crate::clock::{Timestamp, later};
 use crate::effects::{Alarm, Busy, Halt};
 use crate::event::{EffectId, Happening, PhaseEnd, Whereabouts};
-use crate::id::{IdSource, PhaseId, Seed};
+use crate::id::{IdSource, PhaseId, RunId, Seed};
+use crate::journal::holds_lock;
 use crate::plan::{Condition, OnFailure, PhaseKind};
-use crate::store::{Answer, Caller, Counts, Filter, Notice, Operation};
+use crate::store::{Answer, Caller, Counts, Filter, Notice, Operation, StoreError};
 
 type PhaseTask = (usize, Result<PhaseOutcome, Halt>, Busy);
 
@@ -40,6 +42,32 @@ enum PhaseState {
     Pending,
     Running,
     Ended(PhaseOutcome),
+}
+
+/// How many issues the queue holds before the run begins.
+///
+/// # Errors
+/// The queue cannot be read.
+pub async fn begin(setup: &Setup) -> Result<u64, StoreError> {
+    let caller = outsider(&setup.run, "begin", setup.stage.effects.now());
+    match setup.store.apply(caller, Operation::Counts).await.map_err(|refused| refused.error)?.answer {
+        Answer::Counts(counts) => Ok(counts.total),
+        _ => Ok(0),
+    }
+}
+
+/// Who looks at the queue without being an effect of the run.
+fn outsider(run: &RunId, what: &str, at: Timestamp) -> Caller {
+    Caller {
+        run: None,
+        effect: None,
+        actor: "engine".to_owned(),
+        holder: "engine".to_owned(),
+        epochs: BTreeMap::new(),
+        at,
+        ids: Arc::new(IdSource::new(&Seed::new(run.as_str()), what)),
+        sequence: None,
+    }
 }
 
 /// Runs a plan from its first phase to its last expectation.
@@ -69,7 +97,13 @@ pub async fn run(setup: Setup) -> RunEnd {
     if !company.stage.effects.is_replay() && company.stage.effects.is_real_time() {
         keeper.spawn(keep_leases(company.clone()));
     }
-    dispatcher.serve(busy).await;
+    match dispatcher.free_dead_leases(&busy).await {
+        Ok(()) => dispatcher.serve(busy).await,
+        Err(halt) => {
+            dispatcher.halt = Some(halt);
+            drop(busy);
+        }
+    }
     keeper.abort_all();
     dispatcher.end().await
 }
@@ -107,6 +141,24 @@ async fn keep_leases(company: Arc<Company>) {
 }
 
 impl Dispatcher {
+    /// Gives back what runs hold whose process is gone, so that a killed run never stands in the way of the next.
+    async fn free_dead_leases(&self, busy: &Busy) -> Result<(), Halt> {
+        let company = &self.company;
+        if company.stage.effects.is_replay() {
+            return Ok(());
+        }
+        // A queue that cannot be read is told to the first session that uses it, with the reason.
+        let holding = company.store.holding_runs().await.unwrap_or_default();
+        let dead: Vec<RunId> =
+            holding.into_iter().filter(|run| holds_lock(&company.plan.root, run) == Some(false)).collect();
+        if dead.is_empty() {
+            return Ok(());
+        }
+        let proxy = Proxy { actor: "engine".to_owned(), holder: "run".to_owned(), epochs: BTreeMap::new() };
+        let id = EffectId::run("reclaim", 1);
+        company.queue(busy, id, &proxy, Operation::Reclaim { runs: dead }).await.map(drop)
+    }
+
     /// Serves until every phase has ended.
     async fn serve(&mut self, busy: Busy) {
         self.start_phases(&busy);
@@ -290,16 +342,7 @@ impl Dispatcher {
 
     /// The queue as it is now. Not an effect: what follows from it is recorded as orders.
     async fn outlook(&self, now: Timestamp) -> Result<Outlook, String> {
-        let caller = Caller {
-            run: Some(self.company.run.clone()),
-            effect: None,
-            actor: "engine".to_owned(),
-            holder: "run".to_owned(),
-            epochs: BTreeMap::new(),
-            at: now,
-            ids: Arc::new(IdSource::new(&Seed::new(""), "outlook")),
-            sequence: None,
-        };
+        let caller = outsider(&self.company.run, "outlook", now);
         let store = &self.company.store;
         let ready = store.apply(caller, Operation::Ready(Filter::default())).await;
         let ready = match ready.map_err(|refused| refused.to_string())?.answer {
@@ -371,16 +414,7 @@ impl Dispatcher {
     /// The queue at the very end, for people. What a run that could not end in order still holds is given back.
     async fn last_look(&self) -> (Counts, Vec<crate::issue::Issue>) {
         let company = &self.company;
-        let caller = |what: &str| Caller {
-            run: None,
-            effect: None,
-            actor: "engine".to_owned(),
-            holder: "engine".to_owned(),
-            epochs: BTreeMap::new(),
-            at: company.stage.effects.now(),
-            ids: Arc::new(IdSource::new(&Seed::new(company.run.as_str()), what)),
-            sequence: None,
-        };
+        let caller = |what: &str| outsider(&company.run, what, company.stage.effects.now());
         if !company.stage.effects.is_replay() {
             let reclaim = Operation::Reclaim { runs: vec![company.run.clone()] };
             // A queue that cannot be written any more is what the run has already failed with.

@@ -22,7 +22,7 @@ mod workspace;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use dispatch::run;
+pub use dispatch::{begin, run};
 pub use workspace::{Workspace, WorkspaceError};
 
 use crate::effects::Halt;

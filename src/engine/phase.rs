@@ -49,7 +49,7 @@ async fn is_wanted(phase: &PhaseScope, busy: &Busy) -> Result<bool, Halt> {
 }
 
 async fn check_expectations(phase: &PhaseScope, busy: &Busy, outcome: &mut PhaseOutcome) -> Result<(), Halt> {
-    let scope = Scope::of_phase(phase);
+    let scope = Scope::of_phase(phase).with_end(phase, outcome);
     for (number, condition) in (1..).zip(&phase.plan().expect) {
         let id = EffectId::engine(phase.id(), "expect", number);
         let holds = phase.company.holds(busy, id, condition, &scope).await?;

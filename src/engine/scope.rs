@@ -27,6 +27,8 @@ pub(super) struct RenderError {
     reason: String,
 }
 
+type Render<'a> = Box<dyn Fn(&TemplateContext) -> Result<Value, String> + Send + Sync + 'a>;
+
 /// What a rendering is made of.
 struct Rendering<'a> {
     id: EffectId,
@@ -35,7 +37,7 @@ struct Rendering<'a> {
     /// The source text, so that a change of it shows.
     source: String,
     reads_queue: bool,
-    render: Box<dyn Fn(&TemplateContext) -> Result<Value, String> + Send + Sync + 'a>,
+    render: Render<'a>,
 }
 
 impl Scope {
@@ -63,6 +65,13 @@ impl Scope {
         self.set_phases(ended.iter().map(|(id, outcome)| (*id, outcome.end, outcome.text.as_str())));
     }
 
+    /// The same with how the phase itself has ended, for its own expectations.
+    pub(super) fn with_end(mut self, phase: &PhaseScope, outcome: &PhaseOutcome) -> Self {
+        let others = phase.ended.iter().map(|(id, (end, text))| (id, *end, text.as_str()));
+        self.set_phases(others.chain(std::iter::once((phase.id(), outcome.end, outcome.text.as_str()))));
+        self
+    }
+
     fn set_phases<'a>(&mut self, ended: impl Iterator<Item = (&'a PhaseId, PhaseEnd, &'a str)>) {
         let shown =
             ended.map(|(id, end, text)| (id.to_string(), json!({"status": end.as_str(), "text": text})));
@@ -72,15 +81,14 @@ impl Scope {
     /// The same for a role.
     pub(super) fn with_role(mut self, company: &Company, role: &RoleId) -> Self {
         let plan = &company.plan.roles[role];
-        let role = json!({"id": role.as_str(), "takes": takes(&plan.takes), "vars": plan.vars});
+        let role = json!({"id": role.as_str(), "takes": plan.takes, "vars": plan.vars});
         self.names.insert("role".to_owned(), role);
         self
     }
 
     /// The same for a worker in an iteration.
     pub(super) fn with_worker(mut self, worker: &WorkerPlan, iteration: u32, max_iterations: u32) -> Self {
-        let shown =
-            json!({"name": worker.name.as_str(), "index": worker.index, "takes": takes(&worker.takes)});
+        let shown = json!({"name": worker.name.as_str(), "index": worker.index, "takes": worker.takes});
         self.names.insert("worker".to_owned(), shown);
         self.names.insert("iteration".to_owned(), iteration.into());
         self.names.insert("max_iterations".to_owned(), max_iterations.into());
@@ -93,15 +101,6 @@ impl Scope {
         self.names.insert("issue".to_owned(), issue);
         self
     }
-}
-
-/// What somebody takes, as templates see it: a single welcome value stands for itself.
-fn takes(takes: &crate::issue::Takes) -> Value {
-    let one = |values: &Vec<Value>| match values.as_slice() {
-        [value] => value.clone(),
-        values => Value::from(values.to_vec()),
-    };
-    Value::Object(takes.0.iter().map(|(key, values)| (key.clone(), one(values))).collect())
 }
 
 impl Company {

@@ -300,7 +300,7 @@ mod tests {
         let result =
             call(Attempt { provider, line, request, occasion: &occasion, cancel, on_delta: &mut on_delta })
                 .await;
-        (result, shown)
+        (result.map(|answered| answered.reply), shown)
     }
 
     fn go() -> Request {

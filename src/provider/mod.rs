@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::chat::{Delta, Reply, Request};
 use crate::http::WireRequest;
 
-pub use call::{Attempt, Line, Occasion, call};
+pub use call::{Answered, Attempt, Line, Occasion, call};
 pub use retry::Advice;
 pub use script::{Answer, Script, ScriptError};
 pub use settings::BuildError;

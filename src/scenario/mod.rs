@@ -19,6 +19,8 @@ mod table;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use paths::project_root;
+
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::plan::{ModuleInfo, Plan, Variables};
 use crate::source::{Format, Sources};

@@ -5,6 +5,15 @@ use std::path::{Component, Path, PathBuf};
 use super::raw::Located;
 use crate::diagnostic::{Code, Diagnostic, Report};
 
+/// The project root of a scenario file, given absolute: the nearest folder above it that has `prompts/` or
+/// `mount-plans/`, else its own.
+pub fn project_root(file: &Path) -> PathBuf {
+    let file = normal(file);
+    let folder = file.parent().unwrap_or(&file);
+    let holds = |folder: &&Path| folder.join("prompts").is_dir() || folder.join("mount-plans").is_dir();
+    folder.ancestors().find(holds).unwrap_or(folder).to_owned()
+}
+
 /// The folders that paths are taken from.
 #[derive(Debug)]
 pub(super) struct Paths {
@@ -17,10 +26,7 @@ pub(super) struct Paths {
 impl Paths {
     /// The paths of a scenario file.
     pub(super) fn new(file: &Path, working_dir: &Path, home: Option<&Path>) -> Self {
-        let folder = file.parent().unwrap_or(working_dir);
-        let holds = |folder: &&Path| folder.join("prompts").is_dir() || folder.join("mount-plans").is_dir();
-        let root = folder.ancestors().find(holds).unwrap_or(folder).to_owned();
-        Self { root, working_dir: working_dir.to_owned(), home: home.map(Path::to_owned) }
+        Self { root: project_root(file), working_dir: working_dir.to_owned(), home: home.map(Path::to_owned) }
     }
 
     /// How a file is shown: from the working directory where it lies below it.

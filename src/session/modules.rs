@@ -179,7 +179,7 @@ impl Modules {
     pub fn missing_credentials(plan: &Plan, variables: &Variables) -> BTreeMap<&'static str, Vec<String>> {
         let mut missing: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
         let used: BTreeSet<_> =
-            plan.phases.iter().flat_map(|phase| phase.sessions()).map(|(_, role)| role).collect();
+            plan.phases.iter().flat_map(crate::plan::PhasePlan::sessions).map(|(_, role)| role).collect();
         for role in used.iter().filter_map(|role| plan.roles.get(role)) {
             let spec = Self::provider_of(role);
             let info = Self::catalogue().into_iter().find(|info| info.name == spec.module);

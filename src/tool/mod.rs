@@ -11,7 +11,6 @@ pub mod settings;
 mod snapshot;
 pub mod web;
 pub mod workspace;
-pub mod issue;
 
 use std::sync::Arc;
 use std::time::Duration;

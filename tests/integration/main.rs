@@ -1,14 +1,14 @@
 //! The one integration-test binary.
 
+mod check;
+mod confinement;
 mod documents;
 mod harness;
 mod harness_check;
 mod layers;
+mod mount_plans;
 mod server;
 mod server_check;
 mod store;
 mod wire;
 mod wire_http;
-mod check;
-mod confinement;
-mod mount_plans;

@@ -79,7 +79,7 @@ fn operation(name: &str, params: &Params<'_>, setup: &IssueToolSetup) -> Result<
             force: false,
         },
         "block" => {
-            Operation::Block { id: id()?, notes: params.required_text("blocking_notes")?, force: false }
+            Operation::Block { id: id()?, notes: params.required_text("notes")?, force: false }
         }
         "unblock" => Operation::Unblock { id: id()?, answer: params.text("answer")?.unwrap_or_default() },
         "reopen" => Operation::Reopen { id: id()? },

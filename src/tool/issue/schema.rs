@@ -73,7 +73,7 @@ pub(super) const OPERATIONS: &[OperationInfo] = &[
     OperationInfo { name: "get_blocked", required: &[], optional: &[] },
     OperationInfo { name: "claim", required: &[], optional: &["issue_id"] },
     OperationInfo { name: "release", required: &["issue_id"], optional: &[] },
-    OperationInfo { name: "block", required: &["issue_id", "blocking_notes"], optional: &[] },
+    OperationInfo { name: "block", required: &["issue_id", "notes"], optional: &[] },
     OperationInfo { name: "unblock", required: &["issue_id"], optional: &["answer"] },
     OperationInfo { name: "reopen", required: &["issue_id"], optional: &[] },
     OperationInfo { name: "comment", required: &["issue_id", "body"], optional: &[] },
@@ -118,6 +118,7 @@ fn parameters() -> Vec<(&'static str, Value, &'static str)> {
             "create: any keys; update: merged, a null removes a key; list, get_ready: only issues with these values, a \
              list of values means any of them",
         ),
+        ("notes", text(), "what the issue waits for and from whom; kept as its blocking_notes"),
         ("parent_id", text(), "the issue it is a part of"),
         (
             "priority",

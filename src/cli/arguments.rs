@@ -1,0 +1,189 @@
+//! What may be written on the command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::issues::IssuesArgs;
+
+/// Runs teams of LLM agents as scenario files declare them: `runner scenarios/demo.yaml`.
+#[derive(Debug, Parser)]
+#[command(name = "runner", version, max_term_width = 100)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a scenario; `runner FILE` is the same
+    Run(RunArguments),
+    /// Run a scenario live and keep a recording of it
+    Record(RecordArguments),
+    /// Play a scenario's recording and compare
+    Replay(ReplayArguments),
+    /// Say what is wrong with scenario files, without running them
+    Check(CheckArguments),
+    /// Look at the issue queue of a workspace, and change it
+    Issues(IssuesArgs),
+}
+
+/// What every way of running takes.
+#[derive(Debug, Clone, Args)]
+pub(super) struct CommonArguments {
+    /// The scenario file (.yaml, .yml or .toml)
+    pub(super) file: PathBuf,
+    /// Set an input of the scenario
+    #[arg(short, long = "input", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub(super) input: Vec<(String, String)>,
+    /// Read variables from this file in place of the project's .env
+    #[arg(long, value_name = "FILE")]
+    pub(super) env_file: Option<PathBuf>,
+    /// Work in this folder in place of the scenario's
+    #[arg(long, value_name = "DIR", env = "RUNNER_WORKSPACE")]
+    pub(super) workspace: Option<PathBuf>,
+    /// Print happenings as JSON lines on standard output
+    #[arg(long)]
+    pub(super) json: bool,
+    /// What makes the exit code other than 0
+    #[arg(long, value_enum, default_value = "phase")]
+    pub(super) fail_on: FailOn,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FailOn {
+    /// A failed or stalled phase, a false expectation
+    Phase,
+    /// Also issues that are left over (exit code 8)
+    Any,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct RunArguments {
+    #[command(flatten)]
+    pub(super) common: CommonArguments,
+    /// Ask models, whatever the scenario says about its recording
+    #[arg(long, conflicts_with = "replay", env = "RUNNER_LIVE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(super) live: bool,
+    /// Keep a recording, in DIR or where the scenario says
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, conflicts_with = "replay")]
+    pub(super) record: Option<Option<PathBuf>>,
+    /// Play the recording in DIR or where the scenario says
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    pub(super) replay: Option<Option<PathBuf>>,
+    /// Derive the run's ids from this text instead of a random one
+    #[arg(long, value_name = "TEXT", env = "RUNNER_SEED")]
+    pub(super) seed: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct RecordArguments {
+    #[command(flatten)]
+    pub(super) common: CommonArguments,
+    /// Let this script answer in place of every model; the recording says that it is scripted
+    #[arg(long, value_name = "SCRIPT")]
+    pub(super) script: Option<PathBuf>,
+    /// Where the recording goes, when not where the scenario says
+    #[arg(long, value_name = "DIR")]
+    pub(super) to: Option<PathBuf>,
+    /// Derive the run's ids from this text instead of a random one
+    #[arg(long, value_name = "TEXT", env = "RUNNER_SEED")]
+    pub(super) seed: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct ReplayArguments {
+    #[command(flatten)]
+    pub(super) common: CommonArguments,
+    /// The recording, when not where the scenario says
+    #[arg(long, value_name = "DIR")]
+    pub(super) from: Option<PathBuf>,
+    /// How much of the recorded order is enforced
+    #[arg(long, value_enum, default_value = "causal")]
+    pub(super) strictness: StrictnessChoice,
+    /// Disturb the schedule at places that follow from this number
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) jitter: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum StrictnessChoice {
+    /// What can make a difference; the rest runs as it comes
+    Causal,
+    /// All of it, one effect at a time
+    Total,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct CheckArguments {
+    /// Scenario files
+    #[arg(required = true)]
+    pub(super) files: Vec<PathBuf>,
+    /// Set an input of the scenarios
+    #[arg(short, long = "input", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub(super) input: Vec<(String, String)>,
+    /// Read variables from this file in place of the project's .env
+    #[arg(long, value_name = "FILE")]
+    pub(super) env_file: Option<PathBuf>,
+    /// Treat missing credentials as errors
+    #[arg(long)]
+    pub(super) env: bool,
+    /// Print the findings as JSON lines on standard output
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=VALUE".to_owned()),
+    }
+}
+
+/// `runner FILE` is `runner run FILE`: when the first word is no command, `run` is meant.
+pub(super) fn with_command(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = arguments.into_iter().collect();
+    let is_flag = |word: &OsString| word.to_string_lossy().starts_with('-');
+    let known = |word: &OsString| {
+        let name = word.to_string_lossy();
+        name == "help"
+            || <Arguments as clap::CommandFactory>::command().find_subcommand(name.as_ref()).is_some()
+    };
+    let Some(first) = words.iter().skip(1).find(|word| !is_flag(word)) else { return words };
+    if !known(first) {
+        words.insert(1, "run".into());
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn a_file_alone_is_a_run() {
+        let parse = |words: &[&str]| {
+            let words = std::iter::once("runner").chain(words.iter().copied()).map(OsString::from);
+            Arguments::try_parse_from(with_command(words))
+        };
+        let run = |words: &[&str]| match parse(words).unwrap().command {
+            Command::Run(arguments) => arguments,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(run(&["s.yaml"]).common.file, PathBuf::from("s.yaml"));
+        assert!(run(&["--json", "s.yaml", "-i", "a=b"]).common.json);
+        assert_eq!(run(&["--record", "s.yaml"]).record, Some(None));
+        assert_eq!(run(&["--record=dir", "s.yaml"]).record, Some(Some("dir".into())));
+        assert!(matches!(parse(&["check", "s.yaml"]).unwrap().command, Command::Check(_)));
+        assert_eq!(
+            parse(&["s.yaml", "-i", "a"]).unwrap_err().kind(),
+            clap::error::ErrorKind::ValueValidation
+        );
+    }
+}

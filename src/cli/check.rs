@@ -1,0 +1,75 @@
+//! `runner check`: everything that is wrong with scenario files, without running anything.
+
+use super::arguments::CheckArguments;
+use super::exit::Exit;
+use super::launch;
+use super::surroundings::{Surroundings, tell};
+use crate::diagnostic::{Code, Diagnostic, Report, Severity};
+use crate::plan::{Plan, Variables};
+use crate::scenario::{LoadRequest, load};
+use crate::session::Modules;
+use crate::source::Sources;
+
+/// `runner check FILES`.
+pub(super) fn check(arguments: &CheckArguments, surroundings: &Surroundings) -> Exit {
+    let catalogue = Modules::catalogue();
+    let mut worst = Exit::Ok;
+    for file in &arguments.files {
+        let path = surroundings.working_dir.join(file);
+        let variables = match launch::variables(surroundings, arguments.env_file.as_deref(), &path) {
+            Ok(variables) => variables,
+            Err(exit) => return exit,
+        };
+        let mut sources = Sources::new();
+        let request = LoadRequest {
+            file: file.clone(),
+            working_dir: surroundings.working_dir.clone(),
+            home: surroundings.home.clone(),
+            inputs: arguments.input.iter().cloned().collect(),
+            variables: &variables,
+            catalogue: &catalogue,
+            tool_names: Vec::new(),
+            workspace: None,
+        };
+        let loaded = load(&request, &mut sources);
+        let mut report = loaded.report;
+        if let Some(plan) = &loaded.plan {
+            note_credentials(plan, &variables, arguments.env, &mut report);
+        }
+        launch::show(&report, &sources, surroundings, arguments.json);
+        let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
+        if !arguments.json {
+            tell(&format!("{}: {}\n", file.display(), verdict(errors, warnings)));
+        }
+        if errors > 0 {
+            let exit = launch::exit_of(&report);
+            // 2 comes before 3: what is wrong with a file is wrong everywhere, a credential only here.
+            worst = if worst == Exit::Ok || exit == Exit::Invalid { exit } else { worst };
+        }
+    }
+    worst
+}
+
+fn note_credentials(plan: &Plan, variables: &Variables, strict: bool, report: &mut Report) {
+    for (variable, roles) in Modules::missing_credentials(plan, variables) {
+        let message = format!("{variable} is not set, and without it no model answers for {}", roles.join(", "));
+        let diagnostic = if strict {
+            Diagnostic::error(Code::MissingCredential, message)
+        } else {
+            Diagnostic::warning(Code::MissingCredential, message)
+        };
+        report.push(
+            diagnostic.help(format!("set {variable} in the environment or in .env; a replay needs none")),
+        );
+    }
+}
+
+fn verdict(errors: usize, warnings: usize) -> String {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    match (errors, warnings) {
+        (0, 0) => "no problems".to_owned(),
+        (0, warnings) => count(warnings, "warning"),
+        (errors, 0) => count(errors, "error"),
+        (errors, warnings) => format!("{}, {}", count(errors, "error"), count(warnings, "warning")),
+    }
+}

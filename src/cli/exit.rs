@@ -1,0 +1,73 @@
+//! What the exit codes mean.
+
+use std::process::ExitCode;
+
+/// How the program ends. The first that applies wins: 70, 130 or 143, 2, 3, 6, 5, 1, 8, 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exit {
+    Ok,
+    Failed,
+    Invalid,
+    Configuration,
+    Expectation,
+    Divergence,
+    IssuesLeft,
+    Bug,
+    Interrupted,
+    Terminated,
+}
+
+impl Exit {
+    const ALL: [Self; 10] = [
+        Self::Ok,
+        Self::Failed,
+        Self::Invalid,
+        Self::Configuration,
+        Self::Expectation,
+        Self::Divergence,
+        Self::IssuesLeft,
+        Self::Bug,
+        Self::Interrupted,
+        Self::Terminated,
+    ];
+
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Failed => 1,
+            Self::Invalid => 2,
+            Self::Configuration => 3,
+            Self::Expectation => 5,
+            Self::Divergence => 6,
+            Self::IssuesLeft => 8,
+            Self::Bug => 70,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+        }
+    }
+
+    pub(super) fn from_code(code: u8) -> Self {
+        Self::ALL.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::Failed)
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Invalid => "invalid",
+            Self::Configuration => "configuration",
+            Self::Expectation => "expectation",
+            Self::Divergence => "divergence",
+            Self::IssuesLeft => "issues left",
+            Self::Bug => "bug",
+            Self::Interrupted => "interrupted",
+            Self::Terminated => "terminated",
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}

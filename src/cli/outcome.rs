@@ -1,0 +1,60 @@
+//! How the end of a run is told and which exit code it has.
+
+use super::arguments::FailOn;
+use super::exit::Exit;
+use super::launch::Scenario;
+use super::surroundings::{Surroundings, complain, tell};
+use crate::diagnostic::{Code, Diagnostic, Report};
+use crate::effects::Halt;
+use crate::engine::RunEnd;
+use crate::event::PhaseEnd;
+
+/// The exit code of a run's end.
+pub(super) fn exit(end: &RunEnd, signal: Option<Exit>, fail_on: FailOn) -> Exit {
+    let bad = |end: PhaseEnd| matches!(end, PhaseEnd::Failed | PhaseEnd::Stalled | PhaseEnd::Cancelled);
+    let left = end.counts.total - end.counts.closed;
+    match (&end.halt, signal) {
+        _ if end.broken.is_some() => Exit::Bug,
+        (_, Some(signal)) => signal,
+        _ if end.credential_refused => Exit::Configuration,
+        (Some(Halt::Diverged(_) | Halt::Unreadable(..)), None) => Exit::Divergence,
+        (Some(_), None) => Exit::Failed,
+        _ if !end.false_expectations.is_empty() => Exit::Expectation,
+        _ if end.phases.iter().any(|(_, outcome)| bad(outcome.end)) => Exit::Failed,
+        _ if fail_on == FailOn::Any && left > 0 => Exit::IssuesLeft,
+        _ => Exit::Ok,
+    }
+}
+
+/// Tells what went wrong, the cause and not its consequences.
+pub(super) fn tell_failure(end: &RunEnd, scenario: &Scenario, surroundings: &Surroundings) {
+    if let Some(broken) = &end.broken {
+        complain(&format!(
+            "a part of runner broke: {broken}\nThis is a bug; please report it with the run's folder."
+        ));
+    }
+    match &end.halt {
+        Some(Halt::Diverged(divergence)) => tell(&format!("\n{divergence}")),
+        Some(Halt::Stopped) | None => {}
+        Some(halt) => complain(&halt.to_string()),
+    }
+    if end.halt.is_some() {
+        return;
+    }
+    for (id, outcome) in &end.phases {
+        if outcome.end == PhaseEnd::Failed && outcome.false_expectations.is_empty() {
+            complain(&format!("phase {id} failed: {}", outcome.reasons.join("; ")));
+        }
+    }
+    let mut report = Report::new();
+    for condition in &end.false_expectations {
+        let counts = end.counts;
+        let message = format!("the run does not end as expected: `{}` is false", condition.text);
+        let help = format!(
+            "issues at the end: {} in total, {} open ({} ready), {} in progress, {} blocked, {} closed",
+            counts.total, counts.open, counts.ready, counts.in_progress, counts.blocked, counts.closed
+        );
+        report.push(Diagnostic::error(Code::ExpectationFailed, message).at(&condition.place).help(help));
+    }
+    tell(&report.render(&scenario.sources, surroundings.look()));
+}

@@ -1,0 +1,328 @@
+//! `runner run`, `runner record`, `runner replay`: one way, three beginnings.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use super::arguments::{CommonArguments, RecordArguments, ReplayArguments, RunArguments, StrictnessChoice};
+use super::exit::Exit;
+use super::launch::{self, Play, Ready, Scenario, Told};
+use super::outcome;
+use super::signals::Signals;
+use super::surroundings::{Surroundings, complain, tell};
+use crate::cassette;
+use crate::effects::Strictness;
+use crate::engine;
+use crate::event::{Envelope, Evidence, Happening, Listener, Mode, Recording, Whereabouts};
+use crate::journal::{self, Line};
+use crate::progress::{JsonLines, PlainLines};
+use crate::provider::Script;
+use crate::session::Stop;
+use crate::summary::Summary;
+
+/// `runner run FILE`.
+pub(super) async fn run(arguments: RunArguments, surroundings: Surroundings) -> Exit {
+    let begin = || {
+        let scenario = launch::scenario(&arguments.common, &surroundings)?;
+        let play = match (&arguments.replay, &arguments.record) {
+            (Some(from), _) => {
+                replayed(from.as_deref(), &scenario, &surroundings, (Strictness::Causal, None))?
+            }
+            (None, Some(to)) => {
+                refuse_in_ci(&surroundings)?;
+                launch::require_credentials(&scenario)?;
+                Play::Live { record: Some(destination(to.as_deref(), &scenario, &surroundings)?) }
+            }
+            (None, None) if arguments.live => {
+                launch::require_credentials(&scenario)?;
+                Play::Live { record: None }
+            }
+            (None, None) => launch::choose(&scenario, &surroundings)?,
+        };
+        Ok((scenario, play))
+    };
+    match begin() {
+        Ok((scenario, play)) => {
+            play_out(&arguments.common, &surroundings, &scenario, play, arguments.seed.clone()).await
+        }
+        Err(exit) => told(exit),
+    }
+}
+
+/// `runner record FILE`.
+pub(super) async fn record(arguments: RecordArguments, surroundings: Surroundings) -> Exit {
+    let begin = || {
+        refuse_in_ci(&surroundings)?;
+        let scenario = launch::scenario(&arguments.common, &surroundings)?;
+        let record = destination(arguments.to.as_deref(), &scenario, &surroundings)?;
+        let play = match &arguments.script {
+            Some(path) => Play::Scripted { script: script(path, &surroundings)?, record },
+            None => {
+                launch::require_credentials(&scenario)?;
+                Play::Live { record: Some(record) }
+            }
+        };
+        Ok((scenario, play))
+    };
+    match begin() {
+        Ok((scenario, play)) => {
+            play_out(&arguments.common, &surroundings, &scenario, play, arguments.seed.clone()).await
+        }
+        Err(exit) => told(exit),
+    }
+}
+
+/// `runner replay FILE`.
+pub(super) async fn replay(arguments: ReplayArguments, surroundings: Surroundings) -> Exit {
+    let strictness = match arguments.strictness {
+        StrictnessChoice::Causal => Strictness::Causal,
+        StrictnessChoice::Total => Strictness::Total,
+    };
+    let begin = || {
+        let scenario = launch::scenario(&arguments.common, &surroundings)?;
+        let how = (strictness, arguments.jitter);
+        let play = replayed(arguments.from.as_deref(), &scenario, &surroundings, how)?;
+        Ok((scenario, play))
+    };
+    match begin() {
+        Ok((scenario, play)) => play_out(&arguments.common, &surroundings, &scenario, play, None).await,
+        Err(exit) => told(exit),
+    }
+}
+
+fn told(exit: Exit) -> Exit {
+    tell(&format!("exit {}: {}\n", exit.code(), exit.name()));
+    exit
+}
+
+fn replayed(
+    from: Option<&Path>,
+    scenario: &Scenario,
+    surroundings: &Surroundings,
+    (strictness, jitter): (Strictness, Option<u64>),
+) -> Told<Play> {
+    let Some(folder) = launch::cassette_folder(from, scenario, surroundings) else {
+        complain(
+            "the scenario names no recording; add `replay: {cassette: …}` to it, or name one on the command line",
+        );
+        return Err(Exit::Divergence);
+    };
+    Ok(Play::Replay { recording: launch::recording(&folder)?, strictness, jitter })
+}
+
+/// Recordings are made on purpose, by a person who looks at them.
+fn refuse_in_ci(surroundings: &Surroundings) -> Told<()> {
+    if !surroundings.is_ci() {
+        return Ok(());
+    }
+    complain("recording is refused when CI is set: record on your machine, look at the change and commit it");
+    Err(Exit::Invalid)
+}
+
+fn destination(to: Option<&Path>, scenario: &Scenario, surroundings: &Surroundings) -> Told<PathBuf> {
+    launch::cassette_folder(to, scenario, surroundings).ok_or_else(|| {
+        complain(
+            "the scenario does not say where its recording belongs; add `replay: {cassette: …}` to it, or name a folder on the command line",
+        );
+        Exit::Invalid
+    })
+}
+
+fn script(path: &Path, surroundings: &Surroundings) -> Told<Arc<Script>> {
+    let shown = path.display().to_string();
+    let text = std::fs::read_to_string(surroundings.working_dir.join(path)).map_err(|error| {
+        complain(&format!("cannot read the script {shown}: {error}"));
+        Exit::Invalid
+    })?;
+    Script::from_text(&shown, &text).map(Arc::new).map_err(|error| {
+        complain(&error.to_string());
+        Exit::Invalid
+    })
+}
+
+/// Collects the summary while the run is shown.
+struct Collector(Arc<Mutex<Summary>>);
+
+impl Listener for Collector {
+    fn heard(&self, event: &Envelope) {
+        self.0.lock().expect("the summary does not panic").heard(event);
+    }
+}
+
+/// Runs from the first event to the exit code.
+async fn play_out(
+    common: &CommonArguments,
+    surroundings: &Surroundings,
+    scenario: &Scenario,
+    play: Play,
+    seed: Option<String>,
+) -> Exit {
+    let summary = Arc::new(Mutex::new(Summary::default()));
+    let mut listeners: Vec<Box<dyn Listener>> = vec![Box::new(Collector(summary.clone()))];
+    if common.json {
+        listeners.push(Box::new(JsonLines::new(Box::new(std::io::stdout()))));
+    } else {
+        listeners.push(Box::new(PlainLines::new(Box::new(std::io::stderr()))));
+    }
+    let stop = Stop::default();
+    let signals = match Signals::listen(stop.clone()) {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain(&format!("cannot listen for signals: {error}"));
+            return told(Exit::Configuration);
+        }
+    };
+    let mut ready = match launch::prepare(scenario, play, seed, listeners, stop) {
+        Ok(ready) => ready,
+        Err(exit) => return told(exit),
+    };
+    if let Err(exit) = check_parts(&mut ready, scenario) {
+        return told(exit);
+    }
+    if let Err(exit) = check_beginning(&ready).await {
+        return told(exit);
+    }
+    begin(&ready, scenario);
+    let Ready { setup, journal, folder, head, record, mode, workspace } = ready;
+    let stage = setup.stage.clone();
+    let (end, signal) = signals.around(engine::run(setup)).await;
+    let exit = outcome::exit(&end, signal, common.fail_on);
+    let shown_folder = launch::shown(folder.path(), &scenario.plan.root);
+    let finished = Happening::RunFinished {
+        outcome: exit.name().to_owned(),
+        exit_code: exit.code(),
+        folder: Some(shown_folder.clone()),
+    };
+    stage.hub.tell(stage.effects.now(), &Whereabouts::default(), finished);
+    if !common.json {
+        let tables = summary.lock().expect("the summary does not panic").render();
+        surroundings.print(&format!("\n{tables}\n"));
+        let told = if mode == Mode::Replay { "REPLAY, nothing was asked of a model; " } else { "" };
+        tell(&format!(
+            "{told}run folder: {shown_folder}, workspace: {}\n",
+            shown_workspace(&workspace, scenario)
+        ));
+    }
+    outcome::tell_failure(&end, scenario, surroundings);
+    let exit = match journal.close() {
+        Err(error) if exit == Exit::Ok => {
+            complain(&error.to_string());
+            Exit::Failed
+        }
+        _ => exit,
+    };
+    let exit = match record {
+        Some(to) if end.halt.is_none() && !end.stopped && end.broken.is_none() => {
+            save(&folder, head, &to, scenario).unwrap_or(exit)
+        }
+        Some(_) => {
+            tell("no recording is kept of a run that did not come to its end\n");
+            exit
+        }
+        None => exit,
+    };
+    if exit == Exit::Ok { exit } else { told(exit) }
+}
+
+fn shown_workspace(workspace: &engine::Workspace, scenario: &Scenario) -> String {
+    launch::shown(workspace.path(), &scenario.plan.root)
+}
+
+/// Builds what can be built before anything is spent: every role's provider and tools.
+fn check_parts(ready: &mut Ready, scenario: &Scenario) -> Told<()> {
+    let modules = &ready.setup.modules;
+    let mut wrong = Vec::new();
+    for role in scenario.plan.roles.values() {
+        match modules.model_of(role) {
+            Ok(model) => {
+                if ready.mode == Mode::Live {
+                    ready.head.models.insert(role.id.clone(), model);
+                }
+            }
+            Err(error) => wrong.push(format!("role {}: {error}", role.id)),
+        }
+    }
+    match modules.offstage(&scenario.plan) {
+        Ok(notices) => {
+            let stage = &ready.setup.stage;
+            for notice in notices {
+                let event = Happening::Notice { text: notice.notice };
+                stage.hub.tell(stage.effects.now(), &Whereabouts::default(), event);
+            }
+        }
+        Err(error) => wrong.push(error.to_string()),
+    }
+    wrong.iter().for_each(|error| complain(error));
+    if wrong.is_empty() { Ok(()) } else { Err(Exit::Invalid) }
+}
+
+/// A recording begins with an empty queue, since a replay does; leases of dead runs are given back.
+async fn check_beginning(ready: &Ready) -> Told<()> {
+    let refuse = |text: String| {
+        complain(&text);
+        Err(Exit::Configuration)
+    };
+    match engine::begin(&ready.setup).await {
+        Ok(found) if ready.record.is_some() && found > 0 => refuse(format!(
+            "a recording must begin with an empty queue, but {} has {found} issues; use `workspace: {{path: …, fresh: true}}` or another folder with --workspace",
+            ready.workspace.path().display()
+        )),
+        Ok(_) => Ok(()),
+        Err(error) => refuse(error.to_string()),
+    }
+}
+
+fn begin(ready: &Ready, scenario: &Scenario) {
+    let plan = &scenario.plan;
+    let sessions: usize = plan.phases.iter().map(|phase| phase.sessions().len()).sum();
+    let stage = &ready.setup.stage;
+    let evidence = match (ready.mode, ready.head.evidence) {
+        (Mode::Live, Evidence::Recorded) => None,
+        (_, evidence) => Some(evidence),
+    };
+    let started = Happening::RunStarted {
+        run: ready.setup.run.clone(),
+        scenario: plan.name.clone(),
+        description: plan.description.clone(),
+        mode: ready.mode,
+        evidence,
+        workspace: shown_workspace(&ready.workspace, scenario),
+        sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
+    };
+    stage.hub.tell(stage.effects.now(), &Whereabouts::default(), started);
+}
+
+/// Makes a cassette of the run's journal. `Some` is the exit code of a failure.
+fn save(
+    folder: &journal::RunFolder,
+    head: crate::event::RecordingHead,
+    to: &Path,
+    scenario: &Scenario,
+) -> Option<Exit> {
+    let lines = match journal::read(&folder.journal()) {
+        Ok(lines) => lines,
+        Err(error) => {
+            complain(&error.to_string());
+            return Some(Exit::Failed);
+        }
+    };
+    let mut recording = Recording { head, effects: Vec::new(), texts: std::collections::BTreeMap::new() };
+    for line in lines {
+        if let Line::Effect { record, texts } = line {
+            recording.effects.push(record);
+            recording.texts.extend(texts.into_iter().map(|(hash, text)| (hash, text.into())));
+        }
+    }
+    recording.effects.sort_by_key(|record| record.seq);
+    match cassette::write(&recording, to) {
+        Ok(()) => {
+            let (evidence, shown) =
+                (recording.head.evidence.as_str(), launch::shown(to, &scenario.plan.root));
+            tell(&format!("recording: {shown} ({evidence}, {} effects)\n", recording.effects.len()));
+            None
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            Some(Exit::Failed)
+        }
+    }
+}
