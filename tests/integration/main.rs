@@ -9,6 +9,8 @@ mod layers;
 mod mount_plans;
 mod server;
 mod server_check;
+mod issue_tool;
+mod issues_command;
 mod store;
 mod wire;
 mod wire_http;

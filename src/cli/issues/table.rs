@@ -109,8 +109,11 @@ pub(super) fn whole(view: &IssueView, parts: &[Issue]) -> String {
     if !issue.description.is_empty() {
         let _ = writeln!(text, "\n{}", issue.description.trim_end());
     }
+    if !view.dependencies.is_empty() {
+        text.push('\n');
+    }
     for dependency in &view.dependencies {
-        let _ = writeln!(text, "\n{}", edge(dependency));
+        let _ = writeln!(text, "{}", edge(dependency));
     }
     for comment in &view.comments {
         let _ = writeln!(text, "\n{} at {}:\n{}", comment.author, comment.at, comment.body.trim_end());

@@ -144,3 +144,23 @@ fn not_for_you(issue: &Issue, takes: &Takes) -> Fault {
         wanted.collect::<Vec<_>>().join(", ")
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The promise that a claim costs the same in a queue of any size rests on this plan.
+    #[test]
+    fn the_first_ready_issue_is_found_by_the_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let conn = super::super::schema::open(&folder.path().join("issues.db")).unwrap();
+        let sql = format!("EXPLAIN QUERY PLAN SELECT id, metadata FROM issues WHERE {READY} {READY_ORDER}");
+        let mut statement = conn.prepare(&sql).unwrap();
+        let steps = statement
+            .query_map(named_params! {":now": "x"}, |row| row.get::<_, String>("detail"))
+            .unwrap()
+            .collect::<rusqlite::Result<Vec<_>>>()
+            .unwrap();
+        assert_eq!(steps, ["SCAN issues USING INDEX issues_ready"]);
+    }
+}

@@ -72,7 +72,7 @@ fn enter(scope: &Scope<'_>, stored: &mut Stored, respect: Respect) -> Outcome<()
     scope.permit(
         stored,
         respect,
-        "only its holder may end that; claim another issue, or comment on this one",
+        "only its holder may close it, block it or give it back; claim another issue, or comment on this one",
     )?;
     if respect == Respect::Nobody && stored.hold.is_some() && !scope.holds(stored) {
         stored.epoch += 1;

@@ -284,3 +284,81 @@ fn next_deadline(conn: &Connection, run: &RunId, after: Timestamp) -> rusqlite::
         .optional()
         .map(Option::flatten)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::id::{IdSource, Seed};
+    use crate::store::NewIssue;
+
+    type Answer = oneshot::Receiver<Result<Applied, Refused>>;
+
+    fn create(n: usize, description: &str) -> (Queued, Answer) {
+        let (reply, answer) = oneshot::channel();
+        let caller = Caller {
+            run: None,
+            effect: None,
+            actor: "a".to_owned(),
+            holder: "a".to_owned(),
+            epochs: std::collections::BTreeMap::new(),
+            at: Timestamp::UNIX_EPOCH,
+            ids: Arc::new(IdSource::new(&Seed::new("s"), &n.to_string())),
+            sequence: None,
+        };
+        let title = if n == 1 { String::new() } else { n.to_string() };
+        let new = NewIssue { title, description: description.to_owned(), ..NewIssue::default() };
+        let operation = Box::new(Operation::Create(new));
+        let request = Request::Apply { caller: Box::new(caller), operation, reply };
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        (Queued { request, place }, answer)
+    }
+
+    fn writer(path: &Path) -> (Writer, Arc<Mutex<Vec<usize>>>) {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let list = Arc::clone(&told);
+        let subscriber: Subscriber = Box::new(move |notices| list.lock().unwrap().push(notices.len()));
+        let subscribers = Arc::new(Mutex::new(vec![subscriber]));
+        (Writer::new(schema::open(path).unwrap(), path.to_owned(), subscribers).unwrap(), told)
+    }
+
+    fn rows(writer: &Writer) -> i64 {
+        writer.conn.query_row("SELECT count(*) FROM issues", [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn what_waits_is_one_transaction_and_a_refusal_spoils_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut writer, told) = writer(&folder.path().join("issues.db"));
+        let (batch, answers): (Vec<_>, Vec<_>) = (0..3).map(|n| create(n, "")).unzip();
+        writer.batch(batch);
+        let ok: Vec<_> = answers.into_iter().map(|mut answer| answer.try_recv().unwrap().is_ok()).collect();
+        assert_eq!(ok, [true, false, true]);
+        assert_eq!((rows(&writer), told.lock().unwrap().as_slice()), (2, [2].as_slice()));
+    }
+
+    #[test]
+    fn a_full_disk_keeps_nothing_of_the_batch() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("issues.db");
+        let (mut writer, told) = writer(&path);
+        let pages: i64 = writer.conn.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        writer.conn.pragma_update_and_check(None, "max_page_count", pages + 4, |_| Ok(())).unwrap();
+        let large = "x".repeat(100_000);
+        let (batch, answers): (Vec<_>, Vec<_>) =
+            [(0, ""), (2, large.as_str()), (3, "")].map(|(n, text)| create(n, text)).into_iter().unzip();
+        writer.batch(batch);
+        for mut answer in answers {
+            let refused = answer.try_recv().unwrap().unwrap_err();
+            let reason = "the disk is full; nothing of the change was kept".to_owned();
+            assert_eq!(refused.error, StoreError::Unusable { path: path.display().to_string(), reason });
+        }
+        assert_eq!((rows(&writer), told.lock().unwrap().len()), (0, 0));
+        let (queued, mut answer) = create(4, "");
+        writer.batch(vec![queued]);
+        assert!(answer.try_recv().unwrap().is_ok(), "it goes on when there is room");
+    }
+}

@@ -127,8 +127,21 @@ impl IssueTool {
         ToolOutput {
             footprint: Some(refused.footprint),
             seq: refused.seq,
-            ..ToolOutput::error(format!("Operation failed: {}", refused.error))
+            ..ToolOutput::error(format!("Operation failed: {}{}", refused.error, next_step(&refused.error)))
         }
+    }
+}
+
+/// What to call next, where the queue's own words, which people read too, do not say it.
+fn next_step(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::NotFound { .. } => "; `list` shows the issues there are, with their ids",
+        StoreError::Cycle { .. } => "; leave this edge out, or `remove_dependency` one of those first",
+        StoreError::Unusable { .. } => "; this cannot be mended from here: say so and stop",
+        StoreError::Invalid { .. }
+        | StoreError::Held { .. }
+        | StoreError::Stale { .. }
+        | StoreError::WrongState { .. } => "",
     }
 }
 

@@ -141,6 +141,11 @@ fn words(name: &str) -> Option<Vec<&'static str>> {
     }
 }
 
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
+}
+
 /// What the model is told.
 pub(super) fn spec() -> ToolSpec {
     let mut properties = Map::new();
@@ -154,7 +159,7 @@ pub(super) fn spec() -> ToolSpec {
             })
             .collect();
         let mut property =
-            json!({"type": kind, "description": format!("For {}. {what}.", takers.join(", "))});
+            json!({"type": kind, "description": format!("For {}. {}.", takers.join(", "), sentence(what))});
         if let Some(words) = words(name) {
             property["enum"] = json!(words);
         }

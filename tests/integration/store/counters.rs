@@ -10,7 +10,7 @@ use runner::store::{Answer, AttemptCount, Operation};
 use super::desk::{Desk, block, claim, close, fresh, release};
 
 #[derive(Debug, Clone, Copy)]
-enum Act {
+pub(super) enum Act {
     Add(usize, usize, EdgeType),
     Remove(usize, usize),
     Close(usize),
@@ -21,9 +21,9 @@ enum Act {
     Release(usize),
 }
 
-const ISSUES: usize = 7;
+pub(super) const ISSUES: usize = 7;
 
-fn act() -> impl Strategy<Value = Act> {
+pub(super) fn act() -> impl Strategy<Value = Act> {
     let n = 0..ISSUES;
     let edge = prop_oneof![
         3 => Just(EdgeType::Blocks),
@@ -43,7 +43,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-fn operation(act: Act, ids: &[IssueId]) -> Operation {
+pub(super) fn operation(act: Act, ids: &[IssueId]) -> Operation {
     match act {
         Act::Add(a, b, edge) => Operation::AddDependency { from: ids[a].clone(), to: ids[b].clone(), edge },
         Act::Remove(a, b) => Operation::RemoveDependency { from: ids[a].clone(), to: ids[b].clone() },

@@ -6,5 +6,6 @@ mod contract;
 mod counters;
 mod desk;
 mod edges;
+mod footprints;
 mod holds;
 mod sqlite;

@@ -199,6 +199,4 @@ async fn a_cut_file_is_named() {
 fn a_file_that_cannot_be_written_is_named() {
     let path = Path::new("/proc/runner-test/issues.db");
     assert!(reason(path).contains("cannot make its folder"));
-    let full = Path::new("/dev/full");
-    assert!(!reason(full).is_empty());
 }

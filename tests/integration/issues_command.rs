@@ -1,0 +1,186 @@
+//! `runner issues` in process: what it prints, what it refuses, where it looks for the queue.
+
+#![allow(clippy::unwrap_used, reason = "a test's helpers may fail as the test itself may")]
+
+use std::path::Path;
+
+use clap::Parser;
+use runner::cli::issues::{self, IssuesArgs, IssuesError, Surroundings};
+use runner::clock::{ManualClock, Timestamp};
+use runner::plan::Variables;
+use runner::store::SqliteStore;
+use serde_json::Value;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    args: IssuesArgs,
+}
+
+struct Person {
+    folder: tempfile::TempDir,
+    clock: ManualClock,
+    variables: Variables,
+}
+
+impl Person {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        drop(SqliteStore::open(&folder.path().join(".beads/issues.db")).unwrap());
+        let clock = ManualClock::new(Timestamp::from_second(1_800_000_000).unwrap());
+        Self { folder, clock, variables: [("USER".to_owned(), "kim".to_owned())].into() }
+    }
+
+    async fn at(&self, folder: &Path, line: &[&str]) -> Result<String, IssuesError> {
+        let args = Line::try_parse_from([&["issues"], line].concat()).unwrap().args;
+        let now = runner::clock::Clock::now(&self.clock);
+        self.clock.advance_to(now + std::time::Duration::from_secs(1));
+        let surroundings = Surroundings { variables: &self.variables, folder, clock: &self.clock };
+        let output = issues::run(&args, &surroundings).await?;
+        assert_eq!(output.exit, 0);
+        assert!(output.text.ends_with('\n'));
+        Ok(output.text)
+    }
+
+    async fn run(&self, line: &[&str]) -> Result<String, IssuesError> {
+        self.at(self.folder.path(), line).await
+    }
+
+    async fn json(&self, line: &[&str]) -> Value {
+        serde_json::from_str(&self.run(&[line, &["--json"]].concat()).await.unwrap()).unwrap()
+    }
+
+    async fn create(&self, line: &[&str]) -> String {
+        let made = self.json(&[&["create"], line].concat()).await;
+        made["issue"]["id"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Ids of a person's issues are random; in a text they become their order.
+fn numbered(text: &str, ids: &[&str]) -> String {
+    ids.iter()
+        .enumerate()
+        .fold(text.to_owned(), |text, (n, id)| text.replace(id, &format!("bd-0000000{}", n + 1)))
+}
+
+#[tokio::test]
+async fn a_day_with_the_queue() {
+    let person = Person::new();
+    let design = person.create(&["Design the schema", "--priority", "high", "-d", "Tables and keys."]).await;
+    let build = person
+        .create(&["Build it", "--meta", "worker_type=coding", "--estimate", "90", "--type", "feature"])
+        .await;
+    let epic = person.create(&["All of it", "--type", "epic"]).await;
+    let mut said = Vec::new();
+    for line in [
+        vec!["dep", "add", &build, &design],
+        vec!["dep", "add", &build, &epic, "--type", "parent-child"],
+        vec!["list"],
+        vec!["ready"],
+        vec!["blocked"],
+        vec!["claim"],
+        vec!["comment", &design, "Third normal form."],
+        vec!["block", &design, "which database?"],
+        vec!["blocked"],
+        vec!["unblock", &design, "SQLite"],
+        vec!["update", &design, "--status", "in_progress"],
+        vec!["close", &design, "written down"],
+        vec!["ready", "--meta", "worker_type=coding", "--limit", "1"],
+        vec!["show", &epic],
+        vec!["show", &design],
+        vec!["history", &design],
+        vec!["dep", "remove", &build, &design],
+        vec!["reopen", &design],
+        vec!["release", &design],
+        vec!["claim", "--meta", "worker_type=none"],
+    ] {
+        let text = person.run(&line).await.unwrap_or_else(|error| format!("error: {error}\n"));
+        said.push(format!("$ {}\n{text}", line.join(" ")));
+    }
+    insta::assert_snapshot!(numbered(&said.join("\n"), &[&design, &build, &epic]));
+}
+
+#[tokio::test]
+async fn json_has_the_tools_shapes() {
+    let person = Person::new();
+    assert_eq!(person.json(&["claim"]).await, serde_json::json!({"issue": null}));
+    let id = person.create(&["t"]).await;
+    for (line, key) in [
+        (vec!["list"], "issues"),
+        (vec!["ready"], "ready_issues"),
+        (vec!["blocked"], "blocked_issues"),
+        (vec!["history", &id], "changes"),
+    ] {
+        let answer = person.json(&line).await;
+        assert_eq!(answer["count"], answer[key].as_array().unwrap().len(), "{line:?}");
+    }
+    let taken = person.json(&["claim", "--actor", "alex"]).await;
+    assert_eq!(
+        (taken["issue"]["assignee"].as_str(), taken["issue"]["id"].as_str()),
+        (Some("alex"), Some(&*id))
+    );
+    let refused = person.run(&["close", &id]).await.unwrap_err();
+    assert_eq!(refused.exit(), 1);
+    assert!(refused.to_string().contains("is held by alex"), "{refused}");
+    let closed = person.json(&["close", &id, "--force"]).await;
+    assert_eq!(closed["issue"]["status"], "closed");
+}
+
+#[tokio::test]
+async fn a_start_of_an_id_will_do() {
+    let person = Person::new();
+    let mut ids = Vec::new();
+    for n in 0..40 {
+        ids.push(person.create(&[&n.to_string()]).await);
+    }
+    let shown = person.json(&["show", &ids[0][3..10]]).await;
+    assert_eq!(shown["issue"]["id"], ids[0].as_str());
+    assert_eq!(person.json(&["show", &ids[0][..10]]).await, shown);
+    let several = person.run(&["show", "bd-"]).await.unwrap_err();
+    assert_eq!(several.exit(), 2);
+    assert!(several.to_string().starts_with("`bd-` is the start of several issues: bd-"), "{several}");
+    let none = person.run(&["show", "no-such"]).await.unwrap_err();
+    assert_eq!((none.exit(), none.to_string()), (1, "Issue not found: no-such".to_owned()));
+}
+
+#[tokio::test]
+async fn the_queue_is_found_upwards_or_named() {
+    let mut person = Person::new();
+    let id = person.create(&["t"]).await;
+    let deep = person.folder.path().join("a/b");
+    std::fs::create_dir_all(&deep).unwrap();
+    assert!(person.at(&deep, &["list"]).await.unwrap().contains(&id));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let missing = person.at(elsewhere.path(), &["list"]).await.unwrap_err();
+    assert_eq!(missing.exit(), 2);
+    assert_eq!(
+        missing.to_string(),
+        format!(
+            "there is no issue queue in {} or a folder above it; run a scenario there first, or name the folder that \
+             holds .beads/issues.db with --workspace",
+            elsewhere.path().display()
+        )
+    );
+    let workspace = person.folder.path().display().to_string();
+    assert!(person.at(elsewhere.path(), &["list", "--workspace", &workspace]).await.unwrap().contains(&id));
+    let named = person.at(elsewhere.path(), &["list", "--workspace", "nowhere"]).await.unwrap_err();
+    assert!(named.to_string().contains("nowhere"), "{named}");
+    assert!(!elsewhere.path().join("nowhere").exists(), "looking makes nothing");
+    person.variables.insert("RUNNER_WORKSPACE".to_owned(), workspace);
+    assert!(person.at(elsewhere.path(), &["list"]).await.unwrap().contains(&id));
+}
+
+#[test]
+fn wrong_words_are_explained() {
+    for (line, wanted) in [
+        (vec!["list", "--status", "done"], "open, in_progress, blocked, closed"),
+        (vec!["create", "t", "--priority", "9"], "it must be 0-4"),
+        (vec!["create", "t", "--type", "story"], "bug, feature, task, epic, chore"),
+        (vec!["dep", "add", "a", "b", "--type", "x"], "blocks, related, parent-child, discovered-from"),
+        (vec!["claim", "--lease", "5"], "a time with a unit"),
+        (vec!["list", "--meta", "x"], "KEY=VALUE"),
+    ] {
+        let error = Line::try_parse_from([&["issues"], line.as_slice()].concat()).err().unwrap();
+        assert!(error.to_string().contains(wanted), "{error}");
+    }
+}
