@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
-use crate::id::IssueId;
+use crate::id::{IssueId, RunId};
 
 /// Where an issue stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -211,6 +211,49 @@ pub struct Comment {
     pub at: Timestamp,
     /// What it says.
     pub body: String,
+}
+
+/// The whole queue at one moment, in creation order.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Every issue.
+    pub issues: Vec<Issue>,
+    /// Which of them are ready, first to be worked first.
+    pub ready: Vec<IssueId>,
+    /// Holds of issues in progress.
+    pub holds: Vec<Hold>,
+    /// The numbers.
+    pub counts: Counts,
+}
+
+/// A hold on an issue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The issue.
+    pub issue: IssueId,
+    /// The run that holds it, if one does.
+    pub run: Option<RunId>,
+    /// The session's path in the run, or a person's name.
+    pub holder: String,
+    /// When the claim lapses without renewal.
+    pub lease_until: Timestamp,
+}
+
+/// How many issues there are, by status; `ready` counts the open ones that can be worked on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// All.
+    pub total: u64,
+    /// Of status `open`.
+    pub open: u64,
+    /// Open, unclaimed, not deferred, waiting for nothing.
+    pub ready: u64,
+    /// Of status `in_progress`.
+    pub in_progress: u64,
+    /// Of status `blocked`.
+    pub blocked: u64,
+    /// Of status `closed`.
+    pub closed: u64,
 }
 
 /// Which issues somebody takes: for each metadata key, the values that are welcome. Empty takes everything.

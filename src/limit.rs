@@ -32,9 +32,6 @@ pub const STORE_QUEUE: usize = 1_024;
 /// Requests the store commits as one transaction: keeps one slow sync from delaying hundreds of answers.
 pub const STORE_BATCH: usize = 128;
 
-/// Events waiting for the dispatcher.
-pub const DISPATCH_QUEUE: usize = 1_024;
-
 /// Sessions one scenario may declare: beyond it a machine of this class spends its time switching.
 pub const SESSIONS: usize = 1_024;
 

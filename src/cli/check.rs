@@ -52,7 +52,8 @@ pub(super) fn check(arguments: &CheckArguments, surroundings: &Surroundings) -> 
 
 fn note_credentials(plan: &Plan, variables: &Variables, strict: bool, report: &mut Report) {
     for (variable, roles) in Modules::missing_credentials(plan, variables) {
-        let message = format!("{variable} is not set, and without it no model answers for {}", roles.join(", "));
+        let message =
+            format!("{variable} is not set, and without it no model answers for {}", roles.join(", "));
         let diagnostic = if strict {
             Diagnostic::error(Code::MissingCredential, message)
         } else {

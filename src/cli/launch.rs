@@ -206,7 +206,8 @@ pub(super) fn require_credentials(scenario: &Scenario) -> Told<()> {
         return Ok(());
     }
     for (variable, roles) in missing {
-        let message = format!("{variable} is not set, and without it no model answers for {}", roles.join(", "));
+        let message =
+            format!("{variable} is not set, and without it no model answers for {}", roles.join(", "));
         let cassette = match &scenario.plan.replay.cassette {
             Some(folder) if folder.is_dir() => "play its recording with --replay".to_owned(),
             Some(folder) => format!(

@@ -32,6 +32,8 @@ struct Dispatcher {
     /// Stops what this run started, without stopping whoever started the run.
     stop: crate::session::Stop,
     alarm: Option<Alarm>,
+    /// When the next lease lapses or deferral ends, as last seen.
+    deadline: Option<Timestamp>,
     halt: Option<Halt>,
     broken: Option<String>,
     /// A phase has failed and the rest is not to run.
@@ -89,6 +91,7 @@ pub async fn run(setup: Setup) -> RunEnd {
         states,
         stop,
         alarm: None,
+        deadline: None,
         halt: None,
         broken: None,
         failed: false,
@@ -341,9 +344,15 @@ impl Dispatcher {
     }
 
     /// The queue as it is now. Not an effect: what follows from it is recorded as orders.
-    async fn outlook(&self, now: Timestamp) -> Result<Outlook, String> {
-        let caller = outsider(&self.company.run, "outlook", now);
+    async fn outlook(&mut self, now: Timestamp) -> Result<Outlook, String> {
+        let caller =
+            Caller { run: Some(self.company.run.clone()), ..outsider(&self.company.run, "outlook", now) };
         let store = &self.company.store;
+        if self.deadline.take().is_some_and(|at| at <= now) {
+            // What lapsed is another run's, or a person's: no recording has those in it, so this is no effect of the run.
+            let lapsed = Operation::Reclaim { runs: Vec::new() };
+            store.apply(caller.clone(), lapsed).await.map_err(|refused| refused.to_string())?;
+        }
         let ready = store.apply(caller, Operation::Ready(Filter::default())).await;
         let ready = match ready.map_err(|refused| refused.to_string())?.answer {
             Answer::Issues { issues, .. } => issues,

@@ -70,7 +70,7 @@ impl Company {
                 let (outcome, footprint, seq) = match store.apply(caller, operation).await {
                     Ok(applied) => {
                         let HoldChange { gained, ended } = applied.holds;
-                        let outcome = Outcome::Answer { answer: applied.answer, gained, ended };
+                        let outcome = Outcome::Answer { answer: lasting(applied.answer), gained, ended };
                         (outcome, applied.footprint, applied.seq)
                     }
                     Err(refused) => {
@@ -86,5 +86,16 @@ impl Company {
             Ok(Outcome::Refused(why)) => Ok(Err(why)),
             Err(error) => Err(Halt::Unreadable(EffectId::run("queue", 1), error.to_string())),
         }
+    }
+}
+
+/// An answer without what is new in every run: which run holds an issue.
+fn lasting(answer: Answer) -> Answer {
+    match answer {
+        Answer::Snapshot(mut snapshot) => {
+            snapshot.holds.iter_mut().for_each(|hold| hold.run = None);
+            Answer::Snapshot(snapshot)
+        }
+        other => other,
     }
 }

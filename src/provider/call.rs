@@ -329,16 +329,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn latency_is_waited_for_and_a_stop_ends_the_wait() {
+    async fn latency_is_handed_on_and_a_stop_ends_a_call() {
         let line = script("rules: [{say: x, latency: 1h}]");
+        let (provider, request) = (claude(), go());
+        let occasion =
+            Occasion { phase: "p".into(), session: "s".into(), role: "r".into(), turn: 1, iteration: None };
         let cancel = CancellationToken::new();
-        let provider = claude();
-        let request = go();
-        let asking = ask_until(provider.as_ref(), &line, &request, &cancel);
-        let stopping = async { cancel.cancel() };
-        let ((result, shown), ()) = tokio::join!(asking, stopping);
-        assert_eq!(result.unwrap_err().class, ErrorClass::Cancelled);
-        assert!(shown.is_empty());
+        let ask = || async {
+            let (provider, request, occasion) = (provider.as_ref(), &request, &occasion);
+            let on_delta = &mut |_: &Delta| {};
+            call(Attempt { provider, line: &line, request, occasion, cancel: &cancel, on_delta }).await
+        };
+        assert_eq!(ask().await.unwrap().latency, Duration::from_secs(3_600));
+        cancel.cancel();
+        assert_eq!(ask().await.unwrap_err().class, ErrorClass::Cancelled);
     }
 
     #[tokio::test]

@@ -141,8 +141,10 @@ impl Session {
             on_delta: &mut pass_on,
         })
         .await?;
-        self.stage.effects.pause(busy, answered.latency).await;
-        Ok(answered.reply)
+        tokio::select! {
+            () = self.stage.effects.pause(busy, answered.latency) => Ok(answered.reply),
+            () = self.stop.hard.cancelled() => Err(CallError::new(ErrorClass::Cancelled, "the run was stopped")),
+        }
     }
 
     /// Waits before the next attempt, unless the run is stopped meanwhile.

@@ -22,6 +22,7 @@ use crate::clock::Timestamp;
 use crate::event::{EffectId, Footprint, Sequence};
 use crate::id::{IdSource, IssueId, RunId};
 use crate::issue::{Comment, Dependency, EdgeType, Issue, Status, Takes};
+pub use crate::issue::{Counts, Hold, Snapshot};
 
 /// Who asks, when, and with which ids.
 #[derive(Debug, Clone)]
@@ -300,49 +301,6 @@ pub struct BlockedIssue {
     pub issue: Issue,
     /// The open issues it waits for.
     pub blockers: Vec<Issue>,
-}
-
-/// The whole queue at one moment, in creation order.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Snapshot {
-    /// Every issue.
-    pub issues: Vec<Issue>,
-    /// Which of them are ready, first to be worked first.
-    pub ready: Vec<IssueId>,
-    /// Holds of issues in progress.
-    pub holds: Vec<Hold>,
-    /// The numbers.
-    pub counts: Counts,
-}
-
-/// A hold on an issue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hold {
-    /// The issue.
-    pub issue: IssueId,
-    /// The run that holds it, if one does.
-    pub run: Option<RunId>,
-    /// The session's path in the run, or a person's name.
-    pub holder: String,
-    /// When the claim lapses without renewal.
-    pub lease_until: Timestamp,
-}
-
-/// How many issues there are, by status; `ready` counts the open ones that can be worked on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    /// All.
-    pub total: u64,
-    /// Of status `open`.
-    pub open: u64,
-    /// Open, unclaimed, not deferred, waiting for nothing.
-    pub ready: u64,
-    /// Of status `in_progress`.
-    pub in_progress: u64,
-    /// Of status `blocked`.
-    pub blocked: u64,
-    /// Of status `closed`.
-    pub closed: u64,
 }
 
 /// One entry of the queue's event log.

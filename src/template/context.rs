@@ -7,8 +7,8 @@ use minijinja::{Error, ErrorKind, State, Value};
 use serde_json::Map;
 
 use crate::id::IssueId;
+use crate::issue::Snapshot;
 use crate::issue::{Issue, Status};
-use crate::store::Snapshot;
 
 /// What a template may name.
 #[derive(Debug, Clone, Default)]

@@ -256,8 +256,8 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::id::IssueId;
+    use crate::issue::{Counts, Snapshot};
     use crate::issue::{Issue, Status};
-    use crate::store::{Counts, Snapshot};
     use serde_json::json;
 
     fn templates(texts: &[(&str, &str)]) -> Templates {

@@ -102,6 +102,7 @@ async fn ask(provider: &dyn Provider) -> Result<Reply, CallError> {
         on_delta: &mut on_delta,
     })
     .await
+    .map(|answered| answered.reply)
 }
 
 /// Asks a server that gives `answer`; the outcome and the request it saw.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::block::Block;
-use super::errors;
+use super::refusal;
 use crate::chat::{Delta, Reply, StopReason, Usage};
 use crate::provider::{CallError, Decode, ErrorClass};
 
@@ -49,7 +49,7 @@ impl Decode for Decoder {
         };
         let kind = json["type"].as_str().unwrap_or(name);
         match kind {
-            "error" => Err(errors::read_event(&json)),
+            "error" => Err(refusal::read_event(&json)),
             "message_start" => self.start(&json),
             kind if !is_known(kind) => Ok(Vec::new()),
             kind if self.stopped => {

@@ -9,7 +9,7 @@ mod block;
 mod config;
 mod decode;
 mod encode;
-mod errors;
+mod refusal;
 mod speak;
 mod transcript;
 
@@ -79,7 +79,7 @@ impl Provider for Anthropic {
     }
 
     fn read_error(&self, status: u16, headers: &[(String, String)], body: &[u8]) -> CallError {
-        errors::read_response(&self.config, &errors::Response { status, headers, body })
+        refusal::read_response(&self.config, &refusal::Response { status, headers, body })
     }
 
     fn speak(&self, reply: &Reply) -> Vec<u8> {

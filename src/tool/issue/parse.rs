@@ -78,9 +78,7 @@ fn operation(name: &str, params: &Params<'_>, setup: &IssueToolSetup) -> Result<
             attempt: AttemptCount::Counted { limit: setup.max_attempts },
             force: false,
         },
-        "block" => {
-            Operation::Block { id: id()?, notes: params.required_text("notes")?, force: false }
-        }
+        "block" => Operation::Block { id: id()?, notes: params.required_text("notes")?, force: false },
         "unblock" => Operation::Unblock { id: id()?, answer: params.text("answer")?.unwrap_or_default() },
         "reopen" => Operation::Reopen { id: id()? },
         "comment" => Operation::Comment { id: id()?, body: params.required_text("body")? },

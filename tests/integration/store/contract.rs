@@ -337,10 +337,13 @@ mod cases {
         assert!(desk.ready().await.is_empty());
         let error = desk.error(claim(Some(&id))).await;
         assert!(error.to_string().contains("deferred until"), "{error}");
-        assert_eq!(store.next_deadline(desk.ahead(Duration::ZERO)).await.unwrap(), Some(until));
+        assert_eq!(
+            store.next_deadline(&runner::id::RunId::from("other"), desk.ahead(Duration::ZERO)).await.unwrap(),
+            Some(until)
+        );
         desk.wait(Duration::from_secs(100));
         assert_eq!(desk.ready().await, std::slice::from_ref(&id));
-        assert_eq!(store.next_deadline(until).await.unwrap(), None);
+        assert_eq!(store.next_deadline(&runner::id::RunId::from("other"), until).await.unwrap(), None);
         assert_eq!(desk.claim().await.unwrap().id, id);
     }
 
@@ -460,6 +463,6 @@ mod cases {
         let claimed = desk.try_do(claim(None)).await.unwrap().footprint;
         assert_eq!((claimed.reads, claimed.writes), (set(&["issue:*".to_owned()]), set(&[name(&a)])));
         let far = Timestamp::MAX;
-        assert_eq!(store.next_deadline(far).await.unwrap(), None);
+        assert_eq!(store.next_deadline(&runner::id::RunId::from("other"), far).await.unwrap(), None);
     }
 }
