@@ -58,12 +58,16 @@ pub struct RunEnd {
     pub phases: Vec<(PhaseId, PhaseOutcome)>,
     /// Conditions that are false: of phases and of the run.
     pub false_expectations: Vec<Condition>,
+    /// Why conditions of the run could be neither true nor false, a line each.
+    pub unanswered: Vec<String>,
     /// Why nothing went on, if so.
     pub halt: Option<Halt>,
     /// Whether it was stopped.
     pub stopped: bool,
     /// Whether a provider refused the credential.
     pub credential_refused: bool,
+    /// Whether a model call failed for good.
+    pub call_failed: bool,
     /// A part of the program broke.
     pub broken: Option<String>,
     /// The queue at the end.
@@ -85,6 +89,8 @@ pub struct PhaseOutcome {
     pub false_expectations: Vec<Condition>,
     /// Whether a provider refused the credential.
     pub credential_refused: bool,
+    /// Whether a model call failed for good.
+    pub call_failed: bool,
 }
 
 impl PhaseOutcome {
@@ -95,6 +101,7 @@ impl PhaseOutcome {
             text: String::new(),
             false_expectations: Vec::new(),
             credential_refused: false,
+            call_failed: false,
         }
     }
 
@@ -109,6 +116,7 @@ impl PhaseOutcome {
 
     fn note_error(&mut self, error: Option<ErrorClass>) {
         self.credential_refused |= error == Some(ErrorClass::Credential);
+        self.call_failed |= error.is_some();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::team::{WORKSPACE, brain_of_team, counts, has_claimed, run_folder, talk, team, think};
+use super::team::{WORKSPACE, counts, has_claimed, run_folder, talk, team, think};
 use crate::harness::{BINARY, Project};
 use crate::server::brain::{Answer, Part, brain};
 use crate::server::{AnthropicServer, Chunking};
@@ -127,5 +127,4 @@ fn two_runs_in_one_fresh_workspace() {
     gate.open();
     first.finish().expect_code(0);
     assert_eq!(counts(&project), [0, 0, 0, 2]);
-    let _ = brain_of_team;
 }

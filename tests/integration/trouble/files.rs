@@ -2,8 +2,10 @@
 
 use serde_json::json;
 
-use super::team::{configure, talk};
+use super::team::{complaint, configure, talk};
 use crate::harness::{Outcome, Project};
+use crate::server::AnthropicServer;
+use crate::server::brain::{Answer, brain};
 
 /// Nobody listens there.
 const NOWHERE: &str = "http://127.0.0.1:1";
@@ -102,11 +104,21 @@ fn no_key_and_no_cassette() {
     assert_nothing_made(&project);
 }
 
+/// A type error that shows only when the text of a phase is known: neither true nor false, and not skipped over.
 #[test]
 fn a_condition_that_cannot_be_evaluated() {
-    let project = talk(NOWHERE);
-    project.replace("talk.yaml", "  - id: greet\n", "  - id: greet\n    when: inputs.name + 1 > issues.total\n");
+    let server = AnthropicServer::start(brain(|_| Answer::text("Hello.")));
+    let project = talk(&server.url());
+    let sound = project.read("talk.yaml");
+    let impossible = "phases.greet.text + issues.total > 1";
+    let again = format!(
+        "  - id: again\n    when: {impossible}\n    session: {{ role: writer, prompt: prompts/greet.md }}\n"
+    );
+    project.write("talk.yaml", &format!("{sound}{again}"));
     let _filters = project.snapshots();
     let outcome = project.runner(["talk.yaml"]).with_key().run().expect_code(1);
-    insta::assert_snapshot!("trouble__impossible_condition", outcome.text());
+    insta::assert_snapshot!("trouble__impossible_when", complaint(&outcome));
+    project.write("talk.yaml", &format!("{sound}expect: [{impossible}]\n"));
+    let outcome = project.runner(["talk.yaml"]).with_key().run().expect_code(1);
+    insta::assert_snapshot!("trouble__impossible_expectation", complaint(&outcome));
 }

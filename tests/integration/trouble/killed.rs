@@ -94,20 +94,3 @@ fn sixteen_workers_killed_leave_a_queue_that_works() {
     project.runner(["team.yaml"]).with_key().run().expect_code(0);
     assert_eq!(counts(&project), [0, 0, 0, 17]);
 }
-
-/// A crash is nobody's failed attempt: however often a run is killed, its issues are not given up for it.
-#[test]
-fn kills_do_not_use_up_the_attempts_of_an_issue() {
-    let gate = Gate::closed();
-    let server = stalling(1, &gate);
-    let project = team(&server.url(), 1);
-    for kills in 1..=4 {
-        let running = project.runner(["team.yaml"]).with_key().spawn();
-        wait_for_claims(&server, kills);
-        running.signal(Signal::SIGKILL);
-        running.finish();
-    }
-    gate.open();
-    project.runner(["team.yaml"]).with_key().run().expect_code(0);
-    assert_eq!(counts(&project), [0, 0, 0, 1]);
-}

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::team::{brain_of_team, configure, talk, team};
+use super::team::{brain_of_team, configure, talk, team, with_queue};
 use crate::harness::{Outcome, Project};
 use crate::server::AnthropicServer;
 use crate::server::brain::{Answer, Brain, Fault, Gate, brain};
@@ -45,11 +45,11 @@ fn a_team_whose_server_is_unreachable_says_it_once() {
     project.replace("team.yaml", "    when: issues.total == 0\n", "    when: issues.total == 1\n");
     project.replace("team.yaml", "expect: [issues.closed == issues.total]", "expect: [issues.closed == 5]");
     let _filters = project.snapshots();
-    let made = project.runner(["issues", "create", "A", "--workspace", "desk"]);
-    std::fs::create_dir_all(project.path("desk")).expect("a folder");
-    made.run().expect_code(0);
-    // One issue, so that there is work: all three ask the server for it at once.
-    project.replace("team.yaml", "claim: agent", "claim: agent\n      when_empty: stop");
+    with_queue(&project);
+    // Three issues, so that there is work for all: they ask the server for it at once.
+    for title in ["A", "B", "C"] {
+        project.runner(["issues", "create", title, "--workspace", "desk"]).run().expect_code(0);
+    }
     let outcome = project.runner(["team.yaml"]).with_key().run().expect_code(1);
     let errors: Vec<_> = outcome.stderr.lines().filter(|line| line.starts_with("error")).collect();
     assert_eq!(errors.len(), 1, "{}", outcome.text());
@@ -151,6 +151,4 @@ fn a_run_whose_model_did_not_answer_leaves_the_recording_alone() {
     let outcome = project.runner(again).with_key().run().expect_code(1);
     assert!(outcome.stderr.contains("no recording is kept"), "{}", outcome.text());
     assert_eq!(project.files("tape"), before);
-    let event = |value: &Value| value["event"]["type"] == "run_finished";
-    let _ = event;
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::team::{WORKSPACE, issue_call, talk};
+use super::team::{WORKSPACE, issue_call, talk, with_queue};
 use crate::harness::{Outcome, Project};
 use crate::server::brain::{Answer, Part, brain};
 use crate::server::{AnthropicServer, KEY};
@@ -38,6 +38,7 @@ fn it_stays_where_it_was() {
     project.write("desk/notes.txt", &format!("the key is {KEY}\n"));
     project.write("prompts/greet.md", "Greet {{ inputs.name }}; there are {{ issues.total }} issues.\n");
     project.replace("talk.yaml", "  - id: greet\n", "  - id: greet\n    expect: [inputs.name != '']\n");
+    with_queue(&project);
     let title = format!("Rotate {KEY}");
     let made = ["issues", "create", &title, "--workspace", WORKSPACE];
     project.runner(made).run().expect_code(0);

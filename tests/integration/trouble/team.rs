@@ -145,6 +145,12 @@ pub fn has_claimed(asked: &Asked) -> bool {
     calls.len() == 1 && calls[0].json()["issue"]["id"].is_string()
 }
 
+/// Makes an empty queue in the workspace, as a run would.
+pub fn with_queue(project: &Project) {
+    let file = project.path(WORKSPACE).join(".beads/issues.db");
+    drop(runner::store::SqliteStore::open(&file).expect("a queue in a new folder"));
+}
+
 /// How many issues the queue has in each state, as `runner issues` tells it: open, in progress, blocked, closed.
 pub fn counts(project: &Project) -> [usize; 4] {
     let outcome =
@@ -164,8 +170,9 @@ pub fn run_folder(project: &Project) -> String {
     format!(".runner/runs/{}", project.read(".runner/runs/latest").trim())
 }
 
-/// What a run said on standard error before its first `error`, without it, and all from there on.
+/// What a run said on standard error from its first complaint on, and how it ended.
+#[track_caller]
 pub fn complaint(outcome: &Outcome) -> String {
-    let at = outcome.stderr.find("error").unwrap_or(0);
-    format!("exit {:?}\n{}", outcome.code, &outcome.stderr[at..])
+    let at = outcome.stderr.find("\nerror").unwrap_or_else(|| panic!("no complaint:\n{}", outcome.text()));
+    outcome.stderr[at + 1..].to_owned()
 }
