@@ -169,7 +169,7 @@ impl Company {
         let asked = Asked::engine(rendering.id.clone(), EffectKind::Render, Policy::Real)
             .keyed(vec![
                 Segment::new("template", scrubber.scrub(&rendering.source)),
-                Segment::new("names", scrubber.scrub(&canonical_json(&Value::Object(names)))),
+                Segment::new("names", canonical_json(&scrubber.scrub_json(Value::Object(names)))),
             ])
             .touching(Footprint::none().with(Access::Read, "issue:*"));
         let render = &rendering.render;

@@ -130,7 +130,8 @@ impl Session {
         call: &ToolCall,
         ready: Ready,
     ) -> Result<ToolResult, Halt> {
-        let input = canonical_json(&Value::Object(ready.input.clone()));
+        let input = self.stage.effects.scrubber().scrub_json(Value::Object(ready.input.clone()));
+        let input = canonical_json(&input);
         self.tell(Happening::ToolStarted { tool: call.name.clone(), input: one_line(&input) });
         let policy = self.stage.policies.get(&call.name).copied().unwrap_or_else(|| ready.tool.policy());
         let asked = Asked {
@@ -138,7 +139,7 @@ impl Session {
             kind: EffectKind::Tool,
             key: vec![
                 Segment::new("tool", call.name.as_str()),
-                Segment::new("input", self.stage.effects.scrubber().scrub(&input)),
+                Segment::new("input", input),
             ],
             footprint: ready.footprint.clone(),
             policy,
