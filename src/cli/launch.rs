@@ -294,8 +294,7 @@ pub(super) fn prepare(
         seed: head.seed.clone(),
         started: head.epoch,
         workspace: path.clone(),
-        plan: scrubber
-            .scrub_json(serde_json::to_value(plan.as_ref()).expect("a plan holds only plain data")),
+        plan: scrubber.scrub_json(serde_json::to_value(plan.as_ref()).expect("a plan holds only plain data")),
     };
     let folder = RunFolder::create(&plan.root, &manifest).map_err(|error| configuration(&error))?;
     let (journal, store) = match open(&folder, &workspace, plan) {

@@ -79,7 +79,9 @@ impl<'n> Table<'n> {
         let is_misspelt = self.entries.iter().any(|entry| {
             let place = Some(self.key_place(&entry.key));
             report.diagnostics().iter().any(|told| {
-                told.code == Code::UnknownKey && told.did_you_mean.as_deref() == Some(key) && told.place == place
+                told.code == Code::UnknownKey
+                    && told.did_you_mean.as_deref() == Some(key)
+                    && told.place == place
             })
         });
         if is_misspelt {

@@ -137,10 +137,7 @@ impl Session {
         let asked = Asked {
             id: self.turn_id().call(at + 1),
             kind: EffectKind::Tool,
-            key: vec![
-                Segment::new("tool", call.name.as_str()),
-                Segment::new("input", input),
-            ],
+            key: vec![Segment::new("tool", call.name.as_str()), Segment::new("input", input)],
             footprint: ready.footprint.clone(),
             policy,
             announce: match ready.tool.repeat() {

@@ -99,9 +99,7 @@ fn a_queue_that_breaks_ends_the_run_and_is_no_bug() {
         think(asked, 2)
     }));
     let project = team(&server.url(), 1);
-    project_of_brain
-        .set(project.path(WORKSPACE).join(".beads/issues.db"))
-        .expect("it is set once");
+    project_of_brain.set(project.path(WORKSPACE).join(".beads/issues.db")).expect("it is set once");
     let outcome = project.runner(["team.yaml"]).with_key().run().expect_code(1);
     let _filters = project.snapshots();
     insta::assert_snapshot!("trouble__queue_breaks", super::team::complaint(&outcome));

@@ -121,4 +121,7 @@ fn a_condition_that_cannot_be_evaluated() {
     project.write("talk.yaml", &format!("{sound}expect: [{impossible}]\n"));
     let outcome = project.runner(["talk.yaml"]).with_key().run().expect_code(1);
     insta::assert_snapshot!("trouble__impossible_expectation", complaint(&outcome));
+    project.write("talk.yaml", &format!("{sound}    expect: [{impossible}]\n"));
+    let outcome = project.runner(["talk.yaml"]).with_key().run().expect_code(1);
+    insta::assert_snapshot!("trouble__impossible_expectation_of_a_phase", complaint(&outcome));
 }

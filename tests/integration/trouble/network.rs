@@ -119,9 +119,8 @@ fn a_stream_that_is_always_cut_ends_in_one_message() {
 #[test]
 fn silence_within_a_reply_is_ended_by_the_idle_timeout() {
     let gate = Gate::closed();
-    let server = AnthropicServer::start(after(move || {
-        vec![faulty(Fault::Stall { after: 3, gate: gate.clone() })]
-    }));
+    let server =
+        AnthropicServer::start(after(move || vec![faulty(Fault::Stall { after: 3, gate: gate.clone() })]));
     let project = talk(&server.url());
     configure(&project, "mount-plans/writer.json", "idle_timeout", json!(0.3));
     let outcome = run(&project).expect_code(0);

@@ -153,8 +153,7 @@ pub fn with_queue(project: &Project) {
 
 /// How many issues the queue has in each state, as `runner issues` tells it: open, in progress, blocked, closed.
 pub fn counts(project: &Project) -> [usize; 4] {
-    let outcome =
-        project.runner(["issues", "list", "--workspace", WORKSPACE, "--json"]).run().expect_code(0);
+    let outcome = project.runner(["issues", "list", "--workspace", WORKSPACE, "--json"]).run().expect_code(0);
     let issues = issues(&outcome);
     ["open", "in_progress", "blocked", "closed"]
         .map(|status| issues.iter().filter(|issue| issue["status"] == status).count())
