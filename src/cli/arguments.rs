@@ -11,6 +11,9 @@ use super::issues::IssuesArgs;
 #[derive(Debug, Parser)]
 #[command(name = "runner", version, max_term_width = 100)]
 pub(super) struct Arguments {
+    /// When messages have colours
+    #[arg(long, global = true, value_enum, default_value = "auto", env = "RUNNER_COLOR")]
+    pub(super) color: ColorChoice,
     #[command(subcommand)]
     pub(super) command: Command,
 }
@@ -27,6 +30,17 @@ pub(super) enum Command {
     Check(CheckArguments),
     /// Look at the issue queue of a workspace, and change it
     Issues(IssuesArgs),
+}
+
+/// When messages have colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` or `CI` is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
 }
 
 /// What every way of running takes.
