@@ -162,11 +162,33 @@ impl Effects {
         F: FnOnce(Grant) -> R,
         R: Future<Output = Option<Ran>>,
     {
+        self.perform_or_restore(busy, asked, run, |_| async { Ok(()) }).await
+    }
+
+    /// The same for an effect that leaves something behind: when its result is on tape, `restore` makes what it left
+    /// from the result, before anything that follows may begin.
+    ///
+    /// # Errors
+    /// As `perform`, and when `restore` fails.
+    pub async fn perform_or_restore<F, R, T, S>(
+        &self,
+        busy: &Busy,
+        asked: Asked,
+        run: F,
+        restore: T,
+    ) -> Result<Value, Halt>
+    where
+        F: FnOnce(Grant) -> R,
+        R: Future<Output = Option<Ran>>,
+        T: FnOnce(Value) -> S,
+        S: Future<Output = Result<(), Halt>>,
+    {
         let permit = self.begin(busy, asked).await?;
         if let Some(at) = permit.recorded
             && permit.asked.policy == Policy::Tape
         {
             let result = self.shared.state().score().record(at).result.clone();
+            restore(result.clone()).await?;
             self.commit(permit, Ran::plain(result.clone())).await?;
             return Ok(result);
         }

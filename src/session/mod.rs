@@ -2,6 +2,7 @@
 
 mod ask;
 mod call;
+mod files;
 mod modules;
 mod turn;
 mod validate;
@@ -10,9 +11,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
+pub use files::{Commands, FileOrder};
 pub use modules::{Cast, CastError, Casting, Lines, Modules, Offstage};
 pub use turn::{CallOrder, Deltas, LoopPolicy, Offer, Step, Turn, WRAP_UP};
 pub use validate::Validators;
@@ -36,18 +37,10 @@ pub struct Stage {
     pub policies: BTreeMap<String, Policy>,
     /// The workspace.
     pub workspace: PathBuf,
-    /// Held for writing by whoever may change any file, when changes of files are recorded.
-    pub capture: Capture,
+    /// Whose turn it is to touch files.
+    pub files: FileOrder,
     /// When to stop.
     pub stop: Stop,
-}
-
-/// Whether what commands do to files is recorded with their results.
-pub enum Capture {
-    /// It is: commands that may change any file run one at a time, beside no file tool.
-    Files(RwLock<()>),
-    /// It is not.
-    Off,
 }
 
 /// The two steps of stopping.
