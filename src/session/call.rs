@@ -150,13 +150,19 @@ impl Session {
         };
         let running =
             Running { stage: &self.stage, hard: &self.stop.hard, ready, policy, id: asked.id.clone() };
+        let read = |result: Value| {
+            let result: Result<CallResult, _> = serde_json::from_value(result);
+            result.map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))
+        };
+        let restore = |result: Value| async {
+            match read(result)?.files {
+                Some(files) => files::restore(files, &self.stage.workspace).await.map_err(Halt::Workspace),
+                None => Ok(()),
+            }
+        };
         let effects: &Effects = &self.stage.effects;
-        let result = effects.perform(busy, asked, |grant| running.run(busy, grant)).await?;
-        let result: CallResult = serde_json::from_value(result)
-            .map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))?;
-        if let (true, Policy::Tape, Some(files)) = (effects.is_replay(), policy, &result.files) {
-            files.apply(&self.stage.workspace).map_err(|error| Halt::Workspace(error.to_string()))?;
-        }
+        let run = |grant| running.run(busy, grant);
+        let result = read(effects.perform_or_restore(busy, asked, run, restore).await?)?;
         self.tell(Happening::ToolEnded {
             tool: call.name.clone(),
             is_error: result.is_error,
@@ -225,12 +231,13 @@ impl Running<'_> {
                     output = &mut work => output,
                     () = tokio::time::sleep(deadline) => {
                         cancel.cancel();
-                        // The tool ends what it started before it returns; what it says then is of no more interest.
-                        let _ = work.await;
-                        ToolOutput::error(format!(
+                        // The tool ends what it started before it returns; what it touched until then counts.
+                        let late = work.await;
+                        let content = format!(
                             "Timed out after {} s and was ended. Do less in one call, or ask for a longer timeout if the tool takes one.",
                             deadline.as_secs()
-                        ))
+                        );
+                        ToolOutput { content, is_error: true, ..late }
                     }
                 }
             }

@@ -110,3 +110,13 @@ pub(super) async fn changes(before: FileSnapshot) -> Result<FilePatch, String> {
         )
     })
 }
+
+/// Makes the recorded changes of a command that is not run again.
+///
+/// # Errors
+/// They cannot be made.
+pub(super) async fn restore(changes: FilePatch, workspace: &Path) -> Result<(), String> {
+    let root = workspace.to_owned();
+    let made = tokio::task::spawn_blocking(move || changes.apply(&root)).await;
+    made.expect("writing files does not panic").map_err(|error| error.to_string())
+}
