@@ -102,7 +102,7 @@ fn replayed(
 ) -> Told<Play> {
     let Some(folder) = launch::cassette_folder(from, scenario, surroundings) else {
         complain(
-            "the scenario names no recording; add `replay: {cassette: …}` to it, or name one on the command line",
+            "the scenario names no recording; add `replay: {cassette: …}` to it, or name one with --from DIR (runner replay) or --replay=DIR (runner run)",
         );
         return Err(Exit::Divergence);
     };
@@ -121,7 +121,7 @@ fn refuse_in_ci(surroundings: &Surroundings) -> Told<()> {
 fn destination(to: Option<&Path>, scenario: &Scenario, surroundings: &Surroundings) -> Told<PathBuf> {
     launch::cassette_folder(to, scenario, surroundings).ok_or_else(|| {
         complain(
-            "the scenario does not say where its recording belongs; add `replay: {cassette: …}` to it, or name a folder on the command line",
+            "the scenario does not say where its recording belongs; add `replay: {cassette: …}` to it, or name a folder with --to DIR (runner record) or --record=DIR (runner run)",
         );
         Exit::Invalid
     })
