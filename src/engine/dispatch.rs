@@ -274,6 +274,9 @@ impl Dispatcher {
             if matches!(scope.plan().kind, PhaseKind::Session(_)) {
                 self.roster.open_conversation(scope.id());
             }
+            if scope.plan().when.is_none() {
+                phase::announce(&scope);
+            }
             let token = busy.fork();
             self.states[at] = PhaseState::Running;
             self.tasks.spawn(async move {
