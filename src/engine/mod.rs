@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use dispatch::{begin, run};
-pub use workspace::{Workspace, WorkspaceError};
+pub use workspace::{Beginning, Workspace, WorkspaceError};
 
 use crate::effects::Halt;
 use crate::event::{PhaseEnd, Whereabouts};
