@@ -131,16 +131,13 @@ impl Session {
         call: &ToolCall,
         ready: Ready,
     ) -> Result<ToolResult, Halt> {
-        let input = canonical_json(&Value::Object(ready.input.clone()));
+        let input = self.stage.effects.scrubber().scrub(&canonical_json(&Value::Object(ready.input.clone())));
         self.tell(Happening::ToolStarted { tool: call.name.clone(), input: one_line(&input) });
         let policy = self.stage.policies.get(&call.name).copied().unwrap_or_else(|| ready.tool.policy());
         let asked = Asked {
             id: self.turn_id().call(at + 1),
             kind: EffectKind::Tool,
-            key: vec![
-                Segment::new("tool", call.name.as_str()),
-                Segment::new("input", self.stage.effects.scrubber().scrub(&input)),
-            ],
+            key: vec![Segment::new("tool", call.name.as_str()), Segment::new("input", input)],
             footprint: ready.footprint.clone(),
             policy,
             announce: match ready.tool.repeat() {
