@@ -277,7 +277,11 @@ impl Dispatcher {
             let token = busy.fork();
             self.states[at] = PhaseState::Running;
             self.tasks.spawn(async move {
-                let outcome = phase::run(scope, &token).await;
+                let effects = &scope.company.stage.effects;
+                let outcome = match effects.turn(&token, &format!("phase {at:05}")).await {
+                    Ok(()) => phase::run(scope, &token).await,
+                    Err(halt) => Err(halt),
+                };
                 (at, outcome, token)
             });
         }
