@@ -22,7 +22,7 @@ use crate::plan::{Plan, ReplayWhen, Variables, WorkspaceStart};
 use crate::provider::Script;
 use crate::scenario::{LoadRequest, load};
 use crate::secret::{Scrubber, Secret};
-use crate::session::{Commands, FileOrder, Lines, Modules, Stage, Stop, Validators};
+use crate::session::{Budget, Commands, FileOrder, Lines, Modules, Stage, Stop, Validators};
 use crate::source::Sources;
 use crate::store::SqliteStore;
 use crate::template::Templates;
@@ -307,6 +307,7 @@ pub(super) fn prepare(
         validators: Validators::default(),
         policies: plan.replay.tools.clone(),
         workspace: path,
+        budget: Budget::new(plan.limits),
         files: FileOrder::new(if record.is_some() { Commands::Recorded } else { Commands::Free }),
         stop,
     };

@@ -280,7 +280,11 @@ impl Dispatcher {
             let token = busy.fork();
             self.states[at] = PhaseState::Running;
             self.tasks.spawn(async move {
-                let outcome = phase::run(scope, &token).await;
+                let effects = &scope.company.stage.effects;
+                let outcome = match effects.turn(&token, &format!("phase {at:05}")).await {
+                    Ok(()) => phase::run(scope, &token).await,
+                    Err(halt) => Err(halt),
+                };
                 (at, outcome, token)
             });
         }
@@ -395,6 +399,7 @@ impl Dispatcher {
             false_expectations.extend(outcome.false_expectations.iter().cloned());
         }
         RunEnd {
+            budget_used_up: phases.iter().any(|(_, outcome)| outcome.budget_used_up),
             credential_refused: phases.iter().any(|(_, outcome)| outcome.credential_refused),
             phases,
             false_expectations,

@@ -1,6 +1,7 @@
 //! What a session is: one conversation of one role with one model, made of the modules its mount plan names.
 
 mod ask;
+mod budget;
 mod call;
 mod files;
 mod modules;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+pub use budget::Budget;
 pub use files::{Commands, FileOrder};
 pub use modules::{Cast, CastError, Casting, Lines, Modules, Offstage};
 pub use turn::{CallOrder, Deltas, LoopPolicy, Offer, Step, Turn, WRAP_UP};
@@ -37,6 +39,8 @@ pub struct Stage {
     pub policies: BTreeMap<String, Policy>,
     /// The workspace.
     pub workspace: PathBuf,
+    /// What the run may spend; `None` is unlimited.
+    pub budget: Option<Budget>,
     /// Whose turn it is to touch files.
     pub files: FileOrder,
     /// When to stop.
