@@ -8,6 +8,7 @@ mod harness_check;
 mod issue_tool;
 mod issues_command;
 mod layers;
+mod limits;
 mod mount_plans;
 mod server;
 mod server_check;
