@@ -189,10 +189,16 @@ pub(super) fn choose(scenario: &Scenario, surroundings: &Surroundings) -> Told<P
     if replays {
         let folder = cassette.expect("only a scenario with a recording replays");
         let recording = recording(folder)?;
-        if !missing.is_empty() {
-            let names: Vec<&str> = missing.keys().copied().collect();
-            tell(&format!("{} is not set: playing {}\n", names.join(", "), shown(folder, &plan.root)));
-        }
+        let why = match missing.keys().copied().collect::<Vec<_>>().join(", ") {
+            names if names.is_empty() => "CI is set".to_owned(),
+            names => format!("{names} is not set"),
+        };
+        let kind = match recording.head.evidence {
+            Evidence::Recorded => "a recording",
+            Evidence::Rebased => "a rebased recording",
+            Evidence::Scripted => "a scripted recording",
+        };
+        tell(&format!("{why}: REPLAY of {kind}, {}\n", shown(folder, &plan.root)));
         return Ok(Play::Replay { recording, strictness: Strictness::Causal, jitter: None });
     }
     require_credentials(scenario)?;

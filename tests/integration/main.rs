@@ -13,5 +13,6 @@ mod mount_plans;
 mod server;
 mod server_check;
 mod store;
+mod team;
 mod wire;
 mod wire_http;
