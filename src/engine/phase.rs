@@ -20,9 +20,7 @@ pub(super) fn announce(phase: &PhaseScope) {
 pub(super) async fn run(phase: PhaseScope, busy: &Busy) -> Result<PhaseOutcome, Halt> {
     let plan = phase.plan();
     if plan.when.is_some() {
-        if !is_wanted(&phase, busy).await? {
-            let mut outcome = PhaseOutcome::new(PhaseEnd::Skipped);
-            outcome.reasons.push("its `when` does not hold".to_owned());
+        if let Err(outcome) = is_wanted(&phase, busy).await? {
             return Ok(told(&phase, outcome));
         }
         announce(&phase);
@@ -32,7 +30,8 @@ pub(super) async fn run(phase: PhaseScope, busy: &Busy) -> Result<PhaseOutcome, 
         PhaseKind::Workers(workers) => pool::run(&phase, workers, busy).await?,
         PhaseKind::Monitor(watch) => monitor::run(&phase, watch, busy).await?,
     };
-    if outcome.end != PhaseEnd::Cancelled {
+    // What a phase that failed was to reach is no question any more.
+    if matches!(outcome.end, PhaseEnd::Completed | PhaseEnd::Stalled) {
         check_expectations(&phase, busy, &mut outcome).await?;
     }
     Ok(told(&phase, outcome))
@@ -50,11 +49,23 @@ fn told(phase: &PhaseScope, outcome: PhaseOutcome) -> PhaseOutcome {
     outcome
 }
 
-async fn is_wanted(phase: &PhaseScope, busy: &Busy) -> Result<bool, Halt> {
-    let Some(when) = &phase.plan().when else { return Ok(true) };
+/// Whether the phase is to run; the inner error is how it ends instead.
+async fn is_wanted(phase: &PhaseScope, busy: &Busy) -> Result<Result<(), PhaseOutcome>, Halt> {
+    let Some(when) = &phase.plan().when else { return Ok(Ok(())) };
     let id = EffectId::engine(phase.id(), "when", 1);
-    let holds = phase.company.holds(busy, id, when, &Scope::of_phase(phase)).await?;
-    Ok(holds.unwrap_or(false))
+    Ok(match phase.company.holds(busy, id, when, &Scope::of_phase(phase)).await? {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            let mut outcome = PhaseOutcome::new(PhaseEnd::Skipped);
+            outcome.reasons.push("its `when` does not hold".to_owned());
+            Err(outcome)
+        }
+        Err(error) => {
+            let mut outcome = PhaseOutcome::completed();
+            outcome.fail(error.to_string());
+            Err(outcome)
+        }
+    })
 }
 
 async fn check_expectations(phase: &PhaseScope, busy: &Busy, outcome: &mut PhaseOutcome) -> Result<(), Halt> {

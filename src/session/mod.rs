@@ -159,11 +159,7 @@ impl Session {
             step = match step {
                 Step::Ask(offer) => {
                     if self.stop.soft.is_cancelled() {
-                        return Ok(PromptEnd {
-                            end: SessionEnd::Cancelled,
-                            text: String::new(),
-                            error: None,
-                        });
+                        return Ok(ask::cancelled());
                     }
                     if offer == Offer::WrapUp {
                         self.push(Message::user(WRAP_UP));
