@@ -17,18 +17,18 @@ use crate::harness::{BINARY, Project, repository, walk};
 
 /// A fenced block.
 #[derive(Debug, Clone, PartialEq)]
-struct Block {
-    language: String,
+pub(crate) struct Block {
+    pub(crate) language: String,
     /// The line of its first line of text, from 1.
     line: usize,
-    text: String,
+    pub(crate) text: String,
 }
 
 /// A command of a console block.
 #[derive(Debug, Clone, PartialEq)]
-struct Step {
+pub(crate) struct Step {
     line: usize,
-    command: String,
+    pub(crate) command: String,
     code: i32,
     expected: Vec<String>,
 }
@@ -50,7 +50,7 @@ fn the_changelog_has_the_version_of_the_manifest() {
 }
 
 /// README.md, CONTRIBUTING.md and docs/*.md: names and texts.
-fn documents() -> Vec<(String, String)> {
+pub(crate) fn documents() -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut add = |path: &Path| {
         if path.extension().is_some_and(|extension| extension == "md") {
@@ -132,7 +132,7 @@ fn perform(project: &Project, step: &Step) -> Result<(), String> {
 }
 
 /// The fenced blocks of a Markdown text.
-fn blocks(text: &str) -> Vec<Block> {
+pub(crate) fn blocks(text: &str) -> Vec<Block> {
     let mut found = Vec::new();
     let mut open: Option<(&str, Block)> = None;
     for (at, line) in text.lines().enumerate() {
@@ -172,7 +172,7 @@ fn path_of(block: &Block) -> Option<String> {
 }
 
 /// The commands of a console block.
-fn steps(block: &Block) -> Vec<Step> {
+pub(crate) fn steps(block: &Block) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for (at, line) in block.text.lines().enumerate() {
         if let Some(command) = line.strip_prefix("$ ") {

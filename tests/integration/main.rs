@@ -9,6 +9,7 @@ mod issue_tool;
 mod issues_command;
 mod layers;
 mod mount_plans;
+mod reference;
 mod server;
 mod server_check;
 mod store;
