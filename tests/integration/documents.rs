@@ -7,7 +7,8 @@
 //!   for any text. No lines at all: anything may be printed. `# exit 2` at the end of a command: it ends with that code,
 //!   otherwise with 0. `cargo run --release --` is the built binary, and so is `runner`.
 //! * a block marked `yaml`, `toml`, `markdown` or `jinja` whose first line is a comment with nothing but a path is
-//!   written to that path before the first command of its document.
+//!   written to that path before the first command of its document. A prompt (`markdown`, `jinja`) is written without
+//!   that line.
 //! * every document has one project of its own, with the shipped scenarios, prompts and mount plans.
 //! * blocks marked `sh` or `text`, and others, are shown and not executed: what needs a network, a key or a compiler.
 
@@ -80,7 +81,7 @@ fn execute(name: &str, text: &str) -> Vec<String> {
             wrong.push(format!("{name}:{}: no {}: {error}", block.line, block.language));
         }
         if let Some(path) = path_of(block) {
-            project.write(&path, &block.text);
+            project.write(&path, file_of(block));
         }
     }
     for block in blocks.iter().filter(|block| block.language == "console") {
@@ -171,6 +172,14 @@ fn path_of(block: &Block) -> Option<String> {
     (file && inside).then(|| path.to_owned())
 }
 
+/// What is written to the path a block names: a comment in a prompt would be read by a model.
+fn file_of(block: &Block) -> &str {
+    match block.language.as_str() {
+        "markdown" | "jinja" => block.text.split_once('\n').map_or("", |(_, rest)| rest),
+        _ => &block.text,
+    }
+}
+
 /// The commands of a console block.
 pub(crate) fn steps(block: &Block) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
@@ -238,6 +247,7 @@ fn a_true_document_passes_and_a_false_one_does_not() {
         ("```console\n$ echo a; echo b\na\n```", "is to print"),
         ("```console\n```", "without a command"),
         ("```json\n{a}\n```", "no json"),
+        ("```markdown\n<!-- notes/y.md -->\nGo.\n```\n```console\n$ cat notes/y.md\nGo.\n```", ""),
     ];
     for (text, expected) in cases {
         let wrong = execute("x.md", &format!("{file}\n{text}\n"));

@@ -265,16 +265,16 @@ fn no_document_names_a_command_or_option_that_there_is_not() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Lines of command blocks, and code spans.
+/// The commands of blocks, and code spans.
 fn code_of(text: &str) -> Vec<String> {
-    let is_shell = |block: &&Block| ["console", "sh"].contains(&block.language.as_str());
-    let mut found: Vec<String> = blocks(text)
-        .iter()
-        .filter(is_shell)
-        .flat_map(|block| block.text.lines())
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| line.trim_start_matches("$ ").to_owned())
-        .collect();
+    let mut found = Vec::new();
+    for block in blocks(text) {
+        match block.language.as_str() {
+            "console" => found.extend(steps(&block).into_iter().map(|step| step.command)),
+            "sh" => found.extend(block.text.lines().map(str::to_owned)),
+            _ => {}
+        }
+    }
     let mut inside = false;
     for line in text.lines() {
         if line.starts_with("```") {
