@@ -22,7 +22,7 @@ use crate::plan::{Plan, ReplayWhen, Variables, WorkspaceStart};
 use crate::provider::Script;
 use crate::scenario::{LoadRequest, load};
 use crate::secret::{Scrubber, Secret};
-use crate::session::{Capture, Lines, Modules, Stage, Stop, Validators};
+use crate::session::{Budget, Commands, FileOrder, Lines, Modules, Stage, Stop, Validators};
 use crate::source::Sources;
 use crate::store::SqliteStore;
 use crate::template::Templates;
@@ -189,10 +189,16 @@ pub(super) fn choose(scenario: &Scenario, surroundings: &Surroundings) -> Told<P
     if replays {
         let folder = cassette.expect("only a scenario with a recording replays");
         let recording = recording(folder)?;
-        if !missing.is_empty() {
-            let names: Vec<&str> = missing.keys().copied().collect();
-            tell(&format!("{} is not set: playing {}\n", names.join(", "), shown(folder, &plan.root)));
-        }
+        let why = match missing.keys().copied().collect::<Vec<_>>().join(", ") {
+            names if names.is_empty() => "CI is set".to_owned(),
+            names => format!("{names} is not set"),
+        };
+        let kind = match recording.head.evidence {
+            Evidence::Recorded => "a recording",
+            Evidence::Rebased => "a rebased recording",
+            Evidence::Scripted => "a scripted recording",
+        };
+        tell(&format!("{why}: REPLAY of {kind}, {}\n", shown(folder, &plan.root)));
         return Ok(Play::Replay { recording, strictness: Strictness::Causal, jitter: None });
     }
     require_credentials(scenario)?;
@@ -255,6 +261,7 @@ pub(super) fn prepare(
         false => (plan.workspace.path.clone(), plan.workspace.start),
     };
     let workspace = Workspace::prepare(&path, start).map_err(|error| configuration(&error))?;
+    let scrubber = Scrubber::new(&secrets(&scenario.variables));
     let manifest = Manifest {
         format: RECORDING_FORMAT,
         runner: env!("CARGO_PKG_VERSION").to_owned(),
@@ -265,12 +272,11 @@ pub(super) fn prepare(
         seed: head.seed.clone(),
         started: head.epoch,
         workspace: path.clone(),
-        plan: serde_json::to_value(plan.as_ref()).expect("a plan holds only plain data"),
+        plan: scrubber.scrub_json(serde_json::to_value(plan.as_ref()).expect("a plan holds only plain data")),
     };
     let folder = RunFolder::create(&plan.root, &manifest).map_err(|error| configuration(&error))?;
     let journal = Journal::open(&folder.journal()).map_err(|error| configuration(&error))?;
     let store = SqliteStore::open(&path.join(&plan.queue.path)).map_err(|error| configuration(&error))?;
-    let scrubber = Scrubber::new(&secrets(&scenario.variables));
     let tools = ToolWorkspace::open(&path, scrubber.clone()).map_err(|error| configuration(&error))?;
     let lines = match &play {
         Play::Scripted { script, .. } => Lines::Script(script.clone()),
@@ -307,7 +313,8 @@ pub(super) fn prepare(
         validators: Validators::default(),
         policies: plan.replay.tools.clone(),
         workspace: path,
-        capture: if record.is_some() { Capture::Files(tokio::sync::RwLock::new(())) } else { Capture::Off },
+        budget: Budget::new(plan.limits),
+        files: FileOrder::new(if record.is_some() { Commands::Recorded } else { Commands::Free }),
         stop,
     };
     let setup = engine::Setup {

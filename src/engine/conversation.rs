@@ -48,6 +48,10 @@ pub(super) fn judge(last: &PromptEnd, name: &str, outcome: &mut PhaseOutcome) {
     outcome.note_error(last.error);
     match &last.end {
         SessionEnd::Completed | SessionEnd::LimitReached => {}
+        SessionEnd::Budget => {
+            outcome.budget_used_up = true;
+            outcome.fail(format!("{name}: what `limits` allows the run is used up"));
+        }
         SessionEnd::Cancelled => outcome.end = PhaseEnd::Cancelled,
         SessionEnd::Refused { reason } if reason.is_empty() => {
             outcome.fail(format!("{name}: the model refused"));

@@ -274,10 +274,17 @@ impl Dispatcher {
             if matches!(scope.plan().kind, PhaseKind::Session(_)) {
                 self.roster.open_conversation(scope.id());
             }
+            if scope.plan().when.is_none() {
+                phase::announce(&scope);
+            }
             let token = busy.fork();
             self.states[at] = PhaseState::Running;
             self.tasks.spawn(async move {
-                let outcome = phase::run(scope, &token).await;
+                let effects = &scope.company.stage.effects;
+                let outcome = match effects.turn(&token, &format!("phase {at:05}")).await {
+                    Ok(()) => phase::run(scope, &token).await,
+                    Err(halt) => Err(halt),
+                };
                 (at, outcome, token)
             });
         }
@@ -392,6 +399,7 @@ impl Dispatcher {
             false_expectations.extend(outcome.false_expectations.iter().cloned());
         }
         RunEnd {
+            budget_used_up: phases.iter().any(|(_, outcome)| outcome.budget_used_up),
             credential_refused: phases.iter().any(|(_, outcome)| outcome.credential_refused),
             phases,
             false_expectations,

@@ -6,18 +6,27 @@ use crate::effects::{Busy, Halt};
 use crate::event::{EffectId, Happening, PhaseEnd};
 use crate::plan::PhaseKind;
 
-/// Runs a phase from its condition to its end, and tells of both.
-pub(super) async fn run(phase: PhaseScope, busy: &Busy) -> Result<PhaseOutcome, Halt> {
-    if !is_wanted(&phase, busy).await? {
-        let mut outcome = PhaseOutcome::new(PhaseEnd::Skipped);
-        outcome.reasons.push("its `when` does not hold".to_owned());
-        return Ok(told(&phase, outcome));
-    }
+/// Tells that a phase begins. The dispatcher does so for a phase without a condition, so that phases which start together
+/// are told in the order of the file.
+pub(super) fn announce(phase: &PhaseScope) {
     let plan = phase.plan();
     phase.tell(Happening::PhaseStarted {
         kind: plan.kind.as_str().to_owned(),
         sessions: plan.sessions().into_iter().map(|(name, _)| name).collect(),
     });
+}
+
+/// Runs a phase from its condition to its end, and tells of both.
+pub(super) async fn run(phase: PhaseScope, busy: &Busy) -> Result<PhaseOutcome, Halt> {
+    let plan = phase.plan();
+    if plan.when.is_some() {
+        if !is_wanted(&phase, busy).await? {
+            let mut outcome = PhaseOutcome::new(PhaseEnd::Skipped);
+            outcome.reasons.push("its `when` does not hold".to_owned());
+            return Ok(told(&phase, outcome));
+        }
+        announce(&phase);
+    }
     let mut outcome = match &plan.kind {
         PhaseKind::Session(session) => conversation::run(&phase, session, busy).await?,
         PhaseKind::Workers(workers) => pool::run(&phase, workers, busy).await?,

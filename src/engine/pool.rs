@@ -27,7 +27,11 @@ pub(super) async fn run(phase: &PhaseScope, plan: &WorkersPlan, busy: &Busy) -> 
     for (at, worker) in workers.into_iter().enumerate() {
         let (phase, plan, token) = (phase.clone(), plan.clone(), busy.fork());
         team.spawn(async move {
-            let end = worker::run(&phase, &plan, &worker, at, &token).await;
+            let effects = &phase.company.stage.effects;
+            let end = match effects.turn(&token, &format!("worker {at:05}")).await {
+                Ok(()) => worker::run(&phase, &plan, &worker, at, &token).await,
+                Err(halt) => Err(halt),
+            };
             // Said before the token is given back, so that nobody decides on a worker that has gone.
             phase.company.desk.leave(Mail::WorkerGone { seat: (phase.id().clone(), at) }, &token);
             (at, end, token)

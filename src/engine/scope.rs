@@ -168,7 +168,10 @@ impl Company {
         let asked = Asked::engine(rendering.id.clone(), EffectKind::Render, Policy::Real)
             .keyed(vec![
                 Segment::new("template", rendering.source.as_str()),
-                Segment::new("names", canonical_json(&Value::Object(names))),
+                Segment::new(
+                    "names",
+                    self.stage.effects.scrubber().scrub(&canonical_json(&Value::Object(names))),
+                ),
             ])
             .touching(Footprint::none().with(Access::Read, "issue:*"));
         let render = &rendering.render;

@@ -90,6 +90,7 @@ impl Worker<'_> {
             match self.last.end {
                 SessionEnd::Completed | SessionEnd::LimitReached => {}
                 SessionEnd::Cancelled => return Ok(StopCause::Cancelled),
+                SessionEnd::Budget => return Ok(StopCause::Budget),
                 SessionEnd::Refused { .. } | SessionEnd::Empty | SessionEnd::Failed { .. } => {
                     return Ok(StopCause::Failed);
                 }

@@ -11,7 +11,17 @@ use crate::tool::workspace::MARKER;
 #[derive(Debug)]
 pub struct Workspace {
     path: PathBuf,
+    beginning: Beginning,
     _lock: Option<File>,
+}
+
+/// What a workspace held when the run began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// Nothing.
+    Empty,
+    /// Files of somebody.
+    Filled,
 }
 
 /// Why a workspace cannot be used.
@@ -64,7 +74,8 @@ impl Workspace {
         std::fs::create_dir_all(path).map_err(|error| unusable(&error))?;
         if start == WorkspaceStart::Keep {
             // A folder of somebody else is worked in, but not marked as ours.
-            return Ok(Self { path: path.to_owned(), _lock: None });
+            let beginning = if is_new { Beginning::Empty } else { Beginning::Filled };
+            return Ok(Self { path: path.to_owned(), beginning, _lock: None });
         }
         let mut lock =
             File::options().create(true).append(true).open(&marker).map_err(|error| unusable(&error))?;
@@ -78,12 +89,17 @@ impl Workspace {
                 .map_err(|error| unusable(&error))?;
         }
         empty(path).map_err(|error| unusable(&error))?;
-        Ok(Self { path: path.to_owned(), _lock: Some(lock) })
+        Ok(Self { path: path.to_owned(), beginning: Beginning::Empty, _lock: Some(lock) })
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What it held when the run began.
+    pub fn beginning(&self) -> Beginning {
+        self.beginning
     }
 }
 
