@@ -10,6 +10,7 @@ mod issues_command;
 mod layers;
 mod limits;
 mod mount_plans;
+mod reference;
 mod server;
 mod server_check;
 mod store;
