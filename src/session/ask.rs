@@ -79,9 +79,10 @@ impl Session {
                 }
                 CallResult::Error(error) => {
                     let delay = self.provider.retry().delay(attempt, &error, self.jitter(attempt));
-                    let Some(delay) = delay.filter(|_| !self.stop.soft.is_cancelled()) else {
+                    let Some(delay) = delay else { return Ok(Err(self.give_up(&error, attempt))) };
+                    if self.is_stopped(busy, self.turn).await? {
                         return Ok(Err(self.give_up(&error, attempt)));
-                    };
+                    }
                     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                     self.tell(Happening::Retry { attempt, reason: error.message.clone(), delay_ms });
                     self.wait(busy, delay).await;
