@@ -129,7 +129,7 @@ impl Session {
                 CallResult::Error(error) => {
                     let delay = self.provider.retry().delay(attempt, &error, self.jitter(attempt));
                     let Some(delay) = delay else { return Ok(Err(give_up(&error, attempt))) };
-                    if self.stop.soft.is_cancelled() {
+                    if self.is_stopped(busy, self.turn).await? {
                         return Ok(Err(cancelled()));
                     }
                     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
