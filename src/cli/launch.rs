@@ -22,7 +22,7 @@ use crate::plan::{Plan, ReplayWhen, Variables, WorkspaceStart};
 use crate::provider::Script;
 use crate::scenario::{LoadRequest, load};
 use crate::secret::{Scrubber, Secret};
-use crate::session::{Capture, Lines, Modules, Stage, Stop, Validators};
+use crate::session::{Budget, Commands, FileOrder, Lines, Modules, Stage, Stop, Validators};
 use crate::source::Sources;
 use crate::store::SqliteStore;
 use crate::template::Templates;
@@ -191,10 +191,16 @@ pub(super) fn choose(scenario: &Scenario, surroundings: &Surroundings) -> Told<P
     if replays {
         let folder = cassette.expect("only a scenario with a recording replays");
         let recording = recording(folder)?;
-        if !missing.is_empty() {
-            let names: Vec<&str> = missing.keys().copied().collect();
-            tell(&format!("{} is not set: playing {}\n", names.join(", "), shown(folder, &plan.root)));
-        }
+        let why = match missing.keys().copied().collect::<Vec<_>>().join(", ") {
+            names if names.is_empty() => "CI is set".to_owned(),
+            names => format!("{names} is not set"),
+        };
+        let kind = match recording.head.evidence {
+            Evidence::Recorded => "a recording",
+            Evidence::Rebased => "a rebased recording",
+            Evidence::Scripted => "a scripted recording",
+        };
+        tell(&format!("{why}: REPLAY of {kind}, {}\n", shown(folder, &plan.root)));
         return Ok(Play::Replay { recording, strictness: Strictness::Causal, jitter: None });
     }
     require_credentials(scenario)?;
@@ -325,7 +331,8 @@ pub(super) fn prepare(
         validators: Validators::default(),
         policies: plan.replay.tools.clone(),
         workspace: path,
-        capture: if record.is_some() { Capture::Files(tokio::sync::RwLock::new(())) } else { Capture::Off },
+        budget: Budget::new(plan.limits),
+        files: FileOrder::new(if record.is_some() { Commands::Recorded } else { Commands::Free }),
         stop,
     };
     let setup = engine::Setup {

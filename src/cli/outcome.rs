@@ -19,6 +19,7 @@ pub(super) fn exit(end: &RunEnd, signal: Option<Exit>, fail_on: FailOn) -> Exit 
         _ if end.credential_refused => Exit::Configuration,
         (Some(Halt::Diverged(_) | Halt::Unreadable(..)), None) => Exit::Divergence,
         (Some(_), None) => Exit::Failed,
+        _ if end.budget_used_up => Exit::Budget,
         _ if !end.false_expectations.is_empty() => Exit::Expectation,
         _ if !end.unanswered.is_empty() => Exit::Failed,
         _ if end.phases.iter().any(|(_, outcome)| bad(outcome.end)) => Exit::Failed,

@@ -102,7 +102,7 @@ fn replayed(
 ) -> Told<Play> {
     let Some(folder) = launch::cassette_folder(from, scenario, surroundings) else {
         complain(
-            "the scenario names no recording; add `replay: {cassette: …}` to it, or name one on the command line",
+            "the scenario names no recording; add `replay: {cassette: …}` to it, or name one with --from DIR (runner replay) or --replay=DIR (runner run)",
         );
         return Err(Exit::Divergence);
     };
@@ -121,7 +121,7 @@ fn refuse_in_ci(surroundings: &Surroundings) -> Told<()> {
 fn destination(to: Option<&Path>, scenario: &Scenario, surroundings: &Surroundings) -> Told<PathBuf> {
     let Some(folder) = launch::cassette_folder(to, scenario, surroundings) else {
         complain(
-            "the scenario does not say where its recording belongs; add `replay: {cassette: …}` to it, or name a folder on the command line",
+            "the scenario does not say where its recording belongs; add `replay: {cassette: …}` to it, or name a folder with --to DIR (runner record) or --record=DIR (runner run)",
         );
         return Err(Exit::Invalid);
     };
@@ -231,20 +231,35 @@ fn shown_workspace(workspace: &engine::Workspace, scenario: &Scenario) -> String
     launch::shown(workspace.path(), &scenario.plan.root)
 }
 
-/// A recording begins with an empty queue, since a replay does; leases of dead runs are given back.
+/// A recording begins where its replay will: with an empty queue, and with no files if anybody may read them.
 async fn check_beginning(ready: &Ready) -> Told<()> {
     let refuse = |text: String| {
         complain(&text);
         Err(Exit::Configuration)
     };
-    match engine::begin(&ready.setup).await {
-        Ok(found) if ready.record.is_some() && found > 0 => refuse(format!(
-            "a recording must begin with an empty queue, but {} has {found} issues; use `workspace: {{path: …, fresh: true}}` or another folder with --workspace",
-            ready.workspace.path().display()
-        )),
-        Ok(_) => Ok(()),
-        Err(error) => refuse(error.to_string()),
+    let folder = ready.workspace.path().display();
+    let remedy = "use `workspace: {path: …, fresh: true}` or another folder with --workspace";
+    let found = match engine::begin(&ready.setup).await {
+        Ok(found) => found,
+        Err(error) => return refuse(error.to_string()),
+    };
+    if ready.record.is_none() {
+        return Ok(());
     }
+    if found > 0 {
+        return refuse(format!(
+            "a recording must begin with an empty queue, as its replay does, but {folder} has {found} issues; {remedy}"
+        ));
+    }
+    let tools = ready.setup.plan.roles.values().flat_map(|role| &role.mount_plan.tools);
+    let mut reads_files =
+        tools.filter(|tool| matches!(tool.module.as_str(), "tool-filesystem" | "tool-bash"));
+    if ready.workspace.beginning() == engine::Beginning::Filled && reads_files.next().is_some() {
+        return refuse(format!(
+            "a recording must begin with an empty workspace, as its replay does, but {folder} has files in it; {remedy}"
+        ));
+    }
+    Ok(())
 }
 
 fn begin(ready: &Ready, scenario: &Scenario) {

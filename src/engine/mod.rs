@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use dispatch::{begin, run};
-pub use workspace::{Workspace, WorkspaceError};
+pub use workspace::{Beginning, Workspace, WorkspaceError};
 
 use crate::effects::Halt;
 use crate::event::{PhaseEnd, Whereabouts};
@@ -66,6 +66,8 @@ pub struct RunEnd {
     pub stopped: bool,
     /// Whether a provider refused the credential.
     pub credential_refused: bool,
+    /// Whether what the run may spend is used up.
+    pub budget_used_up: bool,
     /// Whether a model call failed for good.
     pub call_failed: bool,
     /// A part of the program broke.
@@ -89,6 +91,8 @@ pub struct PhaseOutcome {
     pub false_expectations: Vec<Condition>,
     /// Whether a provider refused the credential.
     pub credential_refused: bool,
+    /// Whether what the run may spend was used up in it.
+    pub budget_used_up: bool,
     /// Whether a model call failed for good.
     pub call_failed: bool,
 }
@@ -101,6 +105,7 @@ impl PhaseOutcome {
             text: String::new(),
             false_expectations: Vec::new(),
             credential_refused: false,
+            budget_used_up: false,
             call_failed: false,
         }
     }

@@ -11,8 +11,18 @@ use crate::tool::workspace::MARKER;
 #[derive(Debug)]
 pub struct Workspace {
     path: PathBuf,
+    beginning: Beginning,
     /// Held while the run works in a folder that it may empty.
     lock: Option<File>,
+}
+
+/// What a workspace held when the run began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// Nothing.
+    Empty,
+    /// Files of somebody.
+    Filled,
 }
 
 /// Why a workspace cannot be used.
@@ -65,7 +75,8 @@ impl Workspace {
         std::fs::create_dir_all(path).map_err(|error| unusable(&error))?;
         if start == WorkspaceStart::Keep {
             // A folder of somebody else is worked in, but not marked as ours.
-            return Ok(Self { path: path.to_owned(), lock: None });
+            let beginning = if is_new { Beginning::Empty } else { Beginning::Filled };
+            return Ok(Self { path: path.to_owned(), beginning, lock: None });
         }
         let mut lock =
             File::options().create(true).append(true).open(&marker).map_err(|error| unusable(&error))?;
@@ -78,7 +89,7 @@ impl Workspace {
             lock.write_all(b"This folder was made by runner, which empties it at the start of a run.\n")
                 .map_err(|error| unusable(&error))?;
         }
-        Ok(Self { path: path.to_owned(), lock: Some(lock) })
+        Ok(Self { path: path.to_owned(), beginning: Beginning::Empty, lock: Some(lock) })
     }
 
     /// Empties the folder if it is to start fresh: the last step before a run begins, since it cannot be undone.
@@ -98,6 +109,11 @@ impl Workspace {
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What it held when the run began.
+    pub fn beginning(&self) -> Beginning {
+        self.beginning
     }
 }
 

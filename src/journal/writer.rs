@@ -54,6 +54,7 @@ pub struct Journal {
 }
 
 struct Shared {
+    path: String,
     jobs: SyncSender<Job>,
     failed: Arc<Mutex<Option<JournalError>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -72,12 +73,13 @@ impl Journal {
             .map_err(|error| JournalError::at(path, &error))?;
         let (jobs, waiting) = sync_channel(limit::JOURNAL_QUEUE);
         let failed = Arc::new(Mutex::new(None));
+        let shown = path.display().to_string();
         let keeper = Keeper { file, path: path.to_owned(), failed: failed.clone() };
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || keeper.serve(&waiting))
             .map_err(|error| JournalError::at(path, &error))?;
-        Ok(Self { shared: Arc::new(Shared { jobs, failed, thread: Mutex::new(Some(thread)) }) })
+        Ok(Self { shared: Arc::new(Shared { path: shown, jobs, failed, thread: Mutex::new(Some(thread)) }) })
     }
 
     /// Queues a line, in the order of the calls. The future it returns resolves when the line is as safe as asked; it
@@ -101,13 +103,11 @@ impl Journal {
                 (Some(done), Some(waiting))
             }
         };
-        self.shared
-            .jobs
-            .send(Job::Write { line: text, done })
-            .expect("the thread lives as long as its handles");
+        let closed = JournalError { path: self.shared.path.clone(), reason: "the run is over".to_owned() };
+        self.shared.jobs.send(Job::Write { line: text, done }).map_err(|_| closed.clone())?;
         Ok(async move {
             match waiting {
-                Some(waiting) => waiting.await.expect("the thread answers before it ends"),
+                Some(waiting) => waiting.await.unwrap_or(Err(closed)),
                 None => Ok(()),
             }
         })
@@ -240,6 +240,7 @@ mod tests {
             .write_all(b"{\"intent\":{\"id\"")
             .unwrap();
         assert_eq!(read(&path).unwrap(), [line(1), line(2)]);
+        assert!(journal.append(&line(3), Durability::Later).is_err(), "a late line is refused, not a panic");
     }
 
     #[tokio::test]

@@ -143,6 +143,7 @@ fn body(event: &Happening) -> Option<String> {
             SessionEnd::Refused { reason } if reason.is_empty() => "the model refused".to_owned(),
             SessionEnd::Refused { reason } => format!("the model refused: {}", cut(reason)),
             SessionEnd::Empty => "the model answered with nothing".to_owned(),
+            SessionEnd::Budget => "ends: what the run may spend is used up".to_owned(),
             SessionEnd::Cancelled => "was stopped".to_owned(),
             SessionEnd::Failed { reason } => format!("failed: {}", cut(reason)),
         },
@@ -155,6 +156,7 @@ fn body(event: &Happening) -> Option<String> {
         Happening::WorkerStopped { cause } => match cause {
             StopCause::Iterations => "stops: its iterations are used up",
             StopCause::NoWork => "stops: no work is left for it",
+            StopCause::Budget => "stops: what the run may spend is used up",
             StopCause::Failed => "stops: its session failed",
             StopCause::Cancelled => "stops: the run is being stopped",
         }
