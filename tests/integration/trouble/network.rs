@@ -146,6 +146,7 @@ fn a_run_whose_model_did_not_answer_leaves_the_recording_alone() {
         false => busy(),
     }));
     let project = talk(&server.url());
+    project.replace("talk.yaml", "{ path: desk }", "{ path: desk, fresh: true }");
     project.runner(["record", "talk.yaml", "--to", "tape"]).with_key().run().expect_code(0);
     let before = project.files("tape");
     let again = ["record", "talk.yaml", "--to", "tape", "-i", "name=moon"];
@@ -177,7 +178,7 @@ fn a_stalled_phase_says_what_it_waits_for() {
                 let made = calls[calls.len() - 1].json()["issue"]["id"].clone();
                 let block = json!({"issue_id": made, "notes": "What colour?"});
                 match calls.len() {
-                    1 => Answer::new(vec![issue_call("block", block)]),
+                    1 => Answer::new(vec![issue_call("block", &block)]),
                     _ => Answer::text("It waits."),
                 }
             }

@@ -101,7 +101,7 @@ fn workers_that_wait_go_home() {
     // The one issue is not due for centuries: they wait for it.
     let later = json!({"title": "Later", "description": "Not yet.", "defer_until": "2400-01-01T00:00:00Z"});
     let server = AnthropicServer::start(brain(move |asked| match asked.since_prompt().len() {
-        0 if asked.count == 1 => Answer::new(vec![issue_call("create", later.clone())]),
+        0 if asked.count == 1 => Answer::new(vec![issue_call("create", &later)]),
         _ => think(asked, 1),
     }));
     let project = team(&server.url(), 4);
