@@ -347,7 +347,7 @@ fn names_that_there_are_not_are_found() {
         match expected {
             None => assert_eq!(found, None, "{code}"),
             Some(part) => {
-                assert!(found.as_ref().is_some_and(|found| found.contains(part)), "{code}: {found:?}")
+                assert!(found.as_ref().is_some_and(|found| found.contains(part)), "{code}: {found:?}");
             }
         }
     }
