@@ -165,6 +165,17 @@ impl Effects {
         self.shared.state().halted.clone()
     }
 
+    /// Whether the recording that is played holds this effect: how a replay stops where the recording did. Never in a live
+    /// run.
+    pub fn is_recorded(&self, id: &EffectId) -> bool {
+        self.shared.state().score.as_ref().is_some_and(|score| score.index.contains_key(id))
+    }
+
+    /// Ends a replay that somebody stops: it has nothing to finish.
+    pub fn stop(&self) {
+        self.shared.halt(&mut self.shared.state(), Halt::Stopped);
+    }
+
     /// Performs an effect: begins it, runs it unless its result is on tape, commits it. `run` answers `None` when it
     /// was stopped half way: nothing is recorded then. Secrets are taken out of the result.
     ///

@@ -58,6 +58,8 @@ pub struct RunEnd {
     pub phases: Vec<(PhaseId, PhaseOutcome)>,
     /// Conditions that are false: of phases and of the run.
     pub false_expectations: Vec<Condition>,
+    /// Why conditions of the run could be neither true nor false, a line each.
+    pub unanswered: Vec<String>,
     /// Why nothing went on, if so.
     pub halt: Option<Halt>,
     /// Whether it was stopped.
@@ -66,6 +68,8 @@ pub struct RunEnd {
     pub credential_refused: bool,
     /// Whether what the run may spend is used up.
     pub budget_used_up: bool,
+    /// Whether a model call failed for good.
+    pub call_failed: bool,
     /// A part of the program broke.
     pub broken: Option<String>,
     /// The queue at the end.
@@ -89,6 +93,8 @@ pub struct PhaseOutcome {
     pub credential_refused: bool,
     /// Whether what the run may spend was used up in it.
     pub budget_used_up: bool,
+    /// Whether a model call failed for good.
+    pub call_failed: bool,
 }
 
 impl PhaseOutcome {
@@ -100,6 +106,7 @@ impl PhaseOutcome {
             false_expectations: Vec::new(),
             credential_refused: false,
             budget_used_up: false,
+            call_failed: false,
         }
     }
 
@@ -114,6 +121,7 @@ impl PhaseOutcome {
 
     fn note_error(&mut self, error: Option<ErrorClass>) {
         self.credential_refused |= error == Some(ErrorClass::Credential);
+        self.call_failed |= error.is_some();
     }
 }
 

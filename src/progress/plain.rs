@@ -96,6 +96,10 @@ impl State {
             Happening::PhaseEnded { end: PhaseEnd::Completed, reasons } if reasons.is_empty() => {
                 Some(format!("=== phase {phase}: completed ===\n"))
             }
+            // Why is told at the end of the run, once, where nobody has to look for it.
+            Happening::PhaseEnded { end: PhaseEnd::Failed, .. } => {
+                Some(format!("=== phase {phase}: failed ===\n"))
+            }
             Happening::PhaseEnded { end, reasons } => {
                 let reasons: String = reasons.iter().map(|reason| format!("    {reason}\n")).collect();
                 Some(format!("=== phase {phase}: {} ===\n{reasons}", end.as_str()))
@@ -141,7 +145,7 @@ fn body(event: &Happening) -> Option<String> {
             SessionEnd::Empty => "the model answered with nothing".to_owned(),
             SessionEnd::Budget => "ends: what the run may spend is used up".to_owned(),
             SessionEnd::Cancelled => "was stopped".to_owned(),
-            SessionEnd::Failed { reason } => format!("failed: {reason}"),
+            SessionEnd::Failed { reason } => format!("failed: {}", cut(reason)),
         },
         Happening::IterationStarted { iteration, max_iterations } => {
             format!("--- iteration {iteration}/{max_iterations} ---")

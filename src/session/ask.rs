@@ -128,12 +128,16 @@ impl Session {
                 }
                 CallResult::Error(error) => {
                     let delay = self.provider.retry().delay(attempt, &error, self.jitter(attempt));
-                    let Some(delay) = delay.filter(|_| !self.stop.soft.is_cancelled()) else {
-                        return Ok(Err(self.give_up(&error, attempt)));
-                    };
+                    let Some(delay) = delay else { return Ok(Err(give_up(&error, attempt))) };
+                    if self.is_stopped(busy, self.turn).await? {
+                        return Ok(Err(cancelled()));
+                    }
                     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                     self.tell(Happening::Retry { attempt, reason: error.message.clone(), delay_ms });
                     self.wait(busy, delay).await;
+                    if self.stop.soft.is_cancelled() {
+                        return Ok(Err(cancelled()));
+                    }
                     attempt += 1;
                 }
             }
@@ -210,11 +214,19 @@ impl Session {
         let digest = Sha256::digest(id.as_str());
         f64::from(u16::from_be_bytes([digest[0], digest[1]])) / f64::from(u16::MAX)
     }
+}
 
-    fn give_up(&self, error: &CallError, attempts: u32) -> PromptEnd {
-        let tries = if attempts > 1 { format!(" (tried {attempts} times)") } else { String::new() };
-        failed(format!("{}{tries}", error.message), Some(error.class))
-    }
+fn give_up(error: &CallError, attempts: u32) -> PromptEnd {
+    let tries = match attempts {
+        1 => String::new(),
+        _ => format!(" (tried {attempts} times; `max_retries` of the provider allows more)"),
+    };
+    failed(format!("{}{tries}", error.message), Some(error.class))
+}
+
+/// The run is being stopped: no other attempt is made, and that the last one failed is not why the prompt ends.
+pub(super) fn cancelled() -> PromptEnd {
+    PromptEnd { end: SessionEnd::Cancelled, text: String::new(), error: None }
 }
 
 fn failed(reason: String, error: Option<ErrorClass>) -> PromptEnd {

@@ -15,5 +15,6 @@ mod server;
 mod server_check;
 mod store;
 mod team;
+mod trouble;
 mod wire;
 mod wire_http;
