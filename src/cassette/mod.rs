@@ -13,6 +13,8 @@
 
 mod ledger;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod transcript;
 
 use std::collections::BTreeMap;
@@ -231,7 +233,11 @@ fn replace(folder: &Path, files: &Files) -> std::io::Result<()> {
     if folder.exists() {
         std::fs::rename(folder, &old)?;
     }
-    std::fs::rename(&new, folder)?;
+    if let Err(error) = std::fs::rename(&new, folder) {
+        // What was there before is better than nothing; if it cannot come back either, it is still beside.
+        let _ = std::fs::rename(&old, folder);
+        return Err(error);
+    }
     remove(&old)
 }
 

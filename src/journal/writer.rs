@@ -53,6 +53,7 @@ pub struct Journal {
 }
 
 struct Shared {
+    path: PathBuf,
     jobs: SyncSender<Job>,
     failed: Arc<Mutex<Option<JournalError>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -76,14 +77,21 @@ impl Journal {
             .name("journal".to_owned())
             .spawn(move || keeper.serve(&waiting))
             .map_err(|error| JournalError::at(path, &error))?;
-        Ok(Self { shared: Arc::new(Shared { jobs, failed, thread: Mutex::new(Some(thread)) }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                path: path.to_owned(),
+                jobs,
+                failed,
+                thread: Mutex::new(Some(thread)),
+            }),
+        })
     }
 
     /// Queues a line, in the order of the calls. The future it returns resolves when the line is as safe as asked; it
     /// need not be awaited for the line to be written.
     ///
     /// # Errors
-    /// An earlier line could not be written; nothing is written after that.
+    /// An earlier line could not be written, or the journal is closed; nothing is written after that.
     pub fn append(
         &self,
         line: &Line,
@@ -100,13 +108,17 @@ impl Journal {
                 (Some(done), Some(waiting))
             }
         };
-        self.shared
-            .jobs
-            .send(Job::Write { line: text, done })
-            .expect("the thread lives as long as its handles");
+        let closed = JournalError {
+            path: self.shared.path.display().to_string(),
+            reason: "it is closed already".to_owned(),
+        };
+        if self.shared.jobs.send(Job::Write { line: text, done }).is_err() {
+            return Err(closed);
+        }
         Ok(async move {
             match waiting {
-                Some(waiting) => waiting.await.expect("the thread answers before it ends"),
+                // It ends without an answer only when the line came after its end.
+                Some(waiting) => waiting.await.unwrap_or(Err(closed)),
                 None => Ok(()),
             }
         })
@@ -226,6 +238,15 @@ mod tests {
             .write_all(b"{\"intent\":{\"id\"")
             .unwrap();
         assert_eq!(read(&path).unwrap(), [line(1), line(2)]);
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_the_end_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&dir.path().join("journal.jsonl")).unwrap();
+        journal.close().unwrap();
+        let error = journal.append(&line(1), Durability::Later).err().unwrap();
+        assert!(error.to_string().ends_with("it is closed already"), "{error}");
     }
 
     #[tokio::test]

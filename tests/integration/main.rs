@@ -3,6 +3,8 @@
 mod check;
 mod confinement;
 mod documents;
+mod engine;
+mod gate;
 mod harness;
 mod harness_check;
 mod issue_tool;
@@ -11,6 +13,7 @@ mod layers;
 mod mount_plans;
 mod server;
 mod server_check;
+mod session;
 mod store;
 mod wire;
 mod wire_http;
