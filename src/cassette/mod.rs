@@ -184,7 +184,7 @@ fn check_format(head: &str, folder: &Path) -> Result<(), CassetteError> {
 
 /// Whether a result stands in a session's transcript; the others stand in the ledger.
 fn in_transcript(record: &EffectRecord) -> bool {
-    matches!(record.kind, EffectKind::Llm | EffectKind::Tool)
+    matches!(record.kind, EffectKind::Llm | EffectKind::Tool) && record.id.session().is_some()
 }
 
 /// Texts that many effects share, or that are no part of a conversation.
