@@ -13,6 +13,8 @@
 
 mod ledger;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod transcript;
 
 use std::collections::BTreeMap;
@@ -197,7 +199,7 @@ fn check_format(head: &str, folder: &Path) -> Result<(), CassetteError> {
 
 /// Whether a result stands in a session's transcript; the others stand in the ledger.
 fn in_transcript(record: &EffectRecord) -> bool {
-    matches!(record.kind, EffectKind::Llm | EffectKind::Tool)
+    matches!(record.kind, EffectKind::Llm | EffectKind::Tool) && record.id.session().is_some()
 }
 
 /// Texts that many effects share, or that are no part of a conversation.
@@ -251,7 +253,11 @@ fn replace(folder: &Path, files: &Files) -> std::io::Result<()> {
     if folder.exists() {
         std::fs::rename(folder, &old)?;
     }
-    std::fs::rename(&new, folder)?;
+    if let Err(error) = std::fs::rename(&new, folder) {
+        // What was there before is better than nothing; if it cannot come back either, it is still beside.
+        let _ = std::fs::rename(&old, folder);
+        return Err(error);
+    }
     remove(&old)
 }
 
