@@ -165,6 +165,17 @@ impl Effects {
         self.shared.state().halted.clone()
     }
 
+    /// Whether the recording that is played holds this effect: how a replay stops where the recording did. Never in a live
+    /// run.
+    pub fn is_recorded(&self, id: &EffectId) -> bool {
+        self.shared.state().score.as_ref().is_some_and(|score| score.index.contains_key(id))
+    }
+
+    /// Ends a replay that somebody stops: it has nothing to finish.
+    pub fn stop(&self) {
+        self.shared.halt(&mut self.shared.state(), Halt::Stopped);
+    }
+
     /// Performs an effect: begins it, runs it unless its result is on tape, commits it. `run` answers `None` when it
     /// was stopped half way: nothing is recorded then. Secrets are taken out of the result.
     ///
@@ -175,11 +186,33 @@ impl Effects {
         F: FnOnce(Grant) -> R,
         R: Future<Output = Option<Ran>>,
     {
+        self.perform_or_restore(busy, asked, run, |_| async { Ok(()) }).await
+    }
+
+    /// The same for an effect that leaves something behind: when its result is on tape, `restore` makes what it left
+    /// from the result, before anything that follows may begin.
+    ///
+    /// # Errors
+    /// As `perform`, and when `restore` fails.
+    pub async fn perform_or_restore<F, R, T, S>(
+        &self,
+        busy: &Busy,
+        asked: Asked,
+        run: F,
+        restore: T,
+    ) -> Result<Value, Halt>
+    where
+        F: FnOnce(Grant) -> R,
+        R: Future<Output = Option<Ran>>,
+        T: FnOnce(Value) -> S,
+        S: Future<Output = Result<(), Halt>>,
+    {
         let permit = self.begin(busy, asked).await?;
         if let Some(at) = permit.recorded
             && permit.asked.policy == Policy::Tape
         {
             let result = self.shared.state().score().record(at).result.clone();
+            restore(result.clone()).await?;
             self.commit(permit, Ran::plain(result.clone())).await?;
             return Ok(result);
         }

@@ -40,6 +40,15 @@ struct Dispatcher {
     failed: bool,
 }
 
+/// What became of the run's own expectations.
+#[derive(Default)]
+struct Expectations {
+    /// Those that are false.
+    wrong: Vec<Condition>,
+    /// Why others could not be looked at.
+    unanswered: Vec<String>,
+}
+
 enum PhaseState {
     Pending,
     Running,
@@ -81,17 +90,24 @@ pub async fn run(setup: Setup) -> RunEnd {
     let busy = company.stage.effects.busy();
     let states = company.plan.phases.iter().map(|_| PhaseState::Pending).collect();
     let stop = company.stage.stop.child();
+    let mut roster = Roster::default();
+    for phase in &company.plan.phases {
+        if let PhaseKind::Monitor(monitor) = &phase.kind {
+            roster.expect_watch(&phase.id, &monitor.watches);
+        }
+    }
     let mut dispatcher = Dispatcher {
         company: company.clone(),
         inbox,
-        roster: Roster::default(),
+        roster,
         workers: HashMap::new(),
         monitors: HashMap::new(),
         tasks: JoinSet::new(),
         states,
         stop,
         alarm: None,
-        deadline: None,
+        // What had lapsed before is seen at the first look.
+        deadline: Some(Timestamp::MIN),
         halt: None,
         broken: None,
         failed: false,
@@ -119,7 +135,7 @@ fn listen_to_queue(company: &Arc<Company>) {
         for notice in notices {
             let event = Happening::IssueChanged {
                 issue: notice.change.issue_id.clone(),
-                title: notice.title.clone(),
+                title: stage.effects.scrubber().scrub(&notice.title),
                 change: notice.change.event_type.clone(),
                 status: notice.status,
                 actor: notice.change.actor.clone(),
@@ -181,6 +197,9 @@ impl Dispatcher {
                 () = soft.cancelled(), if !stopping => {
                     stopping = true;
                     self.roster.stop();
+                    if self.company.stage.effects.is_replay() {
+                        self.company.stage.effects.stop();
+                    }
                     Some(self.company.stage.effects.busy())
                 }
                 busy = async { alarm.expect("guarded").await }, if alarm.is_some() => { self.alarm = None; Some(busy) }
@@ -200,6 +219,11 @@ impl Dispatcher {
             return;
         }
         self.stop.hard.cancel();
+        // Whoever waits for an order, or is about to, hears that there will be none.
+        self.inbox.close();
+        while self.inbox.try_recv().is_ok() {}
+        self.workers.clear();
+        self.monitors.clear();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         // Processes get their SIGTERM and SIGKILL within this; nothing else holds a task up.
         let _ = tokio::time::timeout(crate::limit::KILL_AFTER * 4, ended).await;
@@ -214,6 +238,7 @@ impl Dispatcher {
             }
             Ok((_, Err(halt), busy)) => {
                 self.halt.get_or_insert(halt);
+                self.stop.hard.cancel();
                 Some(busy)
             }
             Err(error) => {
@@ -230,7 +255,10 @@ impl Dispatcher {
         let bad = matches!(outcome.end, PhaseEnd::Failed | PhaseEnd::Stalled);
         if bad && plan.on_failure == OnFailure::Stop {
             self.failed = true;
-            self.stop.soft.cancel();
+            self.roster.stop();
+            if !self.company.stage.effects.is_replay() {
+                self.stop.soft.cancel();
+            }
         }
         self.states[at] = PhaseState::Ended(outcome);
     }
@@ -256,23 +284,29 @@ impl Dispatcher {
     /// Starts every phase whose needs have ended; skips the rest when the run is over.
     fn start_phases(&mut self, busy: &Busy) {
         loop {
-            let over = self.failed || self.company.stage.stop.soft.is_cancelled() || self.halt.is_some();
+            let stopped = self.company.stage.stop.soft.is_cancelled() || self.halt.is_some();
             let ended: BTreeMap<&PhaseId, &PhaseOutcome> = self.ended_phases();
             let ready = self.company.plan.phases.iter().enumerate().find(|(at, plan)| {
-                matches!(self.states[*at], PhaseState::Pending)
-                    && (over || plan.needs.iter().all(|need| ended.contains_key(need)))
+                let pending = matches!(self.states[*at], PhaseState::Pending);
+                let skipped = self.is_to_be_skipped(&plan.id);
+                let needs_ended = plan.needs.iter().all(|need| ended.contains_key(need));
+                pending && (stopped || if skipped { self.failed } else { needs_ended })
             });
             let Some((at, _)) = ready else { return };
             let scope = self.scope(at);
-            if over {
-                let reason = if self.failed { "a phase before it failed" } else { "the run was stopped" };
-                let outcome = phase::skipped(&scope, reason);
-                self.roster.close_unopened(scope.id());
+            if stopped {
+                let outcome = phase::skipped(&scope, "the run was stopped");
+                self.roster.close(scope.id());
                 self.states[at] = PhaseState::Ended(outcome);
                 continue;
             }
-            if matches!(scope.plan().kind, PhaseKind::Session(_)) {
-                self.roster.open_conversation(scope.id());
+            self.roster.begin(scope.id());
+            if self.failed && self.is_to_be_skipped(scope.id()) {
+                self.skip(scope, busy.fork());
+                continue;
+            }
+            if scope.plan().when.is_none() {
+                phase::announce(&scope);
             }
             let token = busy.fork();
             self.states[at] = PhaseState::Running;
@@ -285,6 +319,24 @@ impl Dispatcher {
                 (at, outcome, token)
             });
         }
+    }
+
+    /// Whether a phase that has not begun is never to begin, once another has failed. Which phases had begun by then is
+    /// chance, so a replay looks it up.
+    fn is_to_be_skipped(&self, id: &PhaseId) -> bool {
+        let effects = &self.company.stage.effects;
+        if effects.is_replay() { effects.is_recorded(&phase::skip_id(id)) } else { self.failed }
+    }
+
+    /// Skips a phase because another has failed.
+    fn skip(&mut self, scope: PhaseScope, token: Busy) {
+        let outcome = phase::skipped(&scope, "a phase before it failed");
+        let at = scope.at;
+        self.states[at] = PhaseState::Running;
+        self.tasks.spawn(async move {
+            let outcome = phase::skip(&scope, &token).await.map(|()| outcome);
+            (at, outcome, token)
+        });
     }
 
     fn ended_phases(&self) -> BTreeMap<&PhaseId, &PhaseOutcome> {
@@ -322,8 +374,8 @@ impl Dispatcher {
         let now = self.company.stage.effects.now();
         let outlook = match self.outlook(now).await {
             Ok(outlook) => outlook,
-            Err(reason) => {
-                self.broken.get_or_insert(reason);
+            Err(error) => {
+                self.halt.get_or_insert(Halt::Queue(error));
                 self.stop.hard.cancel();
                 return;
             }
@@ -348,36 +400,38 @@ impl Dispatcher {
     }
 
     /// The queue as it is now. Not an effect: what follows from it is recorded as orders.
-    async fn outlook(&mut self, now: Timestamp) -> Result<Outlook, String> {
+    async fn outlook(&mut self, now: Timestamp) -> Result<Outlook, StoreError> {
         let caller =
             Caller { run: Some(self.company.run.clone()), ..outsider(&self.company.run, "outlook", now) };
         let store = &self.company.store;
         if self.deadline.take().is_some_and(|at| at <= now) {
             // What lapsed is another run's, or a person's: no recording has those in it, so this is no effect of the run.
             let lapsed = Operation::Reclaim { runs: Vec::new() };
-            store.apply(caller.clone(), lapsed).await.map_err(|refused| refused.to_string())?;
+            store.apply(caller.clone(), lapsed).await.map_err(|refused| refused.error)?;
+            // The end of a deferral tells nobody of itself, yet it makes an issue ready.
+            self.roster.queue_changed(std::iter::empty());
         }
         let ready = store.apply(caller, Operation::Ready(Filter::default())).await;
-        let ready = match ready.map_err(|refused| refused.to_string())?.answer {
+        let ready = match ready.map_err(|refused| refused.error)?.answer {
             Answer::Issues { issues, .. } => issues,
             _ => Vec::new(),
         };
-        let deadline =
-            store.next_deadline(&self.company.run, now).await.map_err(|error| error.to_string())?;
-        Ok(Outlook { ready, deadline })
+        let deadlines = store.deadlines(&self.company.run, now).await?;
+        self.deadline = deadlines.first().map(|deadline| deadline.at);
+        Ok(Outlook { ready, deadlines })
     }
 
     /// Looks at the final expectations and sums up.
     async fn end(mut self) -> RunEnd {
         let busy = self.company.stage.effects.busy();
-        let mut false_expectations = Vec::new();
+        let mut expectations = Expectations::default();
         let stopped = self.company.stage.stop.soft.is_cancelled();
         if self.halt.is_none() {
             self.halt = self.company.stage.effects.halted();
         }
-        if self.halt.is_none() && self.broken.is_none() && !stopped {
+        if self.halt.is_none() && self.broken.is_none() && !stopped && !self.was_cut_short() {
             match self.check_expectations(&busy).await {
-                Ok(wrong) => false_expectations = wrong,
+                Ok(found) => expectations = found,
                 Err(halt) => self.halt = Some(halt),
             }
         }
@@ -392,13 +446,16 @@ impl Dispatcher {
             PhaseState::Running => PhaseOutcome::new(PhaseEnd::Cancelled),
         };
         let phases: Vec<_> = ids.zip(self.states.into_iter().map(outcome)).collect();
-        for (_, outcome) in &phases {
-            false_expectations.extend(outcome.false_expectations.iter().cloned());
-        }
+        let Expectations { wrong: of_run, unanswered } = expectations;
+        let of_phases = phases.iter().flat_map(|(_, outcome)| outcome.false_expectations.clone());
+        let wrong = of_phases.chain(of_run).collect();
         RunEnd {
+            budget_used_up: phases.iter().any(|(_, outcome)| outcome.budget_used_up),
             credential_refused: phases.iter().any(|(_, outcome)| outcome.credential_refused),
+            call_failed: phases.iter().any(|(_, outcome)| outcome.call_failed),
             phases,
-            false_expectations,
+            false_expectations: wrong,
+            unanswered,
             halt: self.halt,
             stopped,
             broken: self.broken,
@@ -407,21 +464,38 @@ impl Dispatcher {
         }
     }
 
-    async fn check_expectations(&self, busy: &Busy) -> Result<Vec<Condition>, Halt> {
-        let mut wrong = Vec::new();
+    /// Whether a failed phase kept others from running: what the run was to reach is then no question any more.
+    fn was_cut_short(&self) -> bool {
+        let plans = self.company.plan.phases.iter();
+        plans.zip(&self.states).any(|(plan, state)| match state {
+            PhaseState::Ended(outcome) => {
+                outcome.end == PhaseEnd::Failed && plan.on_failure == OnFailure::Stop
+            }
+            PhaseState::Pending | PhaseState::Running => false,
+        })
+    }
+
+    async fn check_expectations(&self, busy: &Busy) -> Result<Expectations, Halt> {
+        let mut found = Expectations::default();
         let company = &self.company;
         let mut scope = Scope::of_run(company);
         scope.see_phases(&self.ended_phases());
         for (number, condition) in (1..).zip(&company.plan.expect) {
             let id = EffectId::run("expect", number);
-            let holds = company.holds(busy, id, condition, &scope).await?.unwrap_or(false);
+            let holds = match company.holds(busy, id, condition, &scope).await? {
+                Ok(holds) => holds,
+                Err(error) => {
+                    found.unanswered.push(error.to_string());
+                    continue;
+                }
+            };
             let event = Happening::ExpectChecked { condition: condition.text.clone(), holds };
             company.stage.hub.tell(company.stage.effects.now(), &Whereabouts::default(), event);
             if !holds {
-                wrong.push(condition.clone());
+                found.wrong.push(condition.clone());
             }
         }
-        Ok(wrong)
+        Ok(found)
     }
 
     /// The queue at the very end, for people. What a run that could not end in order still holds is given back.

@@ -1,6 +1,6 @@
 //! A phase that watches another: woken by time or by the queue, it prompts its session when its condition holds.
 
-use super::conversation::{SeatPlan, hand_back, judge};
+use super::conversation::{SeatPlan, goes_on, hand_back, judge};
 use super::desk::Mail;
 use super::roster::{MonitorOrder, WatchSetup};
 use super::scope::Scope;
@@ -56,7 +56,7 @@ pub(super) async fn run(phase: &PhaseScope, plan: &MonitorPlan, busy: &Busy) -> 
             Ok(text) => last = session.prompt(busy, &text).await?,
             Err(error) => last.end = SessionEnd::Failed { reason: error.to_string() },
         }
-        if last.end != SessionEnd::Completed || checks >= plan.max_checks {
+        if !goes_on(&last.end) || checks >= plan.max_checks {
             break;
         }
     }

@@ -2,28 +2,37 @@
 
 use super::scope::Scope;
 use super::{PhaseOutcome, PhaseScope, conversation, monitor, pool};
-use crate::effects::{Busy, Halt};
-use crate::event::{EffectId, Happening, PhaseEnd};
+use crate::effects::{Asked, Busy, Halt, Ran};
+use crate::event::{EffectId, EffectKind, Happening, PhaseEnd, Policy};
+use crate::id::PhaseId;
 use crate::plan::PhaseKind;
 
-/// Runs a phase from its condition to its end, and tells of both.
-pub(super) async fn run(phase: PhaseScope, busy: &Busy) -> Result<PhaseOutcome, Halt> {
-    if !is_wanted(&phase, busy).await? {
-        let mut outcome = PhaseOutcome::new(PhaseEnd::Skipped);
-        outcome.reasons.push("its `when` does not hold".to_owned());
-        return Ok(told(&phase, outcome));
-    }
+/// Tells that a phase begins. The dispatcher does so for a phase without a condition, so that phases which start together
+/// are told in the order of the file.
+pub(super) fn announce(phase: &PhaseScope) {
     let plan = phase.plan();
     phase.tell(Happening::PhaseStarted {
         kind: plan.kind.as_str().to_owned(),
         sessions: plan.sessions().into_iter().map(|(name, _)| name).collect(),
     });
+}
+
+/// Runs a phase from its condition to its end, and tells of both.
+pub(super) async fn run(phase: PhaseScope, busy: &Busy) -> Result<PhaseOutcome, Halt> {
+    let plan = phase.plan();
+    if plan.when.is_some() {
+        if let Some(outcome) = unwanted(&phase, busy).await? {
+            return Ok(told(&phase, outcome));
+        }
+        announce(&phase);
+    }
     let mut outcome = match &plan.kind {
         PhaseKind::Session(session) => conversation::run(&phase, session, busy).await?,
         PhaseKind::Workers(workers) => pool::run(&phase, workers, busy).await?,
         PhaseKind::Monitor(watch) => monitor::run(&phase, watch, busy).await?,
     };
-    if outcome.end != PhaseEnd::Cancelled {
+    // What a phase that failed was to reach is no question any more.
+    if matches!(outcome.end, PhaseEnd::Completed | PhaseEnd::Stalled) {
         check_expectations(&phase, busy, &mut outcome).await?;
     }
     Ok(told(&phase, outcome))
@@ -41,11 +50,35 @@ fn told(phase: &PhaseScope, outcome: PhaseOutcome) -> PhaseOutcome {
     outcome
 }
 
-async fn is_wanted(phase: &PhaseScope, busy: &Busy) -> Result<bool, Halt> {
-    let Some(when) = &phase.plan().when else { return Ok(true) };
+/// How a phase ends whose `when` does not hold, or cannot be told.
+async fn unwanted(phase: &PhaseScope, busy: &Busy) -> Result<Option<PhaseOutcome>, Halt> {
+    let Some(when) = &phase.plan().when else { return Ok(None) };
     let id = EffectId::engine(phase.id(), "when", 1);
-    let holds = phase.company.holds(busy, id, when, &Scope::of_phase(phase)).await?;
-    Ok(holds.unwrap_or(false))
+    Ok(match phase.company.holds(busy, id, when, &Scope::of_phase(phase)).await? {
+        Ok(true) => None,
+        Ok(false) => {
+            let mut outcome = PhaseOutcome::new(PhaseEnd::Skipped);
+            outcome.reasons.push("its `when` does not hold".to_owned());
+            Some(outcome)
+        }
+        Err(error) => {
+            let mut outcome = PhaseOutcome::completed();
+            outcome.fail(error.to_string());
+            Some(outcome)
+        }
+    })
+}
+
+/// Puts on record that a phase never began because another had failed: when that was known is chance.
+pub(super) async fn skip(phase: &PhaseScope, busy: &Busy) -> Result<(), Halt> {
+    let asked = Asked::engine(skip_id(phase.id()), EffectKind::Wake, Policy::Tape);
+    let effects = &phase.company.stage.effects;
+    effects.perform(busy, asked, |_| async { Some(Ran::plain("skipped".into())) }).await.map(drop)
+}
+
+/// The effect that [`skip`] is.
+pub(super) fn skip_id(phase: &PhaseId) -> EffectId {
+    EffectId::engine(phase, "skipped", 1)
 }
 
 async fn check_expectations(phase: &PhaseScope, busy: &Busy, outcome: &mut PhaseOutcome) -> Result<(), Halt> {

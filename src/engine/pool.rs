@@ -1,5 +1,6 @@
 //! A phase of concurrent workers: opens the pool, joins the workers, and says what is left over.
 
+use indexmap::IndexMap;
 use tokio::task::JoinSet;
 
 use super::desk::Mail;
@@ -8,9 +9,10 @@ use super::worker::{self, WorkerEnd};
 use super::{PhaseOutcome, PhaseScope, conversation};
 use crate::effects::{Busy, Halt};
 use crate::event::{EffectId, PhaseEnd, StopCause};
-use crate::issue::{Issue, Status};
+use crate::id::IssueId;
+use crate::issue::Status;
 use crate::plan::{WhenEmpty, WorkersPlan};
-use crate::store::{Answer, BlockedIssue, Operation, Snapshot};
+use crate::store::{Answer, LeftIssue, Operation};
 
 /// Runs the workers until the last has gone home.
 pub(super) async fn run(phase: &PhaseScope, plan: &WorkersPlan, busy: &Busy) -> Result<PhaseOutcome, Halt> {
@@ -39,9 +41,7 @@ pub(super) async fn run(phase: &PhaseScope, plan: &WorkersPlan, busy: &Busy) -> 
     }
     let ends = join(&mut team, busy).await?;
     let mut outcome = PhaseOutcome::completed();
-    for end in &ends {
-        conversation::judge(&end.last, end.name.as_str(), &mut outcome);
-    }
+    judge(&ends, &mut outcome);
     if ends.iter().any(|end| end.cause == StopCause::Cancelled) && outcome.end == PhaseEnd::Completed {
         outcome.end = PhaseEnd::Cancelled;
     }
@@ -49,6 +49,20 @@ pub(super) async fn run(phase: &PhaseScope, plan: &WorkersPlan, busy: &Busy) -> 
         report_left_over(phase, plan, busy, &mut outcome).await?;
     }
     Ok(outcome)
+}
+
+/// What the ends of the workers mean for the phase. What happened to several is said once, with all their names.
+fn judge(ends: &[WorkerEnd], outcome: &mut PhaseOutcome) {
+    let mut failures: IndexMap<String, Vec<&str>> = IndexMap::new();
+    for end in ends {
+        outcome.note_error(end.last.error);
+        if let Some(why) = conversation::failure(&end.last.end) {
+            failures.entry(why).or_default().push(end.name.as_str());
+        }
+    }
+    for (why, names) in failures {
+        outcome.fail(format!("{}: {why}", names.join(", ")));
+    }
 }
 
 async fn join(
@@ -84,42 +98,35 @@ async fn report_left_over(
     outcome: &mut PhaseOutcome,
 ) -> Result<(), Halt> {
     let proxy = Proxy { actor: "engine".to_owned(), holder: "run".to_owned(), epochs: Default::default() };
-    let id = |n| EffectId::engine(phase.id(), "left", n);
-    let queue = phase.company.queue(busy, id(1), &proxy, Operation::Snapshot).await?;
-    let blocked = phase.company.queue(busy, id(2), &proxy, Operation::Blocked).await?;
-    let (Ok((Answer::Snapshot(queue), _)), Ok((Answer::Blocked(blocked), _))) = (queue, blocked) else {
-        outcome.fail("the queue could not be read at the end of the phase".to_owned());
-        return Ok(());
+    let takes = plan.pool.iter().map(|entry| entry.takes.clone()).collect();
+    let id = EffectId::engine(phase.id(), "left", 1);
+    let left = match phase.company.queue(busy, id, &proxy, Operation::Left { takes }).await? {
+        Ok((Answer::Left(left), _)) => left,
+        Ok(_) => Vec::new(),
+        Err(why) => {
+            outcome.fail(format!("the queue could not be read at the end of the phase: {why}"));
+            return Ok(());
+        }
     };
-    let ours = |issue: &&Issue| {
-        issue.status != Status::Closed && plan.pool.iter().any(|entry| entry.takes.matches(&issue.metadata))
-    };
-    let left: Vec<&Issue> = queue.issues.iter().filter(ours).collect();
-    outcome.reasons.extend(left.iter().map(|issue| why_left(issue, &queue, &blocked)));
+    outcome.reasons.extend(left.iter().map(why_left));
     if !left.is_empty() && plan.when_empty == WhenEmpty::Wait {
         outcome.end = PhaseEnd::Stalled;
     }
     Ok(())
 }
 
-fn why_left(issue: &Issue, queue: &Snapshot, blocked: &[BlockedIssue]) -> String {
+fn why_left(issue: &LeftIssue) -> String {
     let name = format!("{} \"{}\"", issue.id, issue.title);
     match issue.status {
         Status::Blocked => {
             format!("{name} is blocked: {}", issue.blocking_notes.as_deref().unwrap_or("no notes say why"))
         }
         Status::InProgress => {
-            let holder = queue.holds.iter().find(|hold| hold.issue == issue.id);
-            format!("{name} is held by {}", holder.map_or("nobody known", |hold| hold.holder.as_str()))
+            format!("{name} is held by {}", issue.holder.as_deref().unwrap_or("nobody known"))
         }
-        _ if queue.ready.contains(&issue.id) => {
-            format!("{name} is ready, but no worker has iterations left for it")
-        }
-        _ => {
-            let blockers = blocked.iter().find(|entry| entry.issue.id == issue.id);
-            let waits: Vec<String> = blockers
-                .map(|entry| entry.blockers.iter().map(|issue| issue.id.to_string()).collect())
-                .unwrap_or_default();
+        Status::Open | Status::Closed if issue.is_ready => format!("{name} is ready, but no worker took it"),
+        Status::Open | Status::Closed => {
+            let waits: Vec<&str> = issue.waits_for.iter().map(IssueId::as_str).collect();
             match (&issue.defer_until, waits.is_empty()) {
                 (_, false) => format!("{name} waits for {}", waits.join(", ")),
                 (Some(until), true) => format!("{name} is deferred until {until}"),

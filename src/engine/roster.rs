@@ -2,6 +2,11 @@
 //!
 //! A worker that waits costs nothing. It is woken for an issue that nobody else was woken for, the longest-waiting first.
 //! Waiting ends for all workers of a phase together, when nothing that still runs could make an issue ready for them.
+//!
+//! ```text
+//!   worker:   in a turn ──asks──▶ waiting ──order──▶ in a turn … ──▶ gone
+//!   phase:    begun ──opens──▶ pool or watch ──▶ closed
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,6 +16,7 @@ use crate::event::StopCause;
 use crate::id::{IssueId, PhaseId};
 use crate::issue::{Issue, Takes};
 use crate::plan::WhenEmpty;
+use crate::store::Deadline;
 
 /// A worker: its phase and its place in the pool.
 pub type Seat = (PhaseId, usize);
@@ -58,8 +64,8 @@ pub enum Order {
 pub struct Outlook {
     /// Ready issues, first to be worked first.
     pub ready: Vec<Issue>,
-    /// When the next lease lapses or deferral ends.
-    pub deadline: Option<Timestamp>,
+    /// When leases lapse and deferrals end, earliest first.
+    pub deadlines: Vec<Deadline>,
 }
 
 /// Everyone who can wait.
@@ -67,8 +73,10 @@ pub struct Outlook {
 pub struct Roster {
     pools: BTreeMap<PhaseId, Pool>,
     watches: BTreeMap<PhaseId, Watch>,
-    /// Phases of one conversation that run now.
-    conversations: BTreeSet<PhaseId>,
+    /// Monitors that have not begun, and what they will watch.
+    to_come: BTreeMap<PhaseId, PhaseId>,
+    /// Phases that have begun and are neither pool nor watch, or not yet: whatever they do counts as a turn.
+    begun: BTreeSet<PhaseId>,
     /// Counts changes of the queue.
     revision: u64,
     /// Counts arrivals, so that the longest-waiting is known.
@@ -80,6 +88,7 @@ pub struct Roster {
 struct Pool {
     when_empty: WhenEmpty,
     seats: Vec<Worker>,
+    is_closed: bool,
 }
 
 #[derive(Debug)]
@@ -135,12 +144,14 @@ impl Roster {
     /// A pool begins, every worker about to ask.
     pub fn open_pool(&mut self, phase: &PhaseId, when_empty: WhenEmpty, takes: Vec<Takes>) {
         let worker = |takes| Worker { takes, state: WorkerState::InTurn(None) };
-        let pool = Pool { when_empty, seats: takes.into_iter().map(worker).collect() };
+        self.begun.remove(phase);
+        let pool = Pool { when_empty, seats: takes.into_iter().map(worker).collect(), is_closed: false };
         self.pools.insert(phase.clone(), pool);
     }
 
     /// A monitor begins, about to ask.
     pub fn open_watch(&mut self, phase: &PhaseId, setup: WatchSetup, now: Timestamp) {
+        self.begun.remove(phase);
         let watch = Watch {
             next_tick: setup.every.map(|every| later(now, every)),
             // Without a tick nothing else would make it look at what is already there.
@@ -154,25 +165,28 @@ impl Roster {
         self.watches.insert(phase.clone(), watch);
     }
 
-    /// A conversation begins.
-    pub fn open_conversation(&mut self, phase: &PhaseId) {
-        self.conversations.insert(phase.clone());
+    /// A monitor is to begin at some time.
+    pub fn expect_watch(&mut self, phase: &PhaseId, watches: &PhaseId) {
+        self.to_come.insert(phase.clone(), watches.clone());
     }
 
-    /// A phase is over.
+    /// A phase begins. Until it opens its pool or its watch, it is in a turn.
+    pub fn begin(&mut self, phase: &PhaseId) {
+        self.to_come.remove(phase);
+        self.begun.insert(phase.clone());
+    }
+
+    /// A phase is over, or never begins: whoever watches it need not wait for it.
     pub fn close(&mut self, phase: &PhaseId) {
-        self.conversations.remove(phase);
-        if let Some(pool) = self.pools.get_mut(phase) {
-            pool.seats.iter_mut().for_each(|worker| worker.state = WorkerState::Gone);
-        }
+        self.to_come.remove(phase);
+        self.begun.remove(phase);
         if let Some(watch) = self.watches.get_mut(phase) {
             watch.state = WatchState::Gone;
         }
-    }
-
-    /// A phase that never begins: whoever watches it need not wait for it.
-    pub fn close_unopened(&mut self, phase: &PhaseId) {
-        self.pools.insert(phase.clone(), Pool { when_empty: WhenEmpty::Stop, seats: Vec::new() });
+        let never = || Pool { when_empty: WhenEmpty::Stop, seats: Vec::new(), is_closed: true };
+        let pool = self.pools.entry(phase.clone()).or_insert_with(never);
+        pool.seats.iter_mut().for_each(|worker| worker.state = WorkerState::Gone);
+        pool.is_closed = true;
     }
 
     /// A worker asks what to do.
@@ -235,7 +249,9 @@ impl Roster {
         }
         self.wake_monitors(now, &mut orders);
         self.wake_workers(&outlook.ready, &mut orders);
-        let mut alarm = self.end_waits(outlook.deadline, &mut orders);
+        self.end_waits(&outlook.deadlines, &mut orders);
+        let waiting = self.pools.values().flat_map(Pool::waiting);
+        let mut alarm = waiting.filter_map(|worker| worker.next_of(&outlook.deadlines)).min();
         for watch in self.watches.values().filter(|watch| watch.state == WatchState::Waiting) {
             if !self.pool_is_over(&watch.watches) {
                 alarm = earliest(alarm, watch.next_tick);
@@ -260,9 +276,7 @@ impl Roster {
     }
 
     fn pool_is_over(&self, phase: &PhaseId) -> bool {
-        self.pools
-            .get(phase)
-            .is_some_and(|pool| pool.seats.iter().all(|worker| worker.state == WorkerState::Gone))
+        self.pools.get(phase).is_some_and(Pool::is_over)
     }
 
     fn wake_monitors(&mut self, now: Timestamp, orders: &mut Vec<Order>) {
@@ -318,40 +332,57 @@ impl Roster {
         }
     }
 
-    /// Ends the waiting of each pool for which nothing can become ready any more; answers when to look again.
-    fn end_waits(&mut self, deadline: Option<Timestamp>, orders: &mut Vec<Order>) -> Option<Timestamp> {
-        let in_turn =
-            |pool: &Pool| pool.seats.iter().any(|worker| matches!(worker.state, WorkerState::InTurn(_)));
-        let all_quiet = self.conversations.is_empty()
-            && !self.pools.values().any(in_turn)
-            && !self.watches.values().any(|watch| watch.state == WatchState::InTurn);
-        if !all_quiet {
-            return None;
+    /// Whether nobody is in a turn who could change the queue or begin a phase.
+    fn is_quiet(&self) -> bool {
+        let stirs = |pool: &Pool| {
+            // A pool whose workers are gone still ends its phase, and others may begin then.
+            pool.seats.iter().any(|worker| matches!(worker.state, WorkerState::InTurn(_)))
+                || (pool.is_over() && !pool.is_closed)
+        };
+        self.begun.is_empty()
+            && !self.pools.values().any(stirs)
+            && !self.watches.values().any(|watch| watch.state == WatchState::InTurn)
+    }
+
+    /// Ends the waiting of each pool for which nothing can become ready any more.
+    fn end_waits(&mut self, deadlines: &[Deadline], orders: &mut Vec<Order>) {
+        if !self.is_quiet() {
+            return;
         }
-        let waiting: Vec<PhaseId> = self
-            .pools
-            .iter()
-            .filter(|(_, pool)| pool.seats.iter().any(Worker::waits))
-            .map(|(phase, _)| phase.clone())
-            .collect();
-        let mut alarm = None;
+        let waiting = self.pools.iter().filter(|(_, pool)| pool.waiting().next().is_some());
+        let waiting: Vec<PhaseId> = waiting.map(|(phase, _)| phase.clone()).collect();
+        let mut expectant = Vec::new();
+        let mut goes_on = false;
         for phase in waiting {
-            if self.ask_monitors(&phase, orders) {
-                continue;
-            }
-            let hopeful = self.watches.values().any(|watch| watch.may_still_help(&phase));
-            if hopeful || deadline.is_some() {
-                alarm = earliest(alarm, deadline);
-                continue;
-            }
-            let pool = self.pools.get_mut(&phase).expect("it was found there");
-            for (at, worker) in pool.seats.iter_mut().enumerate().filter(|(_, worker)| worker.waits()) {
-                worker.state = WorkerState::InTurn(None);
-                let order = WorkerOrder::Stop(StopCause::NoWork);
-                orders.push(Order::Worker((phase.clone(), at), order));
+            let pool = &self.pools[&phase];
+            let patient = pool.when_empty == WhenEmpty::Wait;
+            let due = pool.waiting().any(|worker| worker.next_of(deadlines).is_some());
+            let helped = patient && self.ask_monitors(&phase, orders);
+            let hopeful = due || self.watches.values().any(|watch| watch.may_still_help(&phase));
+            if helped || (patient && hopeful) {
+                goes_on = true;
+            } else if patient && self.to_come.values().any(|watched| *watched == phase) {
+                expectant.push(phase);
+            } else {
+                self.send_home(&phase, orders);
+                goes_on = true;
             }
         }
-        alarm
+        if goes_on {
+            return;
+        }
+        // Only monitors that cannot begin before one of these pools ends could help: nobody waits for ever.
+        for phase in expectant {
+            self.send_home(&phase, orders);
+        }
+    }
+
+    fn send_home(&mut self, phase: &PhaseId, orders: &mut Vec<Order>) {
+        let pool = self.pools.get_mut(phase).expect("only a pool waits");
+        for (at, worker) in pool.seats.iter_mut().enumerate().filter(|(_, worker)| worker.waits()) {
+            worker.state = WorkerState::InTurn(None);
+            orders.push(Order::Worker((phase.clone(), at), WorkerOrder::Stop(StopCause::NoWork)));
+        }
     }
 
     /// Lets each monitor of the phase look that has not looked at the queue as it is now.
@@ -369,29 +400,47 @@ impl Roster {
     }
 }
 
+impl Pool {
+    fn waiting(&self) -> impl Iterator<Item = &Worker> {
+        self.seats.iter().filter(|worker| worker.waits())
+    }
+
+    fn is_over(&self) -> bool {
+        self.seats.iter().all(|worker| worker.state == WorkerState::Gone)
+    }
+}
+
 impl Worker {
     fn waits(&self) -> bool {
         matches!(self.state, WorkerState::Waiting { .. })
     }
 
+    /// When an issue that it takes may become ready by itself.
+    fn next_of(&self, deadlines: &[Deadline]) -> Option<Timestamp> {
+        let ours = deadlines.iter().find(|deadline| self.takes.matches(&deadline.metadata));
+        ours.map(|deadline| deadline.at)
+    }
+
     fn order(&mut self, free: &mut Vec<&Issue>, now: u64, when_empty: WhenEmpty) -> Option<WorkerOrder> {
         let WorkerState::Waiting { pause, revision, .. } = self.state else { return None };
-        let issue = match pause {
-            Pause::Tired if revision == now => None,
-            Pause::Holding => {
+        let issue = free.iter().position(|issue| self.takes.matches(&issue.metadata));
+        match (pause, issue) {
+            (Pause::Holding, _) => {
                 self.state = WorkerState::InTurn(None);
-                return Some(WorkerOrder::Start);
+                Some(WorkerOrder::Start)
             }
-            Pause::Tired | Pause::Free => free.iter().position(|issue| self.takes.matches(&issue.metadata)),
-        };
-        if let Some(at) = issue {
-            self.state = WorkerState::InTurn(Some(free.remove(at).id.clone()));
-            return Some(WorkerOrder::Start);
+            // There is something, but it did not want it: it waits for a change even where others would go home.
+            (Pause::Tired, Some(_)) if revision == now => None,
+            (Pause::Tired | Pause::Free, Some(at)) => {
+                self.state = WorkerState::InTurn(Some(free.remove(at).id.clone()));
+                Some(WorkerOrder::Start)
+            }
+            (Pause::Tired | Pause::Free, None) if when_empty == WhenEmpty::Stop => {
+                self.state = WorkerState::InTurn(None);
+                Some(WorkerOrder::Stop(StopCause::NoWork))
+            }
+            (Pause::Tired | Pause::Free, None) => None,
         }
-        (when_empty == WhenEmpty::Stop).then(|| {
-            self.state = WorkerState::InTurn(None);
-            WorkerOrder::Stop(StopCause::NoWork)
-        })
     }
 }
 
@@ -417,3 +466,6 @@ fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
         (a, b) => a.or(b),
     }
 }
+
+#[cfg(test)]
+mod tests;

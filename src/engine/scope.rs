@@ -165,10 +165,11 @@ impl Company {
         // The run's id is new in every run; a prompt that shows it cannot be replayed, and the key need not hold it.
         let mut names = scope.names.clone();
         names.remove("run");
+        let scrubber = self.stage.effects.scrubber();
         let asked = Asked::engine(rendering.id.clone(), EffectKind::Render, Policy::Real)
             .keyed(vec![
-                Segment::new("template", rendering.source.as_str()),
-                Segment::new("names", canonical_json(&Value::Object(names))),
+                Segment::new("template", scrubber.scrub(&rendering.source)),
+                Segment::new("names", scrubber.scrub(&canonical_json(&Value::Object(names)))),
             ])
             .touching(Footprint::none().with(Access::Read, "issue:*"));
         let render = &rendering.render;

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::PhaseScope;
-use super::conversation::SeatPlan;
+use super::conversation::{SeatPlan, goes_on};
 use super::queue::Proxy;
 use super::roster::{Pause, Seat, WorkerOrder};
 use super::scope::Scope;
@@ -87,12 +87,12 @@ impl Worker<'_> {
             self.sit_down().await?;
         }
         loop {
-            match self.last.end {
-                SessionEnd::Completed | SessionEnd::LimitReached => {}
-                SessionEnd::Cancelled => return Ok(StopCause::Cancelled),
-                SessionEnd::Refused { .. } | SessionEnd::Empty | SessionEnd::Failed { .. } => {
-                    return Ok(StopCause::Failed);
-                }
+            if !goes_on(&self.last.end) {
+                return Ok(match self.last.end {
+                    SessionEnd::Cancelled => StopCause::Cancelled,
+                    SessionEnd::Budget => StopCause::Budget,
+                    _ => StopCause::Failed,
+                });
             }
             if self.iterations >= self.plan.max_iterations {
                 return Ok(StopCause::Iterations);
@@ -107,8 +107,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Makes a session; if it cannot be made, that is how the last prompt ended.
-    async fn sit_down(&mut self) -> Result<(), Halt> {
+    /// Makes a session; answers whether there is one. If it cannot be made, that is how the last prompt ended.
+    async fn sit_down(&mut self) -> Result<bool, Halt> {
         let scope = self.scope();
         let seat = SeatPlan {
             role: &self.me.role,
@@ -119,10 +119,15 @@ impl Worker<'_> {
             scope,
         };
         match seat.fill(self.phase, self.busy).await? {
-            Ok(session) => self.session = Some(session),
-            Err(reason) => self.last = failed(reason),
+            Ok(session) => {
+                self.session = Some(session);
+                Ok(true)
+            }
+            Err(reason) => {
+                self.last = failed(reason);
+                Ok(false)
+            }
         }
-        Ok(())
     }
 
     fn scope(&self) -> Scope {
@@ -227,14 +232,11 @@ impl Worker<'_> {
             // Somebody was faster: with nothing claimed, no iteration has begun.
             return Ok(());
         };
-        if self.plan.session == SessionLife::Fresh {
-            self.sit_down().await?;
-            if self.last.end != SessionEnd::Completed {
-                return Ok(());
-            }
+        if self.plan.session == SessionLife::Fresh && !self.sit_down().await? {
+            return Ok(());
         }
         self.iterate(&self.scope().with_issue(&issue)).await?;
-        if self.last.end == SessionEnd::Completed && self.still_holds(&issue).await? {
+        if goes_on(&self.last.end) && self.still_holds(&issue).await? {
             let session = self.session.as_mut().expect("it was just prompted");
             self.last = session.prompt(self.busy, &reminder(&issue)).await?;
         }
@@ -279,11 +281,14 @@ impl Worker<'_> {
     async fn hand_back(&mut self) -> Result<(), Halt> {
         let limit = self.phase.company.plan.queue.max_attempts;
         for id in self.holds.current() {
-            let operation = Operation::Release { id, attempt: AttemptCount::Counted { limit }, force: false };
+            let operation =
+                Operation::Release { id: id.clone(), attempt: AttemptCount::Counted { limit }, force: false };
             let effect = self.id("release");
             let released = self.phase.company.queue(self.busy, effect, &self.proxy(), operation).await?;
-            if let Ok((_, change)) = released {
-                self.holds.apply(&change);
+            match released {
+                Ok((_, change)) => self.holds.apply(&change),
+                // It is another's by now, or there is nothing to give back; the worker must not believe it holds it.
+                Err(_) => self.holds.ended(&id),
             }
         }
         Ok(())

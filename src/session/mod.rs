@@ -1,7 +1,9 @@
 //! What a session is: one conversation of one role with one model, made of the modules its mount plan names.
 
 mod ask;
+mod budget;
 mod call;
+mod files;
 mod modules;
 mod turn;
 mod validate;
@@ -10,17 +12,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
+pub use budget::Budget;
+pub use files::{Commands, FileOrder};
 pub use modules::{Cast, CastError, Casting, Lines, Modules, Offstage};
 pub use turn::{CallOrder, Deltas, LoopPolicy, Offer, Step, Turn, WRAP_UP};
 pub use validate::Validators;
 
 use crate::chat::{Message, Part, Reply, ToolResult};
 use crate::context::ContextManager;
-use crate::effects::{Busy, Effects, Halt};
-use crate::event::{EffectId, Happening, Hub, Policy, Segment, SessionEnd, Whereabouts};
+use crate::effects::{Asked, Busy, Effects, Halt, Ran};
+use crate::event::{EffectId, EffectKind, Happening, Hub, Policy, Segment, SessionEnd, Whereabouts};
 use crate::provider::{ErrorClass, Line, Occasion, Provider};
 use crate::tool::Tool;
 
@@ -36,18 +39,12 @@ pub struct Stage {
     pub policies: BTreeMap<String, Policy>,
     /// The workspace.
     pub workspace: PathBuf,
-    /// Held for writing by whoever may change any file, when changes of files are recorded.
-    pub capture: Capture,
+    /// What the run may spend; `None` is unlimited.
+    pub budget: Option<Budget>,
+    /// Whose turn it is to touch files.
+    pub files: FileOrder,
     /// When to stop.
     pub stop: Stop,
-}
-
-/// Whether what commands do to files is recorded with their results.
-pub enum Capture {
-    /// It is: commands that may change any file run one at a time, beside no file tool.
-    Files(RwLock<()>),
-    /// It is not.
-    Off,
 }
 
 /// The two steps of stopping.
@@ -161,12 +158,8 @@ impl Session {
         loop {
             step = match step {
                 Step::Ask(offer) => {
-                    if self.stop.soft.is_cancelled() {
-                        return Ok(PromptEnd {
-                            end: SessionEnd::Cancelled,
-                            text: String::new(),
-                            error: None,
-                        });
+                    if self.is_stopped(busy, self.turn + 1).await? {
+                        return Ok(ask::cancelled());
                     }
                     if offer == Offer::WrapUp {
                         self.push(Message::user(WRAP_UP));
@@ -192,6 +185,24 @@ impl Session {
                 Step::Done(end, text) => return Ok(PromptEnd { end, text, error: None }),
             };
         }
+    }
+
+    /// Whether the session is to end before this call. Where a stop meets a session is chance, so it is an effect: a
+    /// replay stops where the recording did.
+    async fn is_stopped(&self, busy: &Busy, turn: u32) -> Result<bool, Halt> {
+        let effects = &self.stage.effects;
+        let place = &self.identity.place;
+        let phase = place.phase.as_ref().expect("a session is in a phase");
+        let path = &self.identity.path;
+        let name = path.strip_prefix(phase.as_str()).unwrap_or(path).trim_start_matches('/');
+        let id = EffectId::engine(phase, &format!("stopped.{name}"), turn);
+        let stops =
+            if effects.is_replay() { effects.is_recorded(&id) } else { self.stop.soft.is_cancelled() };
+        if stops {
+            let asked = Asked::engine(id, EffectKind::Wake, Policy::Tape);
+            effects.perform(busy, asked, |_| async { Some(Ran::plain("stopped".into())) }).await?;
+        }
+        Ok(stops)
     }
 
     /// Keeps a reply in the conversation: nothing of an empty or refused one, no calls of a wrap-up.

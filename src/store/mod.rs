@@ -62,6 +62,11 @@ pub enum Operation {
     Ready(Filter),
     /// Issues that cannot be worked on: by dependency, or by status. Answers `Blocked`.
     Blocked,
+    /// Issues that are not closed and match one of these, with why they are left, in creation order. Answers `Left`.
+    Left {
+        /// Which are of interest.
+        takes: Vec<Takes>,
+    },
     /// Changes fields; `status` and `assignee` are translated into moves. Answers `Issue`.
     Update(IssueId, Update),
     /// Takes an issue: a chosen one, or the first ready one that matches. Answers `Issue`, or `Nothing`.
@@ -269,6 +274,8 @@ pub enum Answer {
     },
     /// Issues that cannot be worked on.
     Blocked(Vec<BlockedIssue>),
+    /// Issues that are left.
+    Left(Vec<LeftIssue>),
     /// An edge.
     Dependency(Dependency),
     /// Nothing was there to claim: a normal answer.
@@ -301,6 +308,40 @@ pub struct BlockedIssue {
     pub issue: Issue,
     /// The open issues it waits for.
     pub blockers: Vec<Issue>,
+}
+
+/// An issue that is not closed, with why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftIssue {
+    /// Its id.
+    pub id: IssueId,
+    /// Its title.
+    pub title: String,
+    /// Where it stands.
+    pub status: Status,
+    /// Whether it could be worked on.
+    pub is_ready: bool,
+    /// What it waits for, when its status is `blocked`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocking_notes: Option<String>,
+    /// Who holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+    /// Not ready before this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defer_until: Option<Timestamp>,
+    /// The open issues it waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<IssueId>,
+}
+
+/// A moment at which an issue may become ready by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deadline {
+    /// When.
+    pub at: Timestamp,
+    /// The issue's metadata: who takes it follows from them.
+    pub metadata: Map<String, Value>,
 }
 
 /// One entry of the queue's event log.
@@ -379,12 +420,12 @@ pub trait IssueStore: Send + Sync {
     /// The store cannot be read.
     async fn holding_runs(&self) -> Result<Vec<RunId>, StoreError>;
 
-    /// The earliest moment after `after` at which a lapsing lease or an ending deferral may make an issue ready. Leases
-    /// of `run` itself do not count: they are renewed while it lives.
+    /// The moments after `after` at which a lapsing lease or an ending deferral may make an issue ready, earliest first.
+    /// Leases of `run` itself do not count: they are renewed while it lives.
     ///
     /// # Errors
     /// The store cannot be read.
-    async fn next_deadline(&self, run: &RunId, after: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+    async fn deadlines(&self, run: &RunId, after: Timestamp) -> Result<Vec<Deadline>, StoreError>;
 
     /// Adds a subscriber.
     fn subscribe(&self, subscriber: Subscriber);

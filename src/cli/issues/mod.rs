@@ -262,7 +262,9 @@ impl Desk<'_> {
                 _ => format!("{}\n", table::edge(dependency)),
             },
             Answer::History(changes) => table::history(changes),
-            Answer::Snapshot(_) | Answer::Counts(_) => unreachable!("no command asks for these"),
+            Answer::Left(_) | Answer::Snapshot(_) | Answer::Counts(_) => {
+                unreachable!("no command asks for these")
+            }
         })
     }
 

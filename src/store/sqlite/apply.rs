@@ -67,6 +67,7 @@ fn is_question(operation: &Operation) -> bool {
             | Operation::List(_)
             | Operation::Ready(_)
             | Operation::Blocked
+            | Operation::Left { .. }
             | Operation::Snapshot
             | Operation::Counts
             | Operation::History { .. }
@@ -80,6 +81,7 @@ fn dispatch(scope: &mut Scope<'_>, operation: &Operation) -> Outcome<Answer> {
         Operation::List(filter) => read::list(scope, filter),
         Operation::Ready(filter) => read::ready(scope, filter),
         Operation::Blocked => read::blocked(scope),
+        Operation::Left { takes } => read::left(scope, takes),
         Operation::Update(id, change) => write::update(scope, id, change),
         Operation::Claim(claim) => claim::claim(scope, claim),
         Operation::Release { id, attempt, force } => {

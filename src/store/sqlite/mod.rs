@@ -28,7 +28,7 @@ use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
 
 use self::thread::{Queued, Request, Writer};
-use super::{Applied, Caller, IssueStore, Operation, Refused, StoreError, Subscriber};
+use super::{Applied, Caller, Deadline, IssueStore, Operation, Refused, StoreError, Subscriber};
 use crate::clock::Timestamp;
 use crate::event::Footprint;
 use crate::id::RunId;
@@ -124,9 +124,9 @@ impl IssueStore for SqliteStore {
         self.ask(|reply| Request::HoldingRuns { reply }).await?
     }
 
-    async fn next_deadline(&self, run: &RunId, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    async fn deadlines(&self, run: &RunId, after: Timestamp) -> Result<Vec<Deadline>, StoreError> {
         let run = run.clone();
-        self.ask(|reply| Request::NextDeadline { run, after, reply }).await?
+        self.ask(|reply| Request::Deadlines { run, after, reply }).await?
     }
 
     fn subscribe(&self, subscriber: Subscriber) {

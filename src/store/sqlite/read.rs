@@ -7,9 +7,9 @@ use super::row::{self, COLUMNS, READY, READY_ORDER, Stored};
 use super::scope::{Outcome, Scope};
 use crate::clock::Timestamp;
 use crate::id::IssueId;
-use crate::issue::{Comment, Dependency, Issue, Status};
+use crate::issue::{Comment, Dependency, Issue, Status, Takes};
 use crate::limit;
-use crate::store::{Answer, BlockedIssue, Change, Counts, Filter, Hold, Snapshot};
+use crate::store::{Answer, BlockedIssue, Change, Counts, Filter, Hold, LeftIssue, Snapshot};
 
 /// Issues in creation order.
 pub(super) fn list(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer> {
@@ -78,6 +78,36 @@ pub(super) fn blocked(scope: &mut Scope<'_>) -> Outcome<Answer> {
         answer.push(BlockedIssue { issue, blockers });
     }
     Ok(Answer::Blocked(answer))
+}
+
+/// Issues that are not closed, with why.
+pub(super) fn left(scope: &mut Scope<'_>, takes: &[Takes]) -> Outcome<Answer> {
+    scope.touch_all();
+    let sql = format!(
+        "SELECT {COLUMNS}, ({READY}) AS is_ready FROM issues WHERE status <> 'closed' ORDER BY created_at, id"
+    );
+    let now = row::time_text(scope.at);
+    let open = collect(scope.conn, &sql, named_params! {":now": now}, |row| {
+        Ok((row::read(row)?, row.get::<_, bool>("is_ready")?))
+    })?;
+    let mut left = Vec::new();
+    for (Stored { issue, hold, .. }, is_ready) in open {
+        if !takes.iter().any(|takes| takes.matches(&issue.metadata)) {
+            continue;
+        }
+        let waits_for = blockers(scope.conn, &issue.id)?.into_iter().map(|blocker| blocker.id).collect();
+        left.push(LeftIssue {
+            id: issue.id,
+            title: issue.title,
+            status: issue.status,
+            is_ready,
+            blocking_notes: issue.blocking_notes.filter(|_| issue.status == Status::Blocked),
+            holder: hold.map(|hold| hold.session),
+            defer_until: issue.defer_until,
+            waits_for,
+        });
+    }
+    Ok(Answer::Left(left))
 }
 
 /// The open issues an issue waits for, and the blocked parents it inherits from.

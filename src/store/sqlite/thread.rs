@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 
-use rusqlite::{Connection, OptionalExtension, named_params};
+use rusqlite::{Connection, named_params};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::apply::{self, Done};
@@ -20,28 +20,14 @@ use crate::clock::{Timestamp, micros};
 use crate::event::Footprint;
 use crate::id::RunId;
 use crate::limit;
-use crate::store::{Applied, Caller, Notice, Operation, Refused, StoreError, Subscriber};
+use crate::store::{Applied, Caller, Deadline, Notice, Operation, Refused, StoreError, Subscriber};
 
 /// What the thread is asked, and where the answer goes.
 pub(super) enum Request {
-    Apply {
-        caller: Box<Caller>,
-        operation: Box<Operation>,
-        reply: oneshot::Sender<Result<Applied, Refused>>,
-    },
-    Renew {
-        run: RunId,
-        until: Timestamp,
-        reply: oneshot::Sender<Result<(), StoreError>>,
-    },
-    HoldingRuns {
-        reply: oneshot::Sender<Result<Vec<RunId>, StoreError>>,
-    },
-    NextDeadline {
-        run: RunId,
-        after: Timestamp,
-        reply: oneshot::Sender<Result<Option<Timestamp>, StoreError>>,
-    },
+    Apply { caller: Box<Caller>, operation: Box<Operation>, reply: oneshot::Sender<Result<Applied, Refused>> },
+    Renew { run: RunId, until: Timestamp, reply: oneshot::Sender<Result<(), StoreError>> },
+    HoldingRuns { reply: oneshot::Sender<Result<Vec<RunId>, StoreError>> },
+    Deadlines { run: RunId, after: Timestamp, reply: oneshot::Sender<Result<Vec<Deadline>, StoreError>> },
 }
 
 /// A request in the queue, with the place that it takes up there.
@@ -150,9 +136,7 @@ impl Writer {
             }
             Request::Renew { run, until, reply } => reply_with(reply, renew(&self.conn, &run, until)),
             Request::HoldingRuns { reply } => reply_with(reply, holding_runs(&self.conn)),
-            Request::NextDeadline { run, after, reply } => {
-                reply_with(reply, next_deadline(&self.conn, &run, after))
-            }
+            Request::Deadlines { run, after, reply } => reply_with(reply, deadlines(&self.conn, &run, after)),
         }
     }
 
@@ -244,7 +228,7 @@ fn unserved(request: Request) -> Reply {
         Request::Apply { reply, .. } => answer_apply(reply, None),
         Request::Renew { reply, .. } => refuse(reply),
         Request::HoldingRuns { reply } => refuse(reply),
-        Request::NextDeadline { reply, .. } => refuse(reply),
+        Request::Deadlines { reply, .. } => refuse(reply),
     }
 }
 
@@ -270,19 +254,17 @@ fn holding_runs(conn: &Connection) -> rusqlite::Result<Vec<RunId>> {
     read::collect(conn, sql, named_params! {}, |row| row.get::<_, String>(0).map(RunId::new))
 }
 
-fn next_deadline(conn: &Connection, run: &RunId, after: Timestamp) -> rusqlite::Result<Option<Timestamp>> {
-    let sql = "SELECT min(at) AS at FROM (\
-               SELECT min(lease_until) AS at FROM issues WHERE status = 'in_progress' AND lease_until > :after \
-               AND hold_run IS NOT :run \
+fn deadlines(conn: &Connection, run: &RunId, after: Timestamp) -> rusqlite::Result<Vec<Deadline>> {
+    let sql = "SELECT at, metadata FROM (\
+               SELECT lease_until AS at, metadata, id FROM issues WHERE status = 'in_progress' \
+               AND lease_until > :after AND hold_run IS NOT :run \
                UNION ALL \
-               SELECT min(defer_until) AS at FROM issues WHERE status = 'open' AND open_blockers = 0 \
-               AND defer_until IS NOT NULL AND defer_until > :after)";
-    conn.prepare_cached(sql)?
-        .query_row(named_params! {":after": row::time_text(micros(after)), ":run": run.as_str()}, |row| {
-            row::time(row, "at")
-        })
-        .optional()
-        .map(Option::flatten)
+               SELECT defer_until AS at, metadata, id FROM issues WHERE status = 'open' AND open_blockers = 0 \
+               AND defer_until > :after) ORDER BY at, id";
+    let params = named_params! {":after": row::time_text(micros(after)), ":run": run.as_str()};
+    read::collect(conn, sql, params, |row| {
+        Ok(Deadline { at: row::time(row, "at")?.unwrap_or(after), metadata: row::json(row, "metadata")? })
+    })
 }
 
 #[cfg(test)]

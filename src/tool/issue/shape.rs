@@ -36,6 +36,7 @@ pub fn answer(answer: &Answer, name: ListName, rows: Rows) -> Value {
             let entries: Vec<_> = blocked[..shown].iter().map(|entry| blocked_entry(entry, rows)).collect();
             counted("blocked_issues", &entries, blocked.len())
         }
+        Answer::Left(left) => json!({"left": left, "count": left.len()}),
         Answer::Dependency(dependency) => json!({"dependency": dependency}),
         Answer::History(changes) => json!({"changes": changes, "count": changes.len()}),
         Answer::Counts(counts) => json!({"counts": counts}),

@@ -337,13 +337,12 @@ mod cases {
         assert!(desk.ready().await.is_empty());
         let error = desk.error(claim(Some(&id))).await;
         assert!(error.to_string().contains("deferred until"), "{error}");
-        assert_eq!(
-            store.next_deadline(&runner::id::RunId::from("other"), desk.ahead(Duration::ZERO)).await.unwrap(),
-            Some(until)
-        );
+        let other = runner::id::RunId::from("other");
+        let deadlines = store.deadlines(&other, desk.ahead(Duration::ZERO)).await.unwrap();
+        assert_eq!(deadlines.iter().map(|deadline| deadline.at).collect::<Vec<_>>(), [until]);
         desk.wait(Duration::from_secs(100));
         assert_eq!(desk.ready().await, std::slice::from_ref(&id));
-        assert_eq!(store.next_deadline(&runner::id::RunId::from("other"), until).await.unwrap(), None);
+        assert_eq!(store.deadlines(&other, until).await.unwrap(), []);
         assert_eq!(desk.claim().await.unwrap().id, id);
     }
 
@@ -463,6 +462,6 @@ mod cases {
         let claimed = desk.try_do(claim(None)).await.unwrap().footprint;
         assert_eq!((claimed.reads, claimed.writes), (set(&["issue:*".to_owned()]), set(&[name(&a)])));
         let far = Timestamp::MAX;
-        assert_eq!(store.next_deadline(&runner::id::RunId::from("other"), far).await.unwrap(), None);
+        assert_eq!(store.deadlines(&runner::id::RunId::from("other"), far).await.unwrap(), []);
     }
 }
