@@ -37,6 +37,8 @@ pub struct Plan {
     pub phases: Vec<PhasePlan>,
     /// The issue queue.
     pub queue: QueuePlan,
+    /// What the run may spend.
+    pub limits: LimitsPlan,
     /// Conditions on the final state.
     pub expect: Vec<Condition>,
     /// Where the recording is and when it is used.
@@ -300,6 +302,15 @@ pub struct QueuePlan {
     pub lease: Duration,
     /// Claims without a result after which an issue is blocked.
     pub max_attempts: u32,
+}
+
+/// What a run may spend; `None` is unlimited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct LimitsPlan {
+    /// Model calls of all sessions together.
+    pub max_turns: Option<u64>,
+    /// Tokens of all sessions together, in and out, cached or not.
+    pub max_tokens: Option<u64>,
 }
 
 /// Where the recording is and when it is used.

@@ -11,6 +11,9 @@ use super::issues::IssuesArgs;
 #[derive(Debug, Parser)]
 #[command(name = "runner", version, max_term_width = 100)]
 pub(super) struct Arguments {
+    /// When messages have colours
+    #[arg(long, global = true, value_enum, default_value = "auto", env = "RUNNER_COLOR")]
+    pub(super) color: ColorChoice,
     #[command(subcommand)]
     pub(super) command: Command,
 }
@@ -29,10 +32,21 @@ pub(super) enum Command {
     Issues(IssuesArgs),
 }
 
+/// When messages have colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` or `CI` is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
 /// What every way of running takes.
 #[derive(Debug, Clone, Args)]
 pub(super) struct CommonArguments {
-    /// The scenario file (.yaml, .yml or .toml)
+    /// The scenario file (.yaml, .yml, .toml or .json)
     pub(super) file: PathBuf,
     /// Set an input of the scenario
     #[arg(short, long = "input", value_name = "NAME=VALUE", value_parser = name_and_value)]
@@ -141,7 +155,8 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// `runner FILE` is `runner run FILE`: when the first word is no command, `run` is meant.
+/// `runner FILE` is `runner run FILE`: when the first word is no command, `run` is meant. A plain word right at the start
+/// is a command that was mistyped, since a scenario's file has an ending; it stays, and is told so.
 pub(super) fn with_command(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut words: Vec<OsString> = arguments.into_iter().collect();
     let is_flag = |word: &OsString| word.to_string_lossy().starts_with('-');
@@ -151,7 +166,8 @@ pub(super) fn with_command(arguments: impl IntoIterator<Item = OsString>) -> Vec
             || <Arguments as clap::CommandFactory>::command().find_subcommand(name.as_ref()).is_some()
     };
     let Some(first) = words.iter().skip(1).find(|word| !is_flag(word)) else { return words };
-    if !known(first) {
+    let is_mistyped = words.get(1) == Some(first) && !first.to_string_lossy().contains(['.', '/']);
+    if !is_mistyped && !known(first) {
         words.insert(1, "run".into());
     }
     words
@@ -185,5 +201,8 @@ mod tests {
             parse(&["s.yaml", "-i", "a"]).unwrap_err().kind(),
             clap::error::ErrorKind::ValueValidation
         );
+        assert_eq!(run(&["-i", "a=b", "s.yaml"]).common.input.len(), 1);
+        let error = parse(&["isues", "list"]).unwrap_err();
+        assert!(error.to_string().contains("a similar subcommand exists: 'issues'"), "{error}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// How the program ends. The first that applies wins: 70, 130 or 143, 2, 3, 6, 5, 1, 8, 0.
+/// How the program ends. The first that applies wins: 70, 130 or 143, 2, 3, 6, 7, 5, 1, 8, 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
     Ok,
@@ -11,6 +11,7 @@ pub(super) enum Exit {
     Configuration,
     Expectation,
     Divergence,
+    Budget,
     IssuesLeft,
     Bug,
     Interrupted,
@@ -18,13 +19,14 @@ pub(super) enum Exit {
 }
 
 impl Exit {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Ok,
         Self::Failed,
         Self::Invalid,
         Self::Configuration,
         Self::Expectation,
         Self::Divergence,
+        Self::Budget,
         Self::IssuesLeft,
         Self::Bug,
         Self::Interrupted,
@@ -39,6 +41,7 @@ impl Exit {
             Self::Configuration => 3,
             Self::Expectation => 5,
             Self::Divergence => 6,
+            Self::Budget => 7,
             Self::IssuesLeft => 8,
             Self::Bug => 70,
             Self::Interrupted => 130,
@@ -58,6 +61,7 @@ impl Exit {
             Self::Configuration => "configuration",
             Self::Expectation => "expectation",
             Self::Divergence => "divergence",
+            Self::Budget => "budget",
             Self::IssuesLeft => "issues left",
             Self::Bug => "bug",
             Self::Interrupted => "interrupted",

@@ -15,14 +15,14 @@ use crate::effects::{Effects, Replay, Setup as GateSetup, Strictness, Time};
 use crate::engine::{self, Workspace};
 use crate::event::{Evidence, Hub, Listener, Mode, RECORDING_FORMAT, Recording, RecordingHead};
 use crate::http::HttpTransport;
-use crate::id::{RunId, Seed};
+use crate::id::{RoleId, RunId, Seed};
 use crate::journal::{Journal, Manifest, RunFolder};
 use crate::mount_plan::read_env_file;
 use crate::plan::{Plan, ReplayWhen, Variables, WorkspaceStart};
 use crate::provider::Script;
 use crate::scenario::{LoadRequest, load};
 use crate::secret::{Scrubber, Secret};
-use crate::session::{Capture, Lines, Modules, Stage, Stop, Validators};
+use crate::session::{Budget, Commands, FileOrder, Lines, Modules, Stage, Stop, Validators};
 use crate::source::Sources;
 use crate::store::SqliteStore;
 use crate::template::Templates;
@@ -75,6 +75,8 @@ pub(super) struct Ready {
     pub(super) record: Option<PathBuf>,
     pub(super) mode: Mode,
     pub(super) workspace: Workspace,
+    /// What people should know before it begins.
+    pub(super) notices: Vec<String>,
 }
 
 /// Loads a scenario, and tells what is wrong with it.
@@ -189,10 +191,16 @@ pub(super) fn choose(scenario: &Scenario, surroundings: &Surroundings) -> Told<P
     if replays {
         let folder = cassette.expect("only a scenario with a recording replays");
         let recording = recording(folder)?;
-        if !missing.is_empty() {
-            let names: Vec<&str> = missing.keys().copied().collect();
-            tell(&format!("{} is not set: playing {}\n", names.join(", "), shown(folder, &plan.root)));
-        }
+        let why = match missing.keys().copied().collect::<Vec<_>>().join(", ") {
+            names if names.is_empty() => "CI is set".to_owned(),
+            names => format!("{names} is not set"),
+        };
+        let kind = match recording.head.evidence {
+            Evidence::Recorded => "a recording",
+            Evidence::Rebased => "a rebased recording",
+            Evidence::Scripted => "a scripted recording",
+        };
+        tell(&format!("{why}: REPLAY of {kind}, {}\n", shown(folder, &plan.root)));
         return Ok(Play::Replay { recording, strictness: Strictness::Causal, jitter: None });
     }
     require_credentials(scenario)?;
@@ -232,7 +240,8 @@ pub(super) fn shown(path: &Path, root: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
-/// Makes the folders and puts the parts together.
+/// Puts the parts together, and makes the folders once nothing else can be wrong. What the last run left in a fresh
+/// workspace goes last of all.
 pub(super) fn prepare(
     scenario: &Scenario,
     play: Play,
@@ -242,7 +251,7 @@ pub(super) fn prepare(
 ) -> Told<Ready> {
     let plan = &scenario.plan;
     let run = RunId::fresh();
-    let head = head(scenario, &play, &run, seed);
+    let mut head = head(scenario, &play, &run, seed);
     let (mode, record) = match &play {
         Play::Live { record } => (Mode::Live, record.clone()),
         Play::Scripted { record, .. } => (Mode::Live, Some(record.clone())),
@@ -254,7 +263,33 @@ pub(super) fn prepare(
         true => (runs.join("workspace"), WorkspaceStart::Fresh),
         false => (plan.workspace.path.clone(), plan.workspace.start),
     };
+    let scrubber = Scrubber::new(&secrets(&scenario.variables));
+    let templates = Templates::new(&plan.prompts).map_err(|errors| {
+        errors.iter().for_each(|error| complain(&error.to_string()));
+        Exit::Invalid
+    })?;
+    let lines = match &play {
+        Play::Scripted { script, .. } => Lines::Script(script.clone()),
+        Play::Live { .. } | Play::Replay { .. } => {
+            Lines::Http(Arc::new(HttpTransport::new().map_err(|error| configuration(&error))?))
+        }
+    };
+    let scripts = mock_scripts(plan)?;
     let workspace = Workspace::prepare(&path, start).map_err(|error| configuration(&error))?;
+    let tools = ToolWorkspace::open(&path, scrubber.clone()).map_err(|error| configuration(&error))?;
+    let mut modules = Modules::new(scenario.variables.clone(), Arc::new(tools), lines);
+    for (path, text) in scripts {
+        modules = modules.with_script(path, text);
+    }
+    let parts = check_parts(&modules, plan).inspect_err(|_| {
+        if private {
+            // The workspace lies in the folder of a run that does not begin.
+            let _ = std::fs::remove_dir_all(&runs);
+        }
+    })?;
+    if mode == Mode::Live {
+        head.models = parts.models;
+    }
     let manifest = Manifest {
         format: RECORDING_FORMAT,
         runner: env!("CARGO_PKG_VERSION").to_owned(),
@@ -265,27 +300,16 @@ pub(super) fn prepare(
         seed: head.seed.clone(),
         started: head.epoch,
         workspace: path.clone(),
-        plan: serde_json::to_value(plan.as_ref()).expect("a plan holds only plain data"),
+        plan: scrubber.scrub_json(serde_json::to_value(plan.as_ref()).expect("a plan holds only plain data")),
     };
     let folder = RunFolder::create(&plan.root, &manifest).map_err(|error| configuration(&error))?;
-    let journal = Journal::open(&folder.journal()).map_err(|error| configuration(&error))?;
-    let store = SqliteStore::open(&path.join(&plan.queue.path)).map_err(|error| configuration(&error))?;
-    let scrubber = Scrubber::new(&secrets(&scenario.variables));
-    let tools = ToolWorkspace::open(&path, scrubber.clone()).map_err(|error| configuration(&error))?;
-    let lines = match &play {
-        Play::Scripted { script, .. } => Lines::Script(script.clone()),
-        Play::Live { .. } | Play::Replay { .. } => {
-            Lines::Http(Arc::new(HttpTransport::new().map_err(|error| configuration(&error))?))
+    let (journal, store) = match open(&folder, &workspace, plan) {
+        Ok(opened) => opened,
+        Err(exit) => {
+            folder.discard();
+            return Err(exit);
         }
     };
-    let mut modules = Modules::new(scenario.variables.clone(), Arc::new(tools), lines);
-    for (path, text) in mock_scripts(plan)? {
-        modules = modules.with_script(path, text);
-    }
-    let templates = Templates::new(&plan.prompts).map_err(|errors| {
-        errors.iter().for_each(|error| complain(&error.to_string()));
-        Exit::Invalid
-    })?;
     let mut listeners = listeners;
     listeners.push(Box::new(journal.clone()));
     let effects = Effects::new(GateSetup {
@@ -307,7 +331,8 @@ pub(super) fn prepare(
         validators: Validators::default(),
         policies: plan.replay.tools.clone(),
         workspace: path,
-        capture: if record.is_some() { Capture::Files(tokio::sync::RwLock::new(())) } else { Capture::Off },
+        budget: Budget::new(plan.limits),
+        files: FileOrder::new(if record.is_some() { Commands::Recorded } else { Commands::Free }),
         stop,
     };
     let setup = engine::Setup {
@@ -318,7 +343,46 @@ pub(super) fn prepare(
         templates,
         stage: Arc::new(stage),
     };
-    Ok(Ready { setup, journal, folder, head, record, mode, workspace })
+    Ok(Ready { setup, journal, folder, head, record, mode, workspace, notices: parts.notices })
+}
+
+/// Opens what the run writes to, in a workspace that is emptied first if it is to start fresh.
+fn open(folder: &RunFolder, workspace: &Workspace, plan: &Plan) -> Told<(Journal, Arc<SqliteStore>)> {
+    let journal = Journal::open(&folder.journal()).map_err(|error| configuration(&error))?;
+    workspace.clear().map_err(|error| configuration(&error))?;
+    let queue = workspace.path().join(&plan.queue.path);
+    let store = SqliteStore::open(&queue).map_err(|error| configuration(&error))?;
+    folder.announce().map_err(|error| configuration(&error))?;
+    Ok((journal, store))
+}
+
+/// What the roles' modules say of themselves before anything runs.
+struct Parts {
+    models: std::collections::BTreeMap<RoleId, String>,
+    notices: Vec<String>,
+}
+
+/// Builds what can be built before anything is spent: every role's provider and tools.
+fn check_parts(modules: &Modules, plan: &Plan) -> Told<Parts> {
+    let mut parts = Parts { models: std::collections::BTreeMap::new(), notices: Vec::new() };
+    let mut wrong = Vec::new();
+    for role in plan.roles.values() {
+        match modules.model_of(role) {
+            Ok(model) => {
+                parts.models.insert(role.id.clone(), model);
+            }
+            Err(error) => {
+                let file = shown(&role.mount_plan.file, &plan.root);
+                wrong.push(format!("role {} ({file}): {error}", role.id));
+            }
+        }
+    }
+    match modules.offstage(plan) {
+        Ok(notices) => parts.notices.extend(notices.into_iter().map(|offstage| offstage.notice)),
+        Err(error) => wrong.push(error.to_string()),
+    }
+    wrong.iter().for_each(|error| complain(error));
+    if wrong.is_empty() { Ok(parts) } else { Err(Exit::Invalid) }
 }
 
 fn configuration(error: &dyn std::fmt::Display) -> Exit {
@@ -379,7 +443,7 @@ fn mock_scripts(plan: &Plan) -> Told<Vec<(String, String)>> {
         }
         let text = std::fs::read_to_string(plan.root.join(path)).map_err(|error| {
             complain(&format!("cannot read the script {path} of role {}: {error}", role.id));
-            Exit::Configuration
+            Exit::Invalid
         })?;
         scripts.push((path.to_owned(), text));
     }

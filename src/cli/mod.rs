@@ -30,7 +30,7 @@ pub fn main() -> ExitCode {
             return code.into();
         }
     };
-    let surroundings = match Surroundings::read() {
+    let surroundings = match Surroundings::read(arguments.color) {
         Ok(surroundings) => surroundings,
         Err(error) => {
             surroundings::complain(&error);

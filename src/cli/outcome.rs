@@ -19,7 +19,9 @@ pub(super) fn exit(end: &RunEnd, signal: Option<Exit>, fail_on: FailOn) -> Exit 
         _ if end.credential_refused => Exit::Configuration,
         (Some(Halt::Diverged(_) | Halt::Unreadable(..)), None) => Exit::Divergence,
         (Some(_), None) => Exit::Failed,
+        _ if end.budget_used_up => Exit::Budget,
         _ if !end.false_expectations.is_empty() => Exit::Expectation,
+        _ if !end.unanswered.is_empty() => Exit::Failed,
         _ if end.phases.iter().any(|(_, outcome)| bad(outcome.end)) => Exit::Failed,
         _ if fail_on == FailOn::Any && left > 0 => Exit::IssuesLeft,
         _ => Exit::Ok,
@@ -42,11 +44,22 @@ pub(super) fn tell_failure(end: &RunEnd, scenario: &Scenario, surroundings: &Sur
         return;
     }
     for (id, outcome) in &end.phases {
-        if outcome.end == PhaseEnd::Failed && outcome.false_expectations.is_empty() {
-            complain(&format!("phase {id} failed: {}", outcome.reasons.join("; ")));
+        match outcome.end {
+            PhaseEnd::Failed if outcome.false_expectations.is_empty() => {
+                complain(&format!("phase {id} failed: {}", listed(&outcome.reasons)));
+            }
+            // What is left over was told where the phase ended; it is the cause of expectations that are false.
+            PhaseEnd::Stalled if end.false_expectations.is_empty() => {
+                complain(&format!("phase {id} stalled: {}", listed(&outcome.reasons)));
+            }
+            _ => {}
         }
     }
     let mut report = Report::new();
+    for (condition, reason) in &end.unanswered {
+        let message = format!("cannot evaluate `{}`: {reason}", condition.text);
+        report.push(Diagnostic::error(Code::ConditionFailure, message).at(&condition.place));
+    }
     for condition in &end.false_expectations {
         let counts = end.counts;
         let message = format!("the run does not end as expected: `{}` is false", condition.text);
@@ -57,4 +70,23 @@ pub(super) fn tell_failure(end: &RunEnd, scenario: &Scenario, surroundings: &Sur
         report.push(Diagnostic::error(Code::ExpectationFailed, message).at(&condition.place).help(help));
     }
     tell(&report.render(&scenario.sources, surroundings.look()));
+}
+
+/// One reason on the line, several below it.
+fn listed(reasons: &[String]) -> String {
+    match reasons {
+        [reason] => reason.clone(),
+        reasons => reasons.iter().map(|reason| format!("\n  {reason}")).collect(),
+    }
+}
+
+/// Why no recording is kept of a run; an older one then stays.
+pub(super) fn unfit_for_recording(end: &RunEnd) -> Option<&'static str> {
+    if end.halt.is_some() || end.stopped || end.broken.is_some() {
+        Some("that did not come to its end")
+    } else if end.call_failed {
+        Some("in which a model call failed")
+    } else {
+        None
+    }
 }

@@ -102,7 +102,7 @@ fn replayed(
 ) -> Told<Play> {
     let Some(folder) = launch::cassette_folder(from, scenario, surroundings) else {
         complain(
-            "the scenario names no recording; add `replay: {cassette: …}` to it, or name one on the command line",
+            "the scenario names no recording; add `replay: {cassette: …}` to it, or name one with --from DIR (runner replay) or --replay=DIR (runner run)",
         );
         return Err(Exit::Divergence);
     };
@@ -119,12 +119,19 @@ fn refuse_in_ci(surroundings: &Surroundings) -> Told<()> {
 }
 
 fn destination(to: Option<&Path>, scenario: &Scenario, surroundings: &Surroundings) -> Told<PathBuf> {
-    launch::cassette_folder(to, scenario, surroundings).ok_or_else(|| {
+    let Some(folder) = launch::cassette_folder(to, scenario, surroundings) else {
         complain(
-            "the scenario does not say where its recording belongs; add `replay: {cassette: …}` to it, or name a folder on the command line",
+            "the scenario does not say where its recording belongs; add `replay: {cassette: …}` to it, or name a folder with --to DIR (runner record) or --record=DIR (runner run)",
         );
-        Exit::Invalid
-    })
+        return Err(Exit::Invalid);
+    };
+    match cassette::check_place(&folder) {
+        Ok(()) => Ok(folder),
+        Err(error) => {
+            complain(&error.to_string());
+            Err(Exit::Configuration)
+        }
+    }
 }
 
 fn script(path: &Path, surroundings: &Surroundings) -> Told<Arc<Script>> {
@@ -171,21 +178,24 @@ async fn play_out(
             return told(Exit::Configuration);
         }
     };
-    let mut ready = match launch::prepare(scenario, play, seed, listeners, stop) {
+    let ready = match launch::prepare(scenario, play, seed, listeners, stop) {
         Ok(ready) => ready,
         Err(exit) => return told(exit),
     };
-    if let Err(exit) = check_parts(&mut ready, scenario) {
-        return told(exit);
-    }
     if let Err(exit) = check_beginning(&ready).await {
+        ready.folder.discard();
         return told(exit);
     }
     begin(&ready, scenario);
-    let Ready { setup, journal, folder, head, record, mode, workspace } = ready;
+    let Ready { setup, journal, folder, head, record, mode, workspace, .. } = ready;
     let stage = setup.stage.clone();
     let (end, signal) = signals.around(engine::run(setup)).await;
-    let exit = outcome::exit(&end, signal, common.fail_on);
+    // A run that cannot be looked at afterwards is not a good one, and is not announced as one.
+    let lost = journal.sync().await.err();
+    let exit = match outcome::exit(&end, signal, common.fail_on) {
+        Exit::Ok if lost.is_some() => Exit::Failed,
+        exit => exit,
+    };
     let shown_folder = launch::shown(folder.path(), &scenario.plan.root);
     let finished = Happening::RunFinished {
         outcome: exit.name().to_owned(),
@@ -203,22 +213,16 @@ async fn play_out(
         ));
     }
     outcome::tell_failure(&end, scenario, surroundings);
-    let exit = match journal.close() {
-        Err(error) if exit == Exit::Ok => {
-            complain(&error.to_string());
-            Exit::Failed
-        }
-        _ => exit,
-    };
-    let exit = match record {
-        Some(to) if end.halt.is_none() && !end.stopped && end.broken.is_none() => {
-            save(&folder, head, &to, scenario).unwrap_or(exit)
-        }
-        Some(_) => {
-            tell("no recording is kept of a run that did not come to its end\n");
+    if let Some(error) = lost.or(journal.close().err()).filter(|_| end.halt.is_none()) {
+        complain(&error.to_string());
+    }
+    let exit = match (record, outcome::unfit_for_recording(&end)) {
+        (Some(to), None) => save(&folder, head, &to, scenario).unwrap_or(exit),
+        (Some(_), Some(why)) => {
+            tell(&format!("no recording is kept of a run {why}\n"));
             exit
         }
-        None => exit,
+        (None, _) => exit,
     };
     if exit == Exit::Ok { exit } else { told(exit) }
 }
@@ -227,48 +231,35 @@ fn shown_workspace(workspace: &engine::Workspace, scenario: &Scenario) -> String
     launch::shown(workspace.path(), &scenario.plan.root)
 }
 
-/// Builds what can be built before anything is spent: every role's provider and tools.
-fn check_parts(ready: &mut Ready, scenario: &Scenario) -> Told<()> {
-    let modules = &ready.setup.modules;
-    let mut wrong = Vec::new();
-    for role in scenario.plan.roles.values() {
-        match modules.model_of(role) {
-            Ok(model) => {
-                if ready.mode == Mode::Live {
-                    ready.head.models.insert(role.id.clone(), model);
-                }
-            }
-            Err(error) => wrong.push(format!("role {}: {error}", role.id)),
-        }
-    }
-    match modules.offstage(&scenario.plan) {
-        Ok(notices) => {
-            let stage = &ready.setup.stage;
-            for notice in notices {
-                let event = Happening::Notice { text: notice.notice };
-                stage.hub.tell(stage.effects.now(), &Whereabouts::default(), event);
-            }
-        }
-        Err(error) => wrong.push(error.to_string()),
-    }
-    wrong.iter().for_each(|error| complain(error));
-    if wrong.is_empty() { Ok(()) } else { Err(Exit::Invalid) }
-}
-
-/// A recording begins with an empty queue, since a replay does; leases of dead runs are given back.
+/// A recording begins where its replay will: with an empty queue, and with no files if anybody may read them.
 async fn check_beginning(ready: &Ready) -> Told<()> {
     let refuse = |text: String| {
         complain(&text);
         Err(Exit::Configuration)
     };
-    match engine::begin(&ready.setup).await {
-        Ok(found) if ready.record.is_some() && found > 0 => refuse(format!(
-            "a recording must begin with an empty queue, but {} has {found} issues; use `workspace: {{path: …, fresh: true}}` or another folder with --workspace",
-            ready.workspace.path().display()
-        )),
-        Ok(_) => Ok(()),
-        Err(error) => refuse(error.to_string()),
+    let folder = ready.workspace.path().display();
+    let remedy = "use `workspace: {path: …, fresh: true}` or another folder with --workspace";
+    let found = match engine::begin(&ready.setup).await {
+        Ok(found) => found,
+        Err(error) => return refuse(error.to_string()),
+    };
+    if ready.record.is_none() {
+        return Ok(());
     }
+    if found > 0 {
+        return refuse(format!(
+            "a recording must begin with an empty queue, as its replay does, but {folder} has {found} issues; {remedy}"
+        ));
+    }
+    let tools = ready.setup.plan.roles.values().flat_map(|role| &role.mount_plan.tools);
+    let mut reads_files =
+        tools.filter(|tool| matches!(tool.module.as_str(), "tool-filesystem" | "tool-bash"));
+    if ready.workspace.beginning() == engine::Beginning::Filled && reads_files.next().is_some() {
+        return refuse(format!(
+            "a recording must begin with an empty workspace, as its replay does, but {folder} has files in it; {remedy}"
+        ));
+    }
+    Ok(())
 }
 
 fn begin(ready: &Ready, scenario: &Scenario) {
@@ -288,7 +279,9 @@ fn begin(ready: &Ready, scenario: &Scenario) {
         workspace: shown_workspace(&ready.workspace, scenario),
         sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
     };
-    stage.hub.tell(stage.effects.now(), &Whereabouts::default(), started);
+    let tell = |event| stage.hub.tell(stage.effects.now(), &Whereabouts::default(), event);
+    tell(started);
+    ready.notices.iter().for_each(|text| tell(Happening::Notice { text: text.clone() }));
 }
 
 /// Makes a cassette of the run's journal. `Some` is the exit code of a failure.

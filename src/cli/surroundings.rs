@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
+use super::arguments::ColorChoice;
 use crate::diagnostic::Look;
 use crate::plan::Variables;
 
@@ -12,6 +13,7 @@ pub(super) struct Surroundings {
     pub(super) variables: Variables,
     pub(super) working_dir: PathBuf,
     pub(super) home: Option<PathBuf>,
+    color: ColorChoice,
 }
 
 impl Surroundings {
@@ -19,14 +21,14 @@ impl Surroundings {
         clippy::disallowed_methods,
         reason = "the one place that reads the environment and the working directory"
     )]
-    pub(super) fn read() -> Result<Self, String> {
+    pub(super) fn read(color: ColorChoice) -> Result<Self, String> {
         let text = |text: std::ffi::OsString| text.into_string().ok();
         let variables: Variables =
             std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect();
         let working_dir =
             std::env::current_dir().map_err(|error| format!("cannot find the working directory: {error}"))?;
         let home = variables.get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-        Ok(Self { variables, working_dir, home })
+        Ok(Self { variables, working_dir, home, color })
     }
 
     /// A variable that is set and not empty.
@@ -46,7 +48,13 @@ impl Surroundings {
 
     /// Whether messages have colours.
     pub(super) fn look(&self) -> Look {
-        let wanted = std::io::stderr().is_terminal() && self.variable("NO_COLOR").is_none() && !self.is_ci();
+        let wanted = match self.color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => {
+                std::io::stderr().is_terminal() && self.variable("NO_COLOR").is_none() && !self.is_ci()
+            }
+        };
         if wanted { Look::Styled } else { Look::Plain }
     }
 

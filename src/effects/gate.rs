@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::divergence;
-use super::score::{Replay, Score};
+use super::score::{Replay, Score, Strictness};
 use super::wait::{Alarm, Busy, Ticket, Wait};
 use super::{Announce, Asked, Grant, Halt, Ran};
 use crate::clock::{Clock, ManualClock, Timestamp, later};
@@ -57,6 +57,8 @@ pub(super) struct Shared {
     halt: CancellationToken,
     sequence: Sequence,
     is_replay: bool,
+    /// Whether only one goes on at a time, so that everything has one order: see [`Effects::turn`].
+    is_serial: bool,
     jitter: Option<u64>,
     state: Mutex<State>,
 }
@@ -66,6 +68,10 @@ pub(super) struct State {
     pub(super) tickets: HashMap<u64, Ticket>,
     next_ticket: u64,
     timers: BTreeMap<(Timestamp, u64), TimerKind>,
+    /// Tickets of those who wait for their turn: by round, then by name.
+    turns: BTreeMap<(u64, String, u64), u64>,
+    /// The round that is being played.
+    round: u64,
     score: Option<Score>,
     written: HashSet<Fingerprint>,
     halted: Option<Halt>,
@@ -93,17 +99,24 @@ impl Effects {
             None => setup.time,
         };
         let jitter = setup.replay.as_ref().and_then(|replay| replay.jitter);
+        let is_serial = match &setup.replay {
+            Some(replay) => replay.strictness == Strictness::Total,
+            None => matches!(time, Time::Virtual(_)),
+        };
         let state = State {
             busy: 0,
             tickets: HashMap::new(),
             next_ticket: 0,
             timers: BTreeMap::new(),
+            turns: BTreeMap::new(),
+            round: 0,
             score: setup.replay.map(Score::new),
             written: HashSet::new(),
             halted: None,
         };
         let shared = Shared {
             is_replay: state.score.is_some(),
+            is_serial,
             time,
             seed: setup.seed,
             journal: setup.journal,
@@ -173,11 +186,33 @@ impl Effects {
         F: FnOnce(Grant) -> R,
         R: Future<Output = Option<Ran>>,
     {
+        self.perform_or_restore(busy, asked, run, |_| async { Ok(()) }).await
+    }
+
+    /// The same for an effect that leaves something behind: when its result is on tape, `restore` makes what it left
+    /// from the result, before anything that follows may begin.
+    ///
+    /// # Errors
+    /// As `perform`, and when `restore` fails.
+    pub async fn perform_or_restore<F, R, T, S>(
+        &self,
+        busy: &Busy,
+        asked: Asked,
+        run: F,
+        restore: T,
+    ) -> Result<Value, Halt>
+    where
+        F: FnOnce(Grant) -> R,
+        R: Future<Output = Option<Ran>>,
+        T: FnOnce(Value) -> S,
+        S: Future<Output = Result<(), Halt>>,
+    {
         let permit = self.begin(busy, asked).await?;
         if let Some(at) = permit.recorded
             && permit.asked.policy == Policy::Tape
         {
             let result = self.shared.state().score().record(at).result.clone();
+            restore(result.clone()).await?;
             self.commit(permit, Ran::plain(result.clone())).await?;
             return Ok(result);
         }
@@ -189,8 +224,37 @@ impl Effects {
         let mut ran = run(grant).await.ok_or(Halt::Stopped)?;
         ran.result = self.shared.scrubber.scrub_json(ran.result);
         let result = ran.result.clone();
+        if permit.recorded.is_none() {
+            // Several may have come to their ends at once; their numbers follow from their names then.
+            self.turn(busy, permit.asked.id.as_str()).await?;
+        }
         self.commit(permit, ran).await?;
         Ok(result)
+    }
+
+    /// Waits for its turn where only one goes on at a time: in a replay of the total order, and in virtual time. A turn
+    /// comes when nobody is busy, in rounds, by name within a round. Not an effect. Whoever begins something beside
+    /// others takes one first, so that what it tells and asks for has one order.
+    ///
+    /// # Errors
+    /// Nothing goes on any more.
+    pub async fn turn(&self, busy: &Busy, name: &str) -> Result<(), Halt> {
+        debug_assert!(Arc::ptr_eq(&busy.shared, &self.shared), "a token is of the gate it is used at");
+        if !self.shared.is_serial {
+            return Ok(());
+        }
+        let ticket = {
+            let mut state = self.shared.state();
+            if let Some(halt) = &state.halted {
+                return Err(halt.clone());
+            }
+            let ticket = state.new_ticket();
+            state.queue_turn(name, ticket);
+            state.busy -= 1;
+            self.shared.settle(&mut state);
+            ticket
+        };
+        Wait { shared: &self.shared, ticket, done: false }.await
     }
 
     /// Waits, in the run's time. Not an effect: nothing may depend on how long it took. A replay does not wait.
@@ -263,6 +327,7 @@ impl Effects {
     async fn begin(&self, busy: &Busy, asked: Asked) -> Result<Permit, Halt> {
         debug_assert!(Arc::ptr_eq(&busy.shared, &self.shared), "a token is of the gate it is used at");
         if !self.shared.is_replay {
+            self.turn(busy, asked.id.as_str()).await?;
             return self.begin_live(asked).await;
         }
         self.jitter(&asked.id, 0).await;
@@ -277,11 +342,16 @@ impl Effects {
                 }
                 Ok(at) => {
                     state.score().begun[at] = true;
-                    if state.score().may_run(at) {
+                    let is_free = state.score().may_run(at);
+                    if is_free && !self.shared.is_serial {
                         (at, None)
                     } else {
                         let ticket = state.new_ticket();
-                        state.score().waiting.insert(at, ticket);
+                        if is_free {
+                            state.queue_turn(asked.id.as_str(), ticket);
+                        } else {
+                            state.score().waiting.insert(at, ticket);
+                        }
                         state.busy -= 1;
                         self.shared.settle(&mut state);
                         (at, Some(ticket))
@@ -360,7 +430,12 @@ impl Effects {
             return Err(self.shared.halt(&mut state, Halt::Diverged(Arc::from(divergence))));
         }
         for ticket in state.score().commit(at) {
-            state.answer(ticket, Ok(()));
+            if self.shared.is_serial {
+                // In the total order there is only ever one, so that its name decides nothing.
+                state.queue_turn("", ticket);
+            } else {
+                state.answer(ticket, Ok(()));
+            }
         }
         Ok(())
     }
@@ -392,9 +467,13 @@ impl Shared {
         self.settle(&mut state);
     }
 
-    /// When nobody is busy: moves virtual time on, or says that a replay is stuck.
+    /// When nobody is busy: gives the next turn, moves virtual time on, or says that a replay is stuck.
     fn settle(&self, state: &mut State) {
         if state.busy > 0 || state.halted.is_some() {
+            return;
+        }
+        if let Some(ticket) = state.next_turn() {
+            state.answer(ticket, Ok(()));
             return;
         }
         let State { score, tickets, .. } = state;
@@ -424,9 +503,10 @@ impl Shared {
             Some(score) => std::mem::take(&mut score.waiting).into_values().collect(),
             None => Vec::new(),
         };
+        let turns = std::mem::take(&mut state.turns).into_values();
         let pauses = std::mem::take(&mut state.timers);
         let pauses = pauses.into_iter().filter(|(_, kind)| matches!(kind, TimerKind::Pause));
-        for ticket in gate_waits.into_iter().chain(pauses.map(|((_, ticket), _)| ticket)) {
+        for ticket in gate_waits.into_iter().chain(turns).chain(pauses.map(|((_, ticket), _)| ticket)) {
             state.answer(ticket, Err(halt.clone()));
         }
         self.halt.cancel();
@@ -443,6 +523,22 @@ impl State {
         self.next_ticket += 1;
         self.tickets.insert(self.next_ticket, Ticket::Waiting(None));
         self.next_ticket
+    }
+
+    /// Whoever comes now has a turn in the next round, after all who wait already: nobody is passed over for long.
+    fn queue_turn(&mut self, name: &str, ticket: u64) {
+        self.turns.insert((self.round + 1, name.to_owned(), ticket), ticket);
+    }
+
+    fn next_turn(&mut self) -> Option<u64> {
+        while let Some(((round, ..), ticket)) = self.turns.pop_first() {
+            self.round = round;
+            // Waits that were abandoned have no ticket any more.
+            if self.tickets.contains_key(&ticket) {
+                return Some(ticket);
+            }
+        }
+        None
     }
 
     /// Answers a wait and counts its holder as busy, unless nobody waits any more.

@@ -29,6 +29,7 @@ use crate::clock::Timestamp;
 use crate::event::{EffectId, EffectKind, Footprint, Policy, Segment, Sequence};
 use crate::id::IdSource;
 use crate::journal::JournalError;
+use crate::store::StoreError;
 
 /// What an effect is, before it runs.
 #[derive(Debug, Clone)]
@@ -121,6 +122,9 @@ pub enum Halt {
     /// Recorded changes of files cannot be made.
     #[error("cannot make the recorded changes of files: {0}")]
     Workspace(String),
+    /// The queue cannot be read or written any more.
+    #[error(transparent)]
+    Queue(#[from] StoreError),
     /// The run was stopped while the effect ran; nothing of it is recorded.
     #[error("the run was stopped")]
     Stopped,

@@ -51,16 +51,23 @@ pub(super) fn goes_on(end: &SessionEnd) -> bool {
 /// What the end of a session means for its phase.
 pub(super) fn judge(last: &PromptEnd, name: &str, outcome: &mut PhaseOutcome) {
     outcome.note_error(last.error);
-    match &last.end {
-        SessionEnd::Completed | SessionEnd::LimitReached => {}
-        SessionEnd::Cancelled if outcome.end == PhaseEnd::Completed => outcome.end = PhaseEnd::Cancelled,
-        SessionEnd::Cancelled => {}
-        SessionEnd::Refused { reason } if reason.is_empty() => {
-            outcome.fail(format!("{name}: the model refused"));
-        }
-        SessionEnd::Refused { reason } => outcome.fail(format!("{name}: the model refused: {reason}")),
-        SessionEnd::Empty => outcome.fail(format!("{name}: the model answered with nothing")),
-        SessionEnd::Failed { reason } => outcome.fail(format!("{name}: {reason}")),
+    outcome.budget_used_up |= last.end == SessionEnd::Budget;
+    if let Some(why) = failure(&last.end) {
+        outcome.fail(format!("{name}: {why}"));
+    } else if last.end == SessionEnd::Cancelled && outcome.end == PhaseEnd::Completed {
+        outcome.end = PhaseEnd::Cancelled;
+    }
+}
+
+/// Why a session failed, if it did.
+pub(super) fn failure(end: &SessionEnd) -> Option<String> {
+    match end {
+        SessionEnd::Completed | SessionEnd::LimitReached | SessionEnd::Cancelled => None,
+        SessionEnd::Budget => Some("what `limits` allows the run is used up".to_owned()),
+        SessionEnd::Refused { reason } if reason.is_empty() => Some("the model refused".to_owned()),
+        SessionEnd::Refused { reason } => Some(format!("the model refused: {reason}")),
+        SessionEnd::Empty => Some("the model answered with nothing".to_owned()),
+        SessionEnd::Failed { reason } => Some(reason.clone()),
     }
 }
 

@@ -40,6 +40,15 @@ struct Dispatcher {
     failed: bool,
 }
 
+/// What became of the run's own expectations.
+#[derive(Default)]
+struct Expectations {
+    /// Those that are false.
+    wrong: Vec<Condition>,
+    /// Those that are neither, and why.
+    unanswered: Vec<(Condition, String)>,
+}
+
 enum PhaseState {
     Pending,
     Running,
@@ -126,7 +135,7 @@ fn listen_to_queue(company: &Arc<Company>) {
         for notice in notices {
             let event = Happening::IssueChanged {
                 issue: notice.change.issue_id.clone(),
-                title: notice.title.clone(),
+                title: stage.effects.scrubber().scrub(&notice.title),
                 change: notice.change.event_type.clone(),
                 status: notice.status,
                 actor: notice.change.actor.clone(),
@@ -302,7 +311,11 @@ impl Dispatcher {
             let token = busy.fork();
             self.states[at] = PhaseState::Running;
             self.tasks.spawn(async move {
-                let outcome = phase::run(scope, &token).await;
+                let effects = &scope.company.stage.effects;
+                let outcome = match effects.turn(&token, &format!("phase {at:05}")).await {
+                    Ok(()) => phase::run(scope, &token).await,
+                    Err(halt) => Err(halt),
+                };
                 (at, outcome, token)
             });
         }
@@ -361,8 +374,8 @@ impl Dispatcher {
         let now = self.company.stage.effects.now();
         let outlook = match self.outlook(now).await {
             Ok(outlook) => outlook,
-            Err(reason) => {
-                self.broken.get_or_insert(reason);
+            Err(error) => {
+                self.halt.get_or_insert(Halt::Queue(error));
                 self.stop.hard.cancel();
                 return;
             }
@@ -387,23 +400,23 @@ impl Dispatcher {
     }
 
     /// The queue as it is now. Not an effect: what follows from it is recorded as orders.
-    async fn outlook(&mut self, now: Timestamp) -> Result<Outlook, String> {
+    async fn outlook(&mut self, now: Timestamp) -> Result<Outlook, StoreError> {
         let caller =
             Caller { run: Some(self.company.run.clone()), ..outsider(&self.company.run, "outlook", now) };
         let store = &self.company.store;
         if self.deadline.take().is_some_and(|at| at <= now) {
             // What lapsed is another run's, or a person's: no recording has those in it, so this is no effect of the run.
             let lapsed = Operation::Reclaim { runs: Vec::new() };
-            store.apply(caller.clone(), lapsed).await.map_err(|refused| refused.to_string())?;
+            store.apply(caller.clone(), lapsed).await.map_err(|refused| refused.error)?;
             // The end of a deferral tells nobody of itself, yet it makes an issue ready.
             self.roster.queue_changed(std::iter::empty());
         }
         let ready = store.apply(caller, Operation::Ready(Filter::default())).await;
-        let ready = match ready.map_err(|refused| refused.to_string())?.answer {
+        let ready = match ready.map_err(|refused| refused.error)?.answer {
             Answer::Issues { issues, .. } => issues,
             _ => Vec::new(),
         };
-        let deadlines = store.deadlines(&self.company.run, now).await.map_err(|error| error.to_string())?;
+        let deadlines = store.deadlines(&self.company.run, now).await?;
         self.deadline = deadlines.first().map(|deadline| deadline.at);
         Ok(Outlook { ready, deadlines })
     }
@@ -411,14 +424,14 @@ impl Dispatcher {
     /// Looks at the final expectations and sums up.
     async fn end(mut self) -> RunEnd {
         let busy = self.company.stage.effects.busy();
-        let mut false_at_end = Vec::new();
+        let mut expectations = Expectations::default();
         let stopped = self.company.stage.stop.soft.is_cancelled();
         if self.halt.is_none() {
             self.halt = self.company.stage.effects.halted();
         }
-        if self.halt.is_none() && self.broken.is_none() && !stopped {
+        if self.halt.is_none() && self.broken.is_none() && !stopped && !self.was_cut_short() {
             match self.check_expectations(&busy).await {
-                Ok(wrong) => false_at_end = wrong,
+                Ok(found) => expectations = found,
                 Err(halt) => self.halt = Some(halt),
             }
         }
@@ -433,12 +446,16 @@ impl Dispatcher {
             PhaseState::Running => PhaseOutcome::new(PhaseEnd::Cancelled),
         };
         let phases: Vec<_> = ids.zip(self.states.into_iter().map(outcome)).collect();
+        let Expectations { wrong: of_run, unanswered } = expectations;
         let of_phases = phases.iter().flat_map(|(_, outcome)| outcome.false_expectations.clone());
-        let false_expectations = of_phases.chain(false_at_end).collect();
+        let wrong = of_phases.chain(of_run).collect();
         RunEnd {
+            budget_used_up: phases.iter().any(|(_, outcome)| outcome.budget_used_up),
             credential_refused: phases.iter().any(|(_, outcome)| outcome.credential_refused),
+            call_failed: phases.iter().any(|(_, outcome)| outcome.call_failed),
             phases,
-            false_expectations,
+            false_expectations: wrong,
+            unanswered,
             halt: self.halt,
             stopped,
             broken: self.broken,
@@ -447,8 +464,19 @@ impl Dispatcher {
         }
     }
 
-    async fn check_expectations(&self, busy: &Busy) -> Result<Vec<Condition>, Halt> {
-        let mut wrong = Vec::new();
+    /// Whether a failed phase kept others from running: what the run was to reach is then no question any more.
+    fn was_cut_short(&self) -> bool {
+        let plans = self.company.plan.phases.iter();
+        plans.zip(&self.states).any(|(plan, state)| match state {
+            PhaseState::Ended(outcome) => {
+                outcome.end == PhaseEnd::Failed && plan.on_failure == OnFailure::Stop
+            }
+            PhaseState::Pending | PhaseState::Running => false,
+        })
+    }
+
+    async fn check_expectations(&self, busy: &Busy) -> Result<Expectations, Halt> {
+        let mut found = Expectations::default();
         let company = &self.company;
         let mut scope = Scope::of_run(company);
         scope.see_phases(&self.ended_phases());
@@ -457,18 +485,17 @@ impl Dispatcher {
             let holds = match company.holds(busy, id, condition, &scope).await? {
                 Ok(holds) => holds,
                 Err(error) => {
-                    let event = Happening::Notice { text: error.to_string() };
-                    company.stage.hub.tell(company.stage.effects.now(), &Whereabouts::default(), event);
-                    false
+                    found.unanswered.push((condition.clone(), error.reason));
+                    continue;
                 }
             };
             let event = Happening::ExpectChecked { condition: condition.text.clone(), holds };
             company.stage.hub.tell(company.stage.effects.now(), &Whereabouts::default(), event);
             if !holds {
-                wrong.push(condition.clone());
+                found.wrong.push(condition.clone());
             }
         }
-        Ok(wrong)
+        Ok(found)
     }
 
     /// The queue at the very end, for people. What a run that could not end in order still holds is given back.

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use dispatch::{begin, run};
-pub use workspace::{Workspace, WorkspaceError};
+pub use workspace::{Beginning, Workspace, WorkspaceError};
 
 use crate::effects::Halt;
 use crate::event::{PhaseEnd, Whereabouts};
@@ -58,12 +58,18 @@ pub struct RunEnd {
     pub phases: Vec<(PhaseId, PhaseOutcome)>,
     /// Conditions that are false: of phases and of the run.
     pub false_expectations: Vec<Condition>,
+    /// Conditions of the run that are neither true nor false, and why.
+    pub unanswered: Vec<(Condition, String)>,
     /// Why nothing went on, if so.
     pub halt: Option<Halt>,
     /// Whether it was stopped.
     pub stopped: bool,
     /// Whether a provider refused the credential.
     pub credential_refused: bool,
+    /// Whether what the run may spend is used up.
+    pub budget_used_up: bool,
+    /// Whether a model call failed for good.
+    pub call_failed: bool,
     /// A part of the program broke.
     pub broken: Option<String>,
     /// The queue at the end.
@@ -85,6 +91,10 @@ pub struct PhaseOutcome {
     pub false_expectations: Vec<Condition>,
     /// Whether a provider refused the credential.
     pub credential_refused: bool,
+    /// Whether what the run may spend was used up in it.
+    pub budget_used_up: bool,
+    /// Whether a model call failed for good.
+    pub call_failed: bool,
 }
 
 impl PhaseOutcome {
@@ -95,6 +105,8 @@ impl PhaseOutcome {
             text: String::new(),
             false_expectations: Vec::new(),
             credential_refused: false,
+            budget_used_up: false,
+            call_failed: false,
         }
     }
 
@@ -109,6 +121,7 @@ impl PhaseOutcome {
 
     fn note_error(&mut self, error: Option<ErrorClass>) {
         self.credential_refused |= error == Some(ErrorClass::Credential);
+        self.call_failed |= error.is_some();
     }
 }
 

@@ -31,7 +31,8 @@ pub(super) async fn run(phase: PhaseScope, busy: &Busy) -> Result<PhaseOutcome, 
         PhaseKind::Workers(workers) => pool::run(&phase, workers, busy).await?,
         PhaseKind::Monitor(watch) => monitor::run(&phase, watch, busy).await?,
     };
-    if outcome.end != PhaseEnd::Cancelled {
+    // What a phase that failed was to reach is no question any more.
+    if matches!(outcome.end, PhaseEnd::Completed | PhaseEnd::Stalled) {
         check_expectations(&phase, busy, &mut outcome).await?;
     }
     Ok(told(&phase, outcome))
@@ -85,13 +86,17 @@ async fn check_expectations(phase: &PhaseScope, busy: &Busy, outcome: &mut Phase
     for (number, condition) in (1..).zip(&phase.plan().expect) {
         let id = EffectId::engine(phase.id(), "expect", number);
         let holds = phase.company.holds(busy, id, condition, &scope).await?;
-        let (holds, why) = match holds {
-            Ok(holds) => (holds, format!("expected {}, which is false", condition.text)),
-            Err(error) => (false, error.to_string()),
+        let holds = match holds {
+            Ok(holds) => holds,
+            Err(error) => {
+                // Neither true nor false: that is why the phase fails, not an expectation that is wrong.
+                outcome.fail(error.to_string());
+                return Ok(());
+            }
         };
         phase.tell(Happening::ExpectChecked { condition: condition.text.clone(), holds });
         if !holds {
-            outcome.fail(why);
+            outcome.fail(format!("expected {}, which is false", condition.text));
             outcome.false_expectations.push(condition.clone());
         }
     }

@@ -1,5 +1,6 @@
 //! A phase of concurrent workers: opens the pool, joins the workers, and says what is left over.
 
+use indexmap::IndexMap;
 use tokio::task::JoinSet;
 
 use super::desk::Mail;
@@ -28,7 +29,11 @@ pub(super) async fn run(phase: &PhaseScope, plan: &WorkersPlan, busy: &Busy) -> 
     for (at, worker) in workers.into_iter().enumerate() {
         let (phase, plan, token) = (phase.clone(), plan.clone(), busy.fork());
         team.spawn(async move {
-            let end = worker::run(&phase, &plan, &worker, at, &token).await;
+            let effects = &phase.company.stage.effects;
+            let end = match effects.turn(&token, &format!("worker {at:05}")).await {
+                Ok(()) => worker::run(&phase, &plan, &worker, at, &token).await,
+                Err(halt) => Err(halt),
+            };
             // Said before the token is given back, so that nobody decides on a worker that has gone.
             phase.company.desk.leave(Mail::WorkerGone { seat: (phase.id().clone(), at) }, &token);
             (at, end, token)
@@ -36,9 +41,7 @@ pub(super) async fn run(phase: &PhaseScope, plan: &WorkersPlan, busy: &Busy) -> 
     }
     let ends = join(&mut team, busy).await?;
     let mut outcome = PhaseOutcome::completed();
-    for end in &ends {
-        conversation::judge(&end.last, end.name.as_str(), &mut outcome);
-    }
+    judge(&ends, &mut outcome);
     if ends.iter().any(|end| end.cause == StopCause::Cancelled) && outcome.end == PhaseEnd::Completed {
         outcome.end = PhaseEnd::Cancelled;
     }
@@ -46,6 +49,20 @@ pub(super) async fn run(phase: &PhaseScope, plan: &WorkersPlan, busy: &Busy) -> 
         report_left_over(phase, plan, busy, &mut outcome).await?;
     }
     Ok(outcome)
+}
+
+/// What the ends of the workers mean for the phase. What happened to several is said once, with all their names.
+fn judge(ends: &[WorkerEnd], outcome: &mut PhaseOutcome) {
+    let mut failures: IndexMap<String, Vec<&str>> = IndexMap::new();
+    for end in ends {
+        outcome.note_error(end.last.error);
+        if let Some(why) = conversation::failure(&end.last.end) {
+            failures.entry(why).or_default().push(end.name.as_str());
+        }
+    }
+    for (why, names) in failures {
+        outcome.fail(format!("{}: {why}", names.join(", ")));
+    }
 }
 
 async fn join(

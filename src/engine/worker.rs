@@ -88,8 +88,11 @@ impl Worker<'_> {
         }
         loop {
             if !goes_on(&self.last.end) {
-                let cancelled = self.last.end == SessionEnd::Cancelled;
-                return Ok(if cancelled { StopCause::Cancelled } else { StopCause::Failed });
+                return Ok(match self.last.end {
+                    SessionEnd::Cancelled => StopCause::Cancelled,
+                    SessionEnd::Budget => StopCause::Budget,
+                    _ => StopCause::Failed,
+                });
             }
             if self.iterations >= self.plan.max_iterations {
                 return Ok(StopCause::Iterations);

@@ -11,7 +11,18 @@ use crate::tool::workspace::MARKER;
 #[derive(Debug)]
 pub struct Workspace {
     path: PathBuf,
-    _lock: Option<File>,
+    beginning: Beginning,
+    /// Held while the run works in a folder that it may empty.
+    lock: Option<File>,
+}
+
+/// What a workspace held when the run began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// Nothing.
+    Empty,
+    /// Files of somebody.
+    Filled,
 }
 
 /// Why a workspace cannot be used.
@@ -34,7 +45,7 @@ pub enum WorkspaceError {
         path: String,
     },
     /// The system refuses.
-    #[error("cannot use the workspace {path}: {reason}")]
+    #[error("cannot use the workspace {path}: {reason}; name another folder with --workspace")]
     Unusable {
         /// The folder.
         path: String,
@@ -44,7 +55,7 @@ pub enum WorkspaceError {
 }
 
 impl Workspace {
-    /// Makes the folder ready.
+    /// Takes the folder for a run, which makes it if need be. What is in it stays until `clear`.
     ///
     /// # Errors
     /// It may not be emptied, another run works in it, or the system refuses.
@@ -64,7 +75,8 @@ impl Workspace {
         std::fs::create_dir_all(path).map_err(|error| unusable(&error))?;
         if start == WorkspaceStart::Keep {
             // A folder of somebody else is worked in, but not marked as ours.
-            return Ok(Self { path: path.to_owned(), _lock: None });
+            let beginning = if is_new { Beginning::Empty } else { Beginning::Filled };
+            return Ok(Self { path: path.to_owned(), beginning, lock: None });
         }
         let mut lock =
             File::options().create(true).append(true).open(&marker).map_err(|error| unusable(&error))?;
@@ -77,13 +89,31 @@ impl Workspace {
             lock.write_all(b"This folder was made by runner, which empties it at the start of a run.\n")
                 .map_err(|error| unusable(&error))?;
         }
-        empty(path).map_err(|error| unusable(&error))?;
-        Ok(Self { path: path.to_owned(), _lock: Some(lock) })
+        Ok(Self { path: path.to_owned(), beginning: Beginning::Empty, lock: Some(lock) })
+    }
+
+    /// Empties the folder if it is to start fresh: the last step before a run begins, since it cannot be undone.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn clear(&self) -> Result<(), WorkspaceError> {
+        if self.lock.is_none() {
+            return Ok(());
+        }
+        empty(&self.path).map_err(|error| WorkspaceError::Unusable {
+            path: self.path.display().to_string(),
+            reason: error.to_string(),
+        })
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What it held when the run began.
+    pub fn beginning(&self) -> Beginning {
+        self.beginning
     }
 }
 
@@ -116,7 +146,8 @@ mod tests {
         let error = Workspace::prepare(&theirs, WorkspaceStart::Fresh).unwrap_err();
         assert!(matches!(error, WorkspaceError::NotOurs { .. }), "{error}");
         assert!(theirs.join("thesis.txt").exists());
-        Workspace::prepare(&theirs, WorkspaceStart::Keep).unwrap();
+        Workspace::prepare(&theirs, WorkspaceStart::Keep).unwrap().clear().unwrap();
+        assert!(theirs.join("thesis.txt").exists());
         assert!(!theirs.join(MARKER).exists());
 
         let ours = dir.path().join("ours");
@@ -124,6 +155,8 @@ mod tests {
         std::fs::create_dir_all(ours.join("a/b")).unwrap();
         std::os::unix::fs::symlink(&theirs, ours.join("link")).unwrap();
         let held = Workspace::prepare(&ours, WorkspaceStart::Fresh).unwrap();
+        assert!(ours.join("a/b").exists(), "nothing goes before the run really begins");
+        held.clear().unwrap();
         assert!(!ours.join("a").exists() && !ours.join("link").exists());
         assert!(theirs.join("thesis.txt").exists(), "links are not followed");
         let error = Workspace::prepare(&ours, WorkspaceStart::Fresh).unwrap_err();

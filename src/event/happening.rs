@@ -104,6 +104,8 @@ pub enum SessionEnd {
     },
     /// The model answered with nothing.
     Empty,
+    /// What the run may spend is used up.
+    Budget,
     /// The run was stopped.
     Cancelled,
     /// Something went wrong.
@@ -121,6 +123,8 @@ pub enum StopCause {
     Iterations,
     /// Nothing is left for it.
     NoWork,
+    /// What the run may spend is used up.
+    Budget,
     /// Its session failed.
     Failed,
     /// The run was stopped.

@@ -45,7 +45,7 @@ pub struct RunFolder {
 const LOCK: &str = "lock";
 
 impl RunFolder {
-    /// Makes the folder of a new run below `root`, takes its lock, writes the manifest and points `latest` to it.
+    /// Makes the folder of a new run below `root`, takes its lock and writes the manifest.
     ///
     /// # Errors
     /// Something of it cannot be made.
@@ -58,13 +58,28 @@ impl RunFolder {
             lock.lock()?;
             let text = serde_json::to_string_pretty(manifest).expect("a manifest holds only plain data");
             std::fs::write(path.join("manifest.json"), text + "\n")?;
-            std::fs::write(runs.join("latest"), format!("{}\n", manifest.run))?;
             Ok(lock)
         };
         match made() {
             Ok(lock) => Ok(Self { path, _lock: lock }),
             Err(error) => Err(JournalError::at(&path, &error)),
         }
+    }
+
+    /// Points `latest` to it: the run begins.
+    ///
+    /// # Errors
+    /// The pointer cannot be written.
+    pub fn announce(&self) -> Result<(), JournalError> {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let latest = self.path.with_file_name("latest");
+        std::fs::write(&latest, format!("{name}\n")).map_err(|error| JournalError::at(&latest, &error))
+    }
+
+    /// Removes the folder of a run that never began.
+    pub fn discard(self) {
+        // What cannot be removed is in nobody's way: without `latest` pointing there it is an empty run.
+        let _ = std::fs::remove_dir_all(&self.path);
     }
 
     /// The folder.

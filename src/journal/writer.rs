@@ -18,7 +18,7 @@ use crate::limit;
 
 /// Why the journal cannot be kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot keep the run's journal {path}: {reason}")]
+#[error("cannot keep the run's journal {path}: {reason}; it needs room and a folder that can be written")]
 pub struct JournalError {
     /// The file.
     pub path: String,
@@ -43,6 +43,7 @@ pub enum Durability {
 
 enum Job {
     Write { line: String, done: Option<oneshot::Sender<Result<(), JournalError>>> },
+    Sync { done: oneshot::Sender<Result<(), JournalError>> },
     Finish,
 }
 
@@ -124,7 +125,17 @@ impl Journal {
         })
     }
 
-    /// Waits until everything queued is on disk.
+    /// Waits until everything queued so far is on disk.
+    ///
+    /// # Errors
+    /// Something could not be written.
+    pub async fn sync(&self) -> Result<(), JournalError> {
+        let (done, waiting) = oneshot::channel();
+        self.shared.jobs.send(Job::Sync { done }).expect("the thread lives as long as its handles");
+        waiting.await.expect("the thread answers before it ends")
+    }
+
+    /// Waits until everything queued is on disk, and ends the thread.
     ///
     /// # Errors
     /// Something could not be written.
@@ -184,6 +195,7 @@ impl Keeper {
                     text.push('\n');
                     waiting.extend(done);
                 }
+                Job::Sync { done } => waiting.push(done),
                 Job::Finish => open = false,
             }
         }
@@ -229,6 +241,8 @@ mod tests {
         let path = dir.path().join("journal.jsonl");
         let journal = Journal::open(&path).unwrap();
         drop(journal.append(&line(1), Durability::Later).unwrap());
+        journal.sync().await.unwrap();
+        assert_eq!(read(&path).unwrap(), [line(1)]);
         journal.append(&line(2), Durability::Synced).unwrap().await.unwrap();
         journal.close().unwrap();
         std::fs::OpenOptions::new()
@@ -254,6 +268,7 @@ mod tests {
         let journal = Journal::open(Path::new("/dev/full")).unwrap();
         let error = journal.append(&line(1), Durability::Synced).unwrap().await.unwrap_err();
         assert!(error.to_string().starts_with("cannot keep the run's journal /dev/full: "), "{error}");
-        assert_eq!(journal.append(&line(2), Durability::Later).err(), Some(error));
+        assert_eq!(journal.append(&line(2), Durability::Later).err(), Some(error.clone()));
+        assert_eq!(journal.sync().await, Err(error));
     }
 }

@@ -96,6 +96,10 @@ impl State {
             Happening::PhaseEnded { end: PhaseEnd::Completed, reasons } if reasons.is_empty() => {
                 Some(format!("=== phase {phase}: completed ===\n"))
             }
+            // Why is told at the end of the run, once, where nobody has to look for it.
+            Happening::PhaseEnded { end: PhaseEnd::Failed, .. } => {
+                Some(format!("=== phase {phase}: failed ===\n"))
+            }
             Happening::PhaseEnded { end, reasons } => {
                 let reasons: String = reasons.iter().map(|reason| format!("    {reason}\n")).collect();
                 Some(format!("=== phase {phase}: {} ===\n{reasons}", end.as_str()))
@@ -139,8 +143,9 @@ fn body(event: &Happening) -> Option<String> {
             SessionEnd::Refused { reason } if reason.is_empty() => "the model refused".to_owned(),
             SessionEnd::Refused { reason } => format!("the model refused: {}", cut(reason)),
             SessionEnd::Empty => "the model answered with nothing".to_owned(),
+            SessionEnd::Budget => "ends: what the run may spend is used up".to_owned(),
             SessionEnd::Cancelled => "was stopped".to_owned(),
-            SessionEnd::Failed { reason } => format!("failed: {reason}"),
+            SessionEnd::Failed { reason } => format!("failed: {}", cut(reason)),
         },
         Happening::IterationStarted { iteration, max_iterations } => {
             format!("--- iteration {iteration}/{max_iterations} ---")
@@ -151,6 +156,7 @@ fn body(event: &Happening) -> Option<String> {
         Happening::WorkerStopped { cause } => match cause {
             StopCause::Iterations => "stops: its iterations are used up",
             StopCause::NoWork => "stops: no work is left for it",
+            StopCause::Budget => "stops: what the run may spend is used up",
             StopCause::Failed => "stops: its session failed",
             StopCause::Cancelled => "stops: the run is being stopped",
         }

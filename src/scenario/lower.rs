@@ -7,7 +7,7 @@ use super::raw::{
 use super::table::{Table, choose, text, wrong_type};
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::event::Policy;
-use crate::plan::{ClaimBy, OnFailure, ReplayWhen, SessionLife, WhenEmpty};
+use crate::plan::{ClaimBy, LimitsPlan, OnFailure, ReplayWhen, SessionLife, WhenEmpty};
 use crate::source::{Node, NodeValue, Place, SourceId};
 
 const TOP_KEYS: &[&str] = &[
@@ -19,6 +19,7 @@ const TOP_KEYS: &[&str] = &[
     "roles",
     "phases",
     "queue",
+    "limits",
     "expect",
     "replay",
 ];
@@ -51,6 +52,7 @@ pub(super) fn lower(tree: &Node, source: SourceId, report: &mut Report) -> Optio
         roles: roles(&table, report),
         phases: phases(&table, report),
         queue: queue(&table, report),
+        limits: limits(&table, report),
         expect: table.texts("expect", report).unwrap_or_default(),
         replay: replay(&table, report),
     })
@@ -275,6 +277,16 @@ fn queue(table: &Table<'_>, report: &mut Report) -> RawQueue {
         lease: table.duration("lease", report),
         max_attempts: table.count("max_attempts", report).map(|found| found.value),
     }
+}
+
+fn limits(table: &Table<'_>, report: &mut Report) -> LimitsPlan {
+    let Some((node, place)) = table.get("limits") else { return LimitsPlan::default() };
+    let keys = ["max_turns", "max_tokens"];
+    let Some(table) = Table::open(node, &place, "`limits`", &keys, report) else {
+        return LimitsPlan::default();
+    };
+    let mut count = |key| table.count(key, report).map(|found| u64::from(found.value));
+    LimitsPlan { max_turns: count("max_turns"), max_tokens: count("max_tokens") }
 }
 
 fn replay(table: &Table<'_>, report: &mut Report) -> RawReplay {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::event::Policy;
 use crate::issue::Takes;
-use crate::plan::{ClaimBy, OnFailure, ReplayWhen, SessionLife, WhenEmpty};
+use crate::plan::{ClaimBy, LimitsPlan, OnFailure, ReplayWhen, SessionLife, WhenEmpty};
 use crate::source::{Place, Route};
 
 /// A value with its place.
@@ -24,6 +24,7 @@ pub(super) struct RawScenario {
     pub(super) roles: Vec<RawRole>,
     pub(super) phases: Vec<RawPhase>,
     pub(super) queue: RawQueue,
+    pub(super) limits: LimitsPlan,
     pub(super) expect: Vec<Located<String>>,
     pub(super) replay: RawReplay,
 }

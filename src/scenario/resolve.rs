@@ -45,6 +45,7 @@ pub(super) fn plan(scene: &Scene<'_>, paths: &Paths, file: &Path, report: &mut R
         roles: raw.roles.iter().map(|role| resolve_role(scene, role)).collect::<Option<IndexMap<_, _>>>()?,
         phases: (0..raw.phases.len()).map(|at| resolve_phase(scene, at)).collect::<Option<Vec<_>>>()?,
         queue: queue?,
+        limits: raw.limits,
         expect: conditions(&raw.expect),
         replay: replay?,
         prompts: scene.prompts.texts.clone(),

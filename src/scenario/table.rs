@@ -74,8 +74,19 @@ impl<'n> Table<'n> {
         Some((&entry.value, self.value_place(key)))
     }
 
-    /// Reports that a key is missing.
+    /// Reports that a key is missing; not when it is there in a spelling that has been reported already.
     pub(super) fn missing(&self, key: &str, report: &mut Report) {
+        let is_misspelt = self.entries.iter().any(|entry| {
+            let place = Some(self.key_place(&entry.key));
+            report.diagnostics().iter().any(|told| {
+                told.code == Code::UnknownKey
+                    && told.did_you_mean.as_deref() == Some(key)
+                    && told.place == place
+            })
+        });
+        if is_misspelt {
+            return;
+        }
         report.push(
             Diagnostic::error(Code::MissingKey, format!("{} has no `{key}`", self.what))
                 .at(&self.place)

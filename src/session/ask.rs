@@ -6,12 +6,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::budget::{Amount, Verdict};
 use super::{Offer, PromptEnd, Session};
 use crate::chat::{Message, Part, Reply, Request, Speaker};
 use crate::effects::Busy;
 use crate::effects::{Announce, Asked, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Footprint, Happening, Policy, Segment, SessionEnd};
-use crate::id::canonical_json;
+use crate::id::{PhaseId, canonical_json};
 use crate::provider::{self, Attempt, CallError, ErrorClass, Provider};
 use crate::tool::Tool;
 
@@ -65,9 +66,57 @@ impl Session {
             Offer::WrapUp => Vec::new(),
         };
         let request = Request { system: self.system.clone(), messages, tools };
+        let worst = self.worst_case(&request);
+        if self.reserve(busy, worst).await? == Verdict::Refused {
+            return Ok(Err(PromptEnd { end: SessionEnd::Budget, text: String::new(), error: None }));
+        }
+        let asked = self.ask_until_answered(busy, &request, offer).await;
+        let used = match &asked {
+            Ok(Ok(reply)) => Amount::of(reply.usage),
+            Ok(Err(_)) | Err(_) => Amount::default(),
+        };
+        if let (Some(budget), false) = (&self.stage.budget, self.stage.effects.is_replay()) {
+            budget.settle(worst, used, busy);
+        }
+        asked
+    }
+
+    /// The most a call can use: a byte of the request is at most a token, and the reply has a limit of its own.
+    fn worst_case(&self, request: &Request) -> Amount {
+        let Some(_) = &self.stage.budget else { return Amount::default() };
+        let asked = serde_json::to_string(&request.messages).map_or(0, |text| text.len());
+        let head: usize = self.head.iter().map(|segment| segment.text.len()).sum();
+        let answer =
+            self.provider.params().get("max_tokens").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        Amount { turns: 1, tokens: (asked + head) as u64 + answer }
+    }
+
+    /// Asks whether the run can afford the call; in a replay the recording says.
+    async fn reserve(&self, busy: &Busy, worst: Amount) -> Result<Verdict, Halt> {
+        let Some(budget) = &self.stage.budget else { return Ok(Verdict::Granted) };
+        let (phase, session) = self.identity.path.split_once('/').expect("a session's path holds its phase");
+        let id = EffectId::engine(&PhaseId::from(phase), &format!("budget.{session}"), self.turn);
+        let asked = Asked::engine(id, EffectKind::Budget, Policy::Tape);
+        let ask = |_| async {
+            let verdict = match budget.reserve(worst, busy).await {
+                Verdict::Granted => "granted",
+                Verdict::Refused => "refused",
+            };
+            Some(Ran::plain(serde_json::Value::from(verdict)))
+        };
+        let result = self.stage.effects.perform(busy, asked, ask).await?;
+        Ok(if result == "refused" { Verdict::Refused } else { Verdict::Granted })
+    }
+
+    async fn ask_until_answered(
+        &mut self,
+        busy: &Busy,
+        request: &Request,
+        offer: Offer,
+    ) -> Result<Result<Reply, PromptEnd>, Halt> {
         let mut attempt = 1;
         loop {
-            match self.attempt(busy, &request, attempt, offer).await? {
+            match self.attempt(busy, request, attempt, offer).await? {
                 CallResult::Reply(reply) => {
                     self.tell(Happening::TurnEnded {
                         turn: self.turn,
@@ -79,13 +128,16 @@ impl Session {
                 }
                 CallResult::Error(error) => {
                     let delay = self.provider.retry().delay(attempt, &error, self.jitter(attempt));
-                    let Some(delay) = delay else { return Ok(Err(self.give_up(&error, attempt))) };
+                    let Some(delay) = delay else { return Ok(Err(give_up(&error, attempt))) };
                     if self.is_stopped(busy, self.turn).await? {
-                        return Ok(Err(self.give_up(&error, attempt)));
+                        return Ok(Err(cancelled()));
                     }
                     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                     self.tell(Happening::Retry { attempt, reason: error.message.clone(), delay_ms });
                     self.wait(busy, delay).await;
+                    if self.stop.soft.is_cancelled() {
+                        return Ok(Err(cancelled()));
+                    }
                     attempt += 1;
                 }
             }
@@ -162,11 +214,27 @@ impl Session {
         let digest = Sha256::digest(id.as_str());
         f64::from(u16::from_be_bytes([digest[0], digest[1]])) / f64::from(u16::MAX)
     }
+}
 
-    fn give_up(&self, error: &CallError, attempts: u32) -> PromptEnd {
-        let tries = if attempts > 1 { format!(" (tried {attempts} times)") } else { String::new() };
-        failed(format!("{}{tries}", error.message), Some(error.class))
-    }
+fn give_up(error: &CallError, attempts: u32) -> PromptEnd {
+    let remedy = match error.class {
+        ErrorClass::Transport => "; check the network, or `base_url` in the mount plan",
+        ErrorClass::RateLimit | ErrorClass::Overloaded | ErrorClass::Server => {
+            "; try later, or allow more attempts with `max_retries` in the mount plan"
+        }
+        // The others name theirs.
+        _ => "",
+    };
+    let tries = match attempts {
+        1 => String::new(),
+        _ => format!(" (tried {attempts} times)"),
+    };
+    failed(format!("{}{tries}{remedy}", error.message), Some(error.class))
+}
+
+/// The run is being stopped: no other attempt is made, and that the last one failed is not why the prompt ends.
+pub(super) fn cancelled() -> PromptEnd {
+    PromptEnd { end: SessionEnd::Cancelled, text: String::new(), error: None }
 }
 
 fn failed(reason: String, error: Option<ErrorClass>) -> PromptEnd {

@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::{CallOrder, Capture, Session, Stage};
+use super::files::{self, FileUse};
+use super::{CallOrder, Session, Stage};
 use crate::chat::{ToolCall, ToolInput, ToolResult};
 use crate::effects::{Announce, Asked, Busy, Effects, Grant, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Footprint, Happening, Policy, Segment};
 use crate::id::canonical_json;
 use crate::limit;
-use crate::tool::{CallContext, FilePatch, FileSnapshot, Repeat, Tool, ToolOutput};
+use crate::tool::{CallContext, FilePatch, Repeat, Tool, ToolOutput};
 
 /// What a tool call came to, as it stands in a recording.
 #[derive(Serialize, Deserialize)]
@@ -130,16 +131,14 @@ impl Session {
         call: &ToolCall,
         ready: Ready,
     ) -> Result<ToolResult, Halt> {
-        let input = canonical_json(&Value::Object(ready.input.clone()));
+        let input = self.stage.effects.scrubber().scrub_json(Value::Object(ready.input.clone()));
+        let input = canonical_json(&input);
         self.tell(Happening::ToolStarted { tool: call.name.clone(), input: one_line(&input) });
         let policy = self.stage.policies.get(&call.name).copied().unwrap_or_else(|| ready.tool.policy());
         let asked = Asked {
             id: self.turn_id().call(at + 1),
             kind: EffectKind::Tool,
-            key: vec![
-                Segment::new("tool", call.name.as_str()),
-                Segment::new("input", self.stage.effects.scrubber().scrub(&input)),
-            ],
+            key: vec![Segment::new("tool", call.name.as_str()), Segment::new("input", input)],
             footprint: ready.footprint.clone(),
             policy,
             announce: match ready.tool.repeat() {
@@ -149,13 +148,19 @@ impl Session {
         };
         let running =
             Running { stage: &self.stage, hard: &self.stop.hard, ready, policy, id: asked.id.clone() };
+        let read = |result: Value| {
+            let result: Result<CallResult, _> = serde_json::from_value(result);
+            result.map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))
+        };
+        let restore = |result: Value| async {
+            match read(result)?.files {
+                Some(files) => files::restore(files, &self.stage.workspace).await.map_err(Halt::Workspace),
+                None => Ok(()),
+            }
+        };
         let effects: &Effects = &self.stage.effects;
-        let result = effects.perform(busy, asked, |grant| running.run(busy, grant)).await?;
-        let result: CallResult = serde_json::from_value(result)
-            .map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))?;
-        if let (true, Policy::Tape, Some(files)) = (effects.is_replay(), policy, &result.files) {
-            files.apply(&self.stage.workspace).map_err(|error| Halt::Workspace(error.to_string()))?;
-        }
+        let run = |grant| running.run(busy, grant);
+        let result = read(effects.perform_or_restore(busy, asked, run, restore).await?)?;
         self.tell(Happening::ToolEnded {
             tool: call.name.clone(),
             is_error: result.is_error,
@@ -195,11 +200,17 @@ struct Running<'a> {
 
 impl Running<'_> {
     async fn run(self, busy: &Busy, grant: Grant) -> Option<Ran> {
-        let _files = self.own_files(busy).await;
-        let before = match self.snapshot() {
-            Ok(before) => before,
-            Err(trouble) => return Some(Ran::plain(refusal(&trouble))),
+        let files = &self.stage.files;
+        let wanted = files.use_of(&self.ready.footprint, self.policy);
+        let turn = files.turn(wanted, busy).await;
+        let before = match wanted {
+            FileUse::Recorded => match files::before(&self.stage.workspace).await {
+                Ok(before) => Some(before),
+                Err(trouble) => return Some(Ran::plain(refusal(&trouble))),
+            },
+            FileUse::Nothing | FileUse::Reads | FileUse::Writes => None,
         };
+        let sequence = grant.sequence.clone();
         let cancel = self.hard.child_token();
         let context = CallContext {
             effect: self.id.clone(),
@@ -218,12 +229,13 @@ impl Running<'_> {
                     output = &mut work => output,
                     () = tokio::time::sleep(deadline) => {
                         cancel.cancel();
-                        // The tool ends what it started before it returns; what it says then is of no more interest.
-                        let _ = work.await;
-                        ToolOutput::error(format!(
+                        // The tool ends what it started before it returns; what it touched until then counts.
+                        let late = work.await;
+                        let content = format!(
                             "Timed out after {} s and was ended. Do less in one call, or ask for a longer timeout if the tool takes one.",
                             deadline.as_secs()
-                        ))
+                        );
+                        ToolOutput { content, is_error: true, ..late }
                     }
                 }
             }
@@ -231,11 +243,12 @@ impl Running<'_> {
         if self.hard.is_cancelled() {
             return None;
         }
-        let files = before.map(|before| self.patch(&before));
-        let (files, trouble) = match files {
-            Some(Ok(patch)) if !patch.is_empty() => (Some(patch), None),
-            Some(Err(trouble)) => (None, Some(trouble)),
-            Some(Ok(_)) | None => (None, None),
+        let (files, trouble) = match before {
+            None => (None, None),
+            Some(before) => match files::changes(before).await {
+                Ok(patch) => (Some(patch).filter(|patch| !patch.is_empty()), None),
+                Err(trouble) => (None, Some(trouble)),
+            },
         };
         let result = match trouble {
             None => {
@@ -244,68 +257,15 @@ impl Running<'_> {
             }
             Some(trouble) => refusal(&trouble),
         };
-        Some(Ran { result, footprint: output.footprint, seq: output.seq })
-    }
-
-    /// Whether what the call does to files is recorded: it is not run again in a replay, and may change any of them.
-    fn captures(&self) -> bool {
-        self.policy == Policy::Tape && self.ready.footprint.writes.contains("fs:*")
-    }
-
-    /// Waits until no other call is in the way of telling who changed which file.
-    async fn own_files(&self, busy: &Busy) -> Option<FilesGuard<'_>> {
-        let Capture::Files(lock) = &self.stage.capture else { return None };
-        let touches =
-            |set: &std::collections::BTreeSet<String>| set.iter().any(|name| name.starts_with("fs:"));
-        let footprint = &self.ready.footprint;
-        if self.captures() {
-            if let Ok(guard) = lock.try_write() {
-                return Some(FilesGuard::All(guard));
-            }
-            let _rest = busy.rest();
-            Some(FilesGuard::All(lock.write().await))
-        } else if touches(&footprint.writes) || touches(&footprint.reads) {
-            if let Ok(guard) = lock.try_read() {
-                return Some(FilesGuard::Some(guard));
-            }
-            let _rest = busy.rest();
-            Some(FilesGuard::Some(lock.read().await))
-        } else {
-            None
-        }
-    }
-
-    fn snapshot(&self) -> Result<Option<FileSnapshot>, String> {
-        if !matches!(self.stage.capture, Capture::Files(_)) || !self.captures() {
-            return Ok(None);
-        }
-        FileSnapshot::take(&self.stage.workspace).map(Some).map_err(|error| {
-            format!(
-                "Not run: the files cannot be read before it, so its changes could not be recorded: {error}."
-            )
-        })
-    }
-
-    fn patch(&self, before: &FileSnapshot) -> Result<FilePatch, String> {
-        let trouble = |error: String| {
-            format!(
-                "The command ran, but its changes to files cannot be recorded: {error}. Change less in one command."
-            )
-        };
-        let after = before.take_again().map_err(|error| trouble(error.to_string()))?;
-        crate::tool::patch::diff(before, &after).map_err(|error| trouble(error.to_string()))
+        // Drawn before anyone else may touch the files, so that the numbers tell the true order.
+        let seq = output.seq.or_else(|| turn.as_ref().and(sequence).map(|sequence| sequence.next()));
+        Some(Ran { result, footprint: output.footprint, seq })
     }
 }
 
 fn refusal(trouble: &str) -> Value {
     let result = CallResult { content: trouble.to_owned(), is_error: true, files: None };
     serde_json::to_value(result).expect("a result holds only plain data")
-}
-
-/// Held while a call may touch files that are being recorded.
-enum FilesGuard<'a> {
-    All(#[expect(dead_code, reason = "held, not read")] tokio::sync::RwLockWriteGuard<'a, ()>),
-    Some(#[expect(dead_code, reason = "held, not read")] tokio::sync::RwLockReadGuard<'a, ()>),
 }
 
 /// A text cut to what fits a line of the screen.

@@ -1,7 +1,9 @@
 //! What a session is: one conversation of one role with one model, made of the modules its mount plan names.
 
 mod ask;
+mod budget;
 mod call;
+mod files;
 mod modules;
 mod turn;
 mod validate;
@@ -10,9 +12,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
+pub use budget::Budget;
+pub use files::{Commands, FileOrder};
 pub use modules::{Cast, CastError, Casting, Lines, Modules, Offstage};
 pub use turn::{CallOrder, Deltas, LoopPolicy, Offer, Step, Turn, WRAP_UP};
 pub use validate::Validators;
@@ -36,18 +39,12 @@ pub struct Stage {
     pub policies: BTreeMap<String, Policy>,
     /// The workspace.
     pub workspace: PathBuf,
-    /// Held for writing by whoever may change any file, when changes of files are recorded.
-    pub capture: Capture,
+    /// What the run may spend; `None` is unlimited.
+    pub budget: Option<Budget>,
+    /// Whose turn it is to touch files.
+    pub files: FileOrder,
     /// When to stop.
     pub stop: Stop,
-}
-
-/// Whether what commands do to files is recorded with their results.
-pub enum Capture {
-    /// It is: commands that may change any file run one at a time, beside no file tool.
-    Files(RwLock<()>),
-    /// It is not.
-    Off,
 }
 
 /// The two steps of stopping.
@@ -162,11 +159,7 @@ impl Session {
             step = match step {
                 Step::Ask(offer) => {
                     if self.is_stopped(busy, self.turn + 1).await? {
-                        return Ok(PromptEnd {
-                            end: SessionEnd::Cancelled,
-                            text: String::new(),
-                            error: None,
-                        });
+                        return Ok(ask::cancelled());
                     }
                     if offer == Offer::WrapUp {
                         self.push(Message::user(WRAP_UP));

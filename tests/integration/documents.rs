@@ -7,7 +7,8 @@
 //!   for any text. No lines at all: anything may be printed. `# exit 2` at the end of a command: it ends with that code,
 //!   otherwise with 0. `cargo run --release --` is the built binary, and so is `runner`.
 //! * a block marked `yaml`, `toml`, `markdown` or `jinja` whose first line is a comment with nothing but a path is
-//!   written to that path before the first command of its document.
+//!   written to that path before the first command of its document. A prompt (`markdown`, `jinja`) is written without
+//!   that line.
 //! * every document has one project of its own, with the shipped scenarios, prompts and mount plans.
 //! * blocks marked `sh` or `text`, and others, are shown and not executed: what needs a network, a key or a compiler.
 
@@ -17,18 +18,18 @@ use crate::harness::{BINARY, Project, repository, walk};
 
 /// A fenced block.
 #[derive(Debug, Clone, PartialEq)]
-struct Block {
-    language: String,
+pub(crate) struct Block {
+    pub(crate) language: String,
     /// The line of its first line of text, from 1.
     line: usize,
-    text: String,
+    pub(crate) text: String,
 }
 
 /// A command of a console block.
 #[derive(Debug, Clone, PartialEq)]
-struct Step {
+pub(crate) struct Step {
     line: usize,
-    command: String,
+    pub(crate) command: String,
     code: i32,
     expected: Vec<String>,
 }
@@ -50,7 +51,7 @@ fn the_changelog_has_the_version_of_the_manifest() {
 }
 
 /// README.md, CONTRIBUTING.md and docs/*.md: names and texts.
-fn documents() -> Vec<(String, String)> {
+pub(crate) fn documents() -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut add = |path: &Path| {
         if path.extension().is_some_and(|extension| extension == "md") {
@@ -80,7 +81,7 @@ fn execute(name: &str, text: &str) -> Vec<String> {
             wrong.push(format!("{name}:{}: no {}: {error}", block.line, block.language));
         }
         if let Some(path) = path_of(block) {
-            project.write(&path, &block.text);
+            project.write(&path, file_of(block));
         }
     }
     for block in blocks.iter().filter(|block| block.language == "console") {
@@ -132,7 +133,7 @@ fn perform(project: &Project, step: &Step) -> Result<(), String> {
 }
 
 /// The fenced blocks of a Markdown text.
-fn blocks(text: &str) -> Vec<Block> {
+pub(crate) fn blocks(text: &str) -> Vec<Block> {
     let mut found = Vec::new();
     let mut open: Option<(&str, Block)> = None;
     for (at, line) in text.lines().enumerate() {
@@ -171,8 +172,16 @@ fn path_of(block: &Block) -> Option<String> {
     (file && inside).then(|| path.to_owned())
 }
 
+/// What is written to the path a block names: a comment in a prompt would be read by a model.
+fn file_of(block: &Block) -> &str {
+    match block.language.as_str() {
+        "markdown" | "jinja" => block.text.split_once('\n').map_or("", |(_, rest)| rest),
+        _ => &block.text,
+    }
+}
+
 /// The commands of a console block.
-fn steps(block: &Block) -> Vec<Step> {
+pub(crate) fn steps(block: &Block) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for (at, line) in block.text.lines().enumerate() {
         if let Some(command) = line.strip_prefix("$ ") {
@@ -238,6 +247,7 @@ fn a_true_document_passes_and_a_false_one_does_not() {
         ("```console\n$ echo a; echo b\na\n```", "is to print"),
         ("```console\n```", "without a command"),
         ("```json\n{a}\n```", "no json"),
+        ("```markdown\n<!-- notes/y.md -->\nGo.\n```\n```console\n$ cat notes/y.md\nGo.\n```", ""),
     ];
     for (text, expected) in cases {
         let wrong = execute("x.md", &format!("{file}\n{text}\n"));

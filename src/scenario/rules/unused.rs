@@ -23,8 +23,8 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
             );
         }
     }
-    if !scene.prompts.broken.is_empty() || scene.raw.inputs.is_empty() {
-        // What cannot be read may use anything.
+    if report.has_errors() || !scene.prompts.broken.is_empty() || scene.raw.inputs.is_empty() {
+        // What is misspelt, missing or unreadable may be the very use.
         return;
     }
     let names = names(scene);

@@ -71,14 +71,17 @@ enum After {
 
 fn record(shared: &Shared, request: &WireRequest) -> usize {
     let mut number = 0;
+    // Before anything is done with it, so that the server's own work is in no measurement of a client.
+    let arrived = now();
+    let body = serde_json::from_slice(&request.body).unwrap_or_default();
     shared.change(|requests| {
         number = requests.len() + 1;
         requests.push(Recorded {
             number,
             target: request.target.clone(),
             headers: request.headers.clone(),
-            body: serde_json::from_slice(&request.body).unwrap_or_default(),
-            arrived: now(),
+            body,
+            arrived,
             ended: None,
             outcome: Outcome::Running,
         });
