@@ -1,4 +1,5 @@
 //! Whether a session carries its loop out as promised: calls of one message, limits, odd ends, failures, stops.
+#![allow(clippy::unwrap_used, reason = "a test's helpers may fail as the test itself may")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -369,7 +369,7 @@ mod any_history {
 
     use super::*;
 
-    #[derive(Debug, Clone)]
+    #[derive(Debug, Clone, Copy)]
     enum Step {
         Asks(usize, Pause),
         Goes(usize),
@@ -422,7 +422,7 @@ mod any_history {
             Outlook { ready, deadlines: deadlines.collect() }
         }
 
-        fn take(&mut self, step: &Step) {
+        fn take(&mut self, step: Step) {
             match step {
                 Step::Asks(seat, pause) => {
                     if self.turn.remove(&seat) {
@@ -516,7 +516,7 @@ mod any_history {
         ) {
             let mut model = Model::new(if waits { WhenEmpty::Wait } else { WhenEmpty::Stop }, every);
             for step in steps {
-                model.take(&step);
+                model.take(step);
                 model.decide()?;
             }
         }
