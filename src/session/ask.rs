@@ -129,13 +129,13 @@ impl Session {
                 CallResult::Error(error) => {
                     let delay = self.provider.retry().delay(attempt, &error, self.jitter(attempt));
                     let Some(delay) = delay else { return Ok(Err(give_up(&error, attempt))) };
-                    if self.is_stopped(busy, self.turn).await? {
+                    if self.is_stopped(busy, self.turn, 2 * attempt).await? {
                         return Ok(Err(cancelled()));
                     }
                     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                     self.tell(Happening::Retry { attempt, reason: error.message.clone(), delay_ms });
                     self.wait(busy, delay).await;
-                    if self.stop.soft.is_cancelled() {
+                    if self.is_stopped(busy, self.turn, 2 * attempt + 1).await? {
                         return Ok(Err(cancelled()));
                     }
                     attempt += 1;

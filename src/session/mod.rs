@@ -158,7 +158,7 @@ impl Session {
         loop {
             step = match step {
                 Step::Ask(offer) => {
-                    if self.is_stopped(busy, self.turn + 1).await? {
+                    if self.is_stopped(busy, self.turn + 1, 1).await? {
                         return Ok(ask::cancelled());
                     }
                     if offer == Offer::WrapUp {
@@ -187,15 +187,15 @@ impl Session {
         }
     }
 
-    /// Whether the session is to end before this call. Where a stop meets a session is chance, so it is an effect: a
-    /// replay stops where the recording did.
-    async fn is_stopped(&self, busy: &Busy, turn: u32) -> Result<bool, Halt> {
+    /// Whether the session is to end here: before a call, or between two attempts at it; `look` counts the places of one
+    /// turn. Where a stop meets a session is chance, so it is an effect: a replay stops where the recording did.
+    async fn is_stopped(&self, busy: &Busy, turn: u32, look: u32) -> Result<bool, Halt> {
         let effects = &self.stage.effects;
         let place = &self.identity.place;
         let phase = place.phase.as_ref().expect("a session is in a phase");
         let path = &self.identity.path;
         let name = path.strip_prefix(phase.as_str()).unwrap_or(path).trim_start_matches('/');
-        let id = EffectId::engine(phase, &format!("stopped.{name}"), turn);
+        let id = EffectId::engine(phase, &format!("stopped.{name}"), turn).attempt(look);
         let stops =
             if effects.is_replay() { effects.is_recorded(&id) } else { self.stop.soft.is_cancelled() };
         if stops {

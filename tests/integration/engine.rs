@@ -3,8 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
 
-use serde_json::Value;
+use runner::clock::Timestamp;
+use runner::id::{IdSource, Seed};
+use runner::issue::Takes;
+use runner::store::{Caller, Claim, IssueStore, NewIssue, Operation, SqliteStore};
+use serde_json::{Value, json};
 
 use crate::harness::{self, Project, Runner};
 
@@ -152,6 +158,42 @@ cases! {
 #[test]
 fn workers_that_race_replay() {
     assert!(case("racing").contains("closed"));
+}
+
+/// What a lapsed lease of somebody else holds is given back, so that workers that wait are woken for it.
+#[tokio::test]
+async fn what_a_lapsed_lease_holds_is_worked_on() {
+    let project = project();
+    let agent = project.read("mount-plans/agent.json");
+    let mut agent: Value = serde_json::from_str(&agent).expect("JSON");
+    agent["providers"] = json!([{"module": "provider-mock", "config": {"script": "racing.script.yaml"}}]);
+    project.write("mount-plans/agent.json", &agent.to_string());
+    project.write(
+        "lapsed.yaml",
+        "version: 1\nname: lapsed\nworkspace: { path: kept }\nroles:\n  coder: { mount_plan: mount-plans/agent.json }\n\
+         phases:\n  - id: work\n    workers:\n      pool: [{ role: coder, count: 2 }]\n      prompt: prompts/engine.md\n\
+         \x20     when_empty: wait\nexpect: [issues.closed == 1]\n",
+    );
+    std::fs::create_dir_all(project.path("kept/.beads")).expect("a folder");
+    let store = SqliteStore::open(&project.path("kept/.beads/issues.db")).expect("a new queue");
+    let caller = |what: &str| Caller {
+        run: None,
+        effect: None,
+        actor: "somebody".to_owned(),
+        holder: "somebody".to_owned(),
+        epochs: BTreeMap::new(),
+        at: Timestamp::UNIX_EPOCH,
+        ids: Arc::new(IdSource::new(&Seed::new("test"), what)),
+        sequence: None,
+    };
+    let lease = Duration::from_secs(1);
+    let create = Operation::Create(NewIssue { title: "Left".to_owned(), ..NewIssue::default() });
+    let claim = Operation::Claim(Claim { id: None, takes: Takes::default(), lease, max_attempts: 3 });
+    for (what, operation) in [("create", create), ("claim", claim)] {
+        store.apply(caller(what), operation).await.expect("the queue is free");
+    }
+    drop(store);
+    project.runner(["run", "lapsed.yaml"]).run().expect_code(0);
 }
 
 /// The committed recording of the demo is of the demo as it is.

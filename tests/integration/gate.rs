@@ -1,4 +1,5 @@
 //! Whether a pool of workers racing on one queue replays exactly, and whether the gate notices at once when it does not.
+#![allow(clippy::unwrap_used, reason = "a test's helpers may fail as the test itself may")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

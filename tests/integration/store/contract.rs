@@ -5,7 +5,7 @@ use super::desk::contract;
 contract! {
     create_keeps_fields get_unknown update_fields update_unknown priority_bounds close_sets_closed_at
     list_filters metadata_merges ready_by_priority ready_follows_chain ready_after_close ready_limit
-    closed_is_not_ready blocked_names_blockers blocked_empty_when_closed ready_of_a_web
+    closed_is_not_ready blocked_names_blockers blocked_empty_when_closed left_says_why ready_of_a_web
     history_has_each_change failed_update_changes_nothing closed_iff_closed_at closing_twice_changes_nothing
     no_op_update_writes_nothing status_blocked_is_listed status_open_answers_a_blocked_issue
     closed_does_not_open_by_update titles_are_checked deferred_is_not_ready create_starts_blocked
@@ -215,6 +215,40 @@ mod cases {
         desk.waits(&c, &d).await;
         desk.close(&c).await;
         assert!(desk.blocked().await.is_empty(), "a closed issue waits for nothing");
+    }
+
+    pub(super) async fn left_says_why(store: Store) {
+        let desk = foreman(&store);
+        let ours = json!({"kind": "ours"}).as_object().unwrap().clone();
+        let mut made = Vec::new();
+        for title in ["held", "blocked", "waits", "ready", "done"] {
+            made.push(desk.create(NewIssue { metadata: ours.clone(), ..new(title) }).await.id);
+            desk.wait(Duration::from_secs(1));
+        }
+        desk.task("theirs").await;
+        desk.try_do(claim(Some(&made[0]))).await.unwrap();
+        desk.try_do(desk::block(&made[1], "which database?")).await.unwrap();
+        desk.waits(&made[2], &made[3]).await;
+        desk.close(&made[4]).await;
+        let takes = vec![Takes([("kind".to_owned(), vec![json!("ours")])].into())];
+        let Answer::Left(left) = desk.try_do(Operation::Left { takes }).await.unwrap().answer else {
+            panic!("it answers what is left")
+        };
+        let said: Vec<_> = left
+            .iter()
+            .map(|issue| {
+                (issue.title.as_str(), issue.holder.is_some(), issue.is_ready, issue.waits_for.len())
+            })
+            .collect();
+        let expected = [
+            ("held", true, false, 0),
+            ("blocked", false, false, 0),
+            ("waits", false, false, 1),
+            ("ready", false, true, 0),
+        ];
+        assert_eq!(said, expected);
+        assert_eq!(left[1].blocking_notes.as_deref(), Some("which database?"));
+        assert_eq!(left[2].waits_for, [made[3].clone()]);
     }
 
     pub(super) async fn ready_of_a_web(store: Store) {
