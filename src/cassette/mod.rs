@@ -14,6 +14,8 @@
 
 mod ledger;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod transcript;
 
 use std::collections::BTreeMap;
@@ -96,6 +98,21 @@ pub fn write(recording: &Recording, folder: &Path) -> Result<(), CassetteError> 
         return Err(CassetteError::Damaged { path: folder.display().to_string(), reason });
     }
     replace(folder, &files).map_err(|error| unusable(folder, &error))
+}
+
+/// Finds out whether a recording could be kept in this folder, before anything is spent on making it.
+///
+/// # Errors
+/// The folder holds something else, or cannot be made.
+pub fn check_place(folder: &Path) -> Result<(), CassetteError> {
+    let probe = || {
+        refuse_foreign(folder)?;
+        let above = folder.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("."));
+        let probe = above.join(".recording.probe");
+        std::fs::create_dir(&probe)?;
+        std::fs::remove_dir(&probe)
+    };
+    probe().map_err(|error| unusable(folder, &error))
 }
 
 /// Reads a cassette.
@@ -207,7 +224,7 @@ fn check_format(head: &str, folder: &Path) -> Result<(), CassetteError> {
 
 /// Whether a result stands in a session's transcript; the others stand in the ledger.
 fn in_transcript(record: &EffectRecord) -> bool {
-    matches!(record.kind, EffectKind::Llm | EffectKind::Tool)
+    matches!(record.kind, EffectKind::Llm | EffectKind::Tool) && record.id.session().is_some()
 }
 
 /// Texts that many effects share, or that are no part of a conversation.
@@ -237,10 +254,15 @@ fn read_into(files: &mut Files, folder: &Path, prefix: &str) -> std::io::Result<
 }
 
 /// Writes beside the old folder and then swaps, so that there is a whole cassette at every moment but one rename.
-fn replace(folder: &Path, files: &Files) -> std::io::Result<()> {
+fn refuse_foreign(folder: &Path) -> std::io::Result<()> {
     if folder.exists() && !folder.join(HEAD).is_file() && std::fs::read_dir(folder)?.next().is_some() {
         return Err(std::io::Error::other("the folder is not empty and is no recording; it is left alone"));
     }
+    Ok(())
+}
+
+fn replace(folder: &Path, files: &Files) -> std::io::Result<()> {
+    refuse_foreign(folder)?;
     let beside = |suffix: &str| {
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         folder.with_file_name(format!(".{name}.{suffix}"))
@@ -256,7 +278,11 @@ fn replace(folder: &Path, files: &Files) -> std::io::Result<()> {
     if folder.exists() {
         std::fs::rename(folder, &old)?;
     }
-    std::fs::rename(&new, folder)?;
+    if let Err(error) = std::fs::rename(&new, folder) {
+        // What was there before is better than nothing; if it cannot come back either, it is still beside.
+        let _ = std::fs::rename(&old, folder);
+        return Err(error);
+    }
     remove(&old)
 }
 

@@ -47,13 +47,13 @@ fn project(limit: &str) -> Project {
 fn a_run_ends_when_its_model_calls_are_used_up() {
     let project = project("max_turns: 7");
     let recorded =
-        project.runner(&["record", "frugal.yaml", "--script", "script.yaml", "--json"]).run().expect_code(7);
+        project.runner(["record", "frugal.yaml", "--script", "script.yaml", "--json"]).run().expect_code(7);
     let turns = |outcome: &crate::harness::Outcome| {
         outcome.json_lines().iter().filter(|event| event["event"]["type"] == "turn.ended").count()
     };
     assert_eq!(turns(&recorded), 7, "not one call more than allowed, however many sessions ask");
     for strictness in ["total", "causal"] {
-        let replayed = project.runner(&["replay", "frugal.yaml", "--json", "--strictness", strictness]).run();
+        let replayed = project.runner(["replay", "frugal.yaml", "--json", "--strictness", strictness]).run();
         let replayed = replayed.expect_code(7);
         assert_eq!(turns(&replayed), 7);
     }
@@ -63,6 +63,6 @@ fn a_run_ends_when_its_model_calls_are_used_up() {
 fn a_call_whose_worst_case_does_not_fit_is_not_made() {
     let project = project("max_tokens: 9000");
     let _names = project.snapshots();
-    let recorded = project.runner(&["record", "frugal.yaml", "--script", "script.yaml"]).run().expect_code(7);
+    let recorded = project.runner(["record", "frugal.yaml", "--script", "script.yaml"]).run().expect_code(7);
     insta::assert_snapshot!(recorded.stderr);
 }

@@ -7,7 +7,7 @@ use runner::diagnostic::Code;
 use runner::plan::{KeyInfo, KeyShape, ModuleInfo};
 use runner::session::Modules;
 
-use crate::documents::{Block, blocks, documents, steps};
+use crate::documents::{blocks, documents, steps};
 use crate::harness::{Project, repository};
 
 fn page(name: &str) -> String {
@@ -347,7 +347,7 @@ fn names_that_there_are_not_are_found() {
         match expected {
             None => assert_eq!(found, None, "{code}"),
             Some(part) => {
-                assert!(found.as_ref().is_some_and(|found| found.contains(part)), "{code}: {found:?}")
+                assert!(found.as_ref().is_some_and(|found| found.contains(part)), "{code}: {found:?}");
             }
         }
     }
@@ -369,7 +369,7 @@ fn two_commands_do_all_set_up() {
 }
 
 /// Maps of a scenario in which a key is unknown, with the heading of the section that tells of the known ones.
-const UNKNOWN: [(&str, &str); 11] = [
+const UNKNOWN: [(&str, &str); 12] = [
     ("## The file", "zzz: 1"),
     ("## `workspace`", "workspace: { path: w, zzz: 1 }"),
     ("## `inputs`", "inputs: { a: { zzz: 1 } }"),
@@ -380,6 +380,7 @@ const UNKNOWN: [(&str, &str); 11] = [
     ("#### `pool`", "phases: [{ id: p, workers: { pool: [{ zzz: 1 }] } }]"),
     ("### `monitor`", "phases: [{ id: p, monitor: { zzz: 1 } }]"),
     ("## `queue`", "queue: { zzz: 1 }"),
+    ("## `limits`", "limits: { zzz: 1 }"),
     ("## `replay`", "replay: { zzz: 1 }"),
 ];
 
