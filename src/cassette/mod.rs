@@ -5,6 +5,7 @@
 //!   cassette.yaml     what the recording says of itself
 //!   ledger.txt        a line an effect, in commit order
 //!   sessions/*.yaml   each conversation: prompts, replies, tool results
+//!   renders.yaml      what templates and conditions were rendered from, by fingerprint
 //!   blobs/*           system texts, tool specs and large results, by fingerprint
 //! ```
 //!
@@ -13,6 +14,8 @@
 
 mod ledger;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod transcript;
 
 use std::collections::BTreeMap;
@@ -72,6 +75,7 @@ pub enum CassetteError {
 
 const HEAD: &str = "cassette.yaml";
 const LEDGER: &str = "ledger.txt";
+const RENDERS: &str = "renders.yaml";
 
 /// The files of a cassette by path within it.
 type Files = BTreeMap<String, String>;
@@ -94,6 +98,21 @@ pub fn write(recording: &Recording, folder: &Path) -> Result<(), CassetteError> 
         return Err(CassetteError::Damaged { path: folder.display().to_string(), reason });
     }
     replace(folder, &files).map_err(|error| unusable(folder, &error))
+}
+
+/// Finds out whether a recording could be kept in this folder, before anything is spent on making it.
+///
+/// # Errors
+/// The folder holds something else, or cannot be made.
+pub fn check_place(folder: &Path) -> Result<(), CassetteError> {
+    let probe = || {
+        refuse_foreign(folder)?;
+        let above = folder.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("."));
+        let probe = above.join(".recording.probe");
+        std::fs::create_dir(&probe)?;
+        std::fs::remove_dir(&probe)
+    };
+    probe().map_err(|error| unusable(folder, &error))
 }
 
 /// Reads a cassette.
@@ -125,6 +144,10 @@ fn print(recording: &Recording) -> Result<Files, CassetteError> {
     for (session, text) in transcript::print(recording)? {
         files.insert(format!("sessions/{}.yaml", file_name(&session)), text);
     }
+    let renders = renders(recording);
+    if !renders.is_empty() {
+        files.insert(RENDERS.to_owned(), serde_yaml::to_string(&renders).expect("texts by name print"));
+    }
     for record in &recording.effects {
         for segment in record.key.iter().filter(|segment| is_blob(&segment.label)) {
             if let Some(text) = recording.texts.get(&segment.hash) {
@@ -136,6 +159,13 @@ fn print(recording: &Recording) -> Result<Files, CassetteError> {
         }
     }
     Ok(files)
+}
+
+/// What the run's templates and conditions were rendered from: many small texts, so in one file.
+fn renders(recording: &Recording) -> BTreeMap<&Fingerprint, &str> {
+    let renders = recording.effects.iter().filter(|record| record.kind == EffectKind::Render);
+    let hashes = renders.flat_map(|record| &record.key).map(|segment| &segment.hash);
+    hashes.filter_map(|hash| Some((hash, recording.texts.get(hash)?.as_ref()))).collect()
 }
 
 fn parse(files: &Files, folder: &Path) -> Result<Recording, CassetteError> {
@@ -159,6 +189,18 @@ fn parse(files: &Files, folder: &Path) -> Result<Recording, CassetteError> {
                 results.insert(id, (name, result));
             }
             texts.extend(read.texts);
+        } else if name == RENDERS {
+            let read: BTreeMap<Fingerprint, String> =
+                serde_yaml::from_str(text).map_err(|error| damaged(name, error.to_string()))?;
+            if let Some((hash, _)) =
+                read.iter().find(|(hash, text)| Fingerprint::of(text.as_bytes()) != **hash)
+            {
+                return Err(damaged(
+                    name,
+                    format!("the text of {hash} is another one; was it edited by hand?"),
+                ));
+            }
+            texts.extend(read.into_iter().map(|(hash, text)| (hash, text.into())));
         }
     }
     for line in &mut effects {
@@ -182,7 +224,7 @@ fn check_format(head: &str, folder: &Path) -> Result<(), CassetteError> {
 
 /// Whether a result stands in a session's transcript; the others stand in the ledger.
 fn in_transcript(record: &EffectRecord) -> bool {
-    matches!(record.kind, EffectKind::Llm | EffectKind::Tool)
+    matches!(record.kind, EffectKind::Llm | EffectKind::Tool) && record.id.session().is_some()
 }
 
 /// Texts that many effects share, or that are no part of a conversation.
@@ -212,10 +254,15 @@ fn read_into(files: &mut Files, folder: &Path, prefix: &str) -> std::io::Result<
 }
 
 /// Writes beside the old folder and then swaps, so that there is a whole cassette at every moment but one rename.
-fn replace(folder: &Path, files: &Files) -> std::io::Result<()> {
+fn refuse_foreign(folder: &Path) -> std::io::Result<()> {
     if folder.exists() && !folder.join(HEAD).is_file() && std::fs::read_dir(folder)?.next().is_some() {
         return Err(std::io::Error::other("the folder is not empty and is no recording; it is left alone"));
     }
+    Ok(())
+}
+
+fn replace(folder: &Path, files: &Files) -> std::io::Result<()> {
+    refuse_foreign(folder)?;
     let beside = |suffix: &str| {
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         folder.with_file_name(format!(".{name}.{suffix}"))
@@ -231,7 +278,11 @@ fn replace(folder: &Path, files: &Files) -> std::io::Result<()> {
     if folder.exists() {
         std::fs::rename(folder, &old)?;
     }
-    std::fs::rename(&new, folder)?;
+    if let Err(error) = std::fs::rename(&new, folder) {
+        // What was there before is better than nothing; if it cannot come back either, it is still beside.
+        let _ = std::fs::rename(&old, folder);
+        return Err(error);
+    }
     remove(&old)
 }
 

@@ -55,8 +55,11 @@ pub(super) fn tell_failure(end: &RunEnd, scenario: &Scenario, surroundings: &Sur
             _ => {}
         }
     }
-    end.unanswered.iter().for_each(|reason| complain(reason));
     let mut report = Report::new();
+    for (condition, reason) in &end.unanswered {
+        let message = format!("cannot evaluate `{}`: {reason}", condition.text);
+        report.push(Diagnostic::error(Code::ConditionFailure, message).at(&condition.place));
+    }
     for condition in &end.false_expectations {
         let counts = end.counts;
         let message = format!("the run does not end as expected: `{}` is false", condition.text);

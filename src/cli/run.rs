@@ -119,12 +119,19 @@ fn refuse_in_ci(surroundings: &Surroundings) -> Told<()> {
 }
 
 fn destination(to: Option<&Path>, scenario: &Scenario, surroundings: &Surroundings) -> Told<PathBuf> {
-    launch::cassette_folder(to, scenario, surroundings).ok_or_else(|| {
+    let Some(folder) = launch::cassette_folder(to, scenario, surroundings) else {
         complain(
             "the scenario does not say where its recording belongs; add `replay: {cassette: …}` to it, or name a folder with --to DIR (runner record) or --record=DIR (runner run)",
         );
-        Exit::Invalid
-    })
+        return Err(Exit::Invalid);
+    };
+    match cassette::check_place(&folder) {
+        Ok(()) => Ok(folder),
+        Err(error) => {
+            complain(&error.to_string());
+            Err(Exit::Configuration)
+        }
+    }
 }
 
 fn script(path: &Path, surroundings: &Surroundings) -> Told<Arc<Script>> {

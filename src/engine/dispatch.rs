@@ -45,8 +45,8 @@ struct Dispatcher {
 struct Expectations {
     /// Those that are false.
     wrong: Vec<Condition>,
-    /// Why others could not be looked at.
-    unanswered: Vec<String>,
+    /// Those that are neither, and why.
+    unanswered: Vec<(Condition, String)>,
 }
 
 enum PhaseState {
@@ -485,7 +485,7 @@ impl Dispatcher {
             let holds = match company.holds(busy, id, condition, &scope).await? {
                 Ok(holds) => holds,
                 Err(error) => {
-                    found.unanswered.push(error.to_string());
+                    found.unanswered.push((condition.clone(), error.reason));
                     continue;
                 }
             };

@@ -58,8 +58,8 @@ pub struct RunEnd {
     pub phases: Vec<(PhaseId, PhaseOutcome)>,
     /// Conditions that are false: of phases and of the run.
     pub false_expectations: Vec<Condition>,
-    /// Why conditions of the run could be neither true nor false, a line each.
-    pub unanswered: Vec<String>,
+    /// Conditions of the run that are neither true nor false, and why.
+    pub unanswered: Vec<(Condition, String)>,
     /// Why nothing went on, if so.
     pub halt: Option<Halt>,
     /// Whether it was stopped.

@@ -86,13 +86,17 @@ async fn check_expectations(phase: &PhaseScope, busy: &Busy, outcome: &mut Phase
     for (number, condition) in (1..).zip(&phase.plan().expect) {
         let id = EffectId::engine(phase.id(), "expect", number);
         let holds = phase.company.holds(busy, id, condition, &scope).await?;
-        let (holds, why) = match holds {
-            Ok(holds) => (holds, format!("expected {}, which is false", condition.text)),
-            Err(error) => (false, error.to_string()),
+        let holds = match holds {
+            Ok(holds) => holds,
+            Err(error) => {
+                // Neither true nor false: that is why the phase fails, not an expectation that is wrong.
+                outcome.fail(error.to_string());
+                return Ok(());
+            }
         };
         phase.tell(Happening::ExpectChecked { condition: condition.text.clone(), holds });
         if !holds {
-            outcome.fail(why);
+            outcome.fail(format!("expected {}, which is false", condition.text));
             outcome.false_expectations.push(condition.clone());
         }
     }

@@ -21,10 +21,11 @@ pub(super) struct Scope {
 
 /// A template or condition could not be rendered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot render {what}: {reason}")]
+#[error("cannot {what}: {reason}")]
 pub(super) struct RenderError {
+    /// `render FILE`, or ``evaluate `CONDITION` ``.
     what: String,
-    reason: String,
+    pub(super) reason: String,
 }
 
 type Render<'a> = Box<dyn Fn(&TemplateContext) -> Result<Value, String> + Send + Sync + 'a>;
@@ -114,7 +115,7 @@ impl Company {
     ) -> Result<Result<String, RenderError>, Halt> {
         let rendering = Rendering {
             id,
-            what: template.to_owned(),
+            what: format!("render {template}"),
             source: self.plan.prompts.get(template).cloned().unwrap_or_default(),
             reads_queue: self.templates.reads_queue(template),
             render: Box::new(|context| {
@@ -136,7 +137,7 @@ impl Company {
     ) -> Result<Result<bool, RenderError>, Halt> {
         let rendering = Rendering {
             id,
-            what: format!("`{}`", condition.text),
+            what: format!("evaluate `{}`", condition.text),
             source: condition.text.clone(),
             reads_queue: self.templates.expression_reads_queue(&condition.text),
             render: Box::new(|context| {
@@ -169,7 +170,7 @@ impl Company {
         let asked = Asked::engine(rendering.id.clone(), EffectKind::Render, Policy::Real)
             .keyed(vec![
                 Segment::new("template", scrubber.scrub(&rendering.source)),
-                Segment::new("names", scrubber.scrub(&canonical_json(&Value::Object(names)))),
+                Segment::new("names", canonical_json(&scrubber.scrub_json(Value::Object(names)))),
             ])
             .touching(Footprint::none().with(Access::Read, "issue:*"));
         let render = &rendering.render;

@@ -223,6 +223,30 @@ impl Footprint {
     }
 }
 
+/// A name as it stands in a ledger: what separates names, sets or columns there is written as `%` and two digits.
+fn escaped(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for c in name.chars() {
+        if c == ' ' || c.is_ascii_control() || "%,;[]".contains(c) {
+            out.push_str(&format!("%{:02x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn unescaped(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut out = parts.next()?.to_owned();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        out.push(char::from(u8::from_str_radix(digits, 16).ok()?));
+        out.push_str(rest);
+    }
+    Some(out)
+}
+
 fn same_resource(a: &str, b: &str) -> bool {
     let kind = |text: &str| text.split_once(':').map(|(kind, _)| kind.to_owned());
     a == b || ((a.ends_with(":*") || b.ends_with(":*")) && kind(a) == kind(b))
@@ -230,7 +254,8 @@ fn same_resource(a: &str, b: &str) -> bool {
 
 impl fmt::Display for Footprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(",");
+        let list =
+            |set: &BTreeSet<String>| set.iter().map(|name| escaped(name)).collect::<Vec<_>>().join(",");
         match (self.reads.is_empty(), self.writes.is_empty()) {
             (true, true) => f.write_str("-"),
             (false, true) => write!(f, "r:[{}]", list(&self.reads)),
@@ -255,7 +280,9 @@ impl Footprint {
             } else {
                 return None;
             };
-            set.extend(rest.strip_suffix(']')?.split(',').map(str::to_owned));
+            for name in rest.strip_suffix(']')?.split(',') {
+                set.insert(unescaped(name)?);
+            }
         }
         Some(footprint)
     }
@@ -328,7 +355,10 @@ mod tests {
             .with(Access::Read, "issue:*")
             .with(Access::Write, "issue:a")
             .with(Access::Write, "issue:b");
-        for footprint in [Footprint::none(), both.clone(), Footprint { reads: BTreeSet::new(), ..both }] {
+        let odd = Footprint::none().with(Access::Write, "fs:a b,c;[d]%20é\n.md").with(Access::Read, "fs:%");
+        assert!(!odd.to_string().contains([' ', '\n']), "a ledger has columns and lines");
+        for footprint in [Footprint::none(), odd, both.clone(), Footprint { reads: BTreeSet::new(), ..both }]
+        {
             assert_eq!(Footprint::from_text(&footprint.to_string()), Some(footprint));
         }
     }

@@ -73,7 +73,7 @@ pub trait Transport: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
     /// No connection.
-    #[error("cannot connect to {host}: {reason}; is it the right address, and is the network there?")]
+    #[error("cannot connect to {host}: {reason}")]
     Connect {
         /// Host and port.
         host: String,

@@ -54,7 +54,7 @@ pub struct Journal {
 }
 
 struct Shared {
-    path: String,
+    path: PathBuf,
     jobs: SyncSender<Job>,
     failed: Arc<Mutex<Option<JournalError>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -73,20 +73,26 @@ impl Journal {
             .map_err(|error| JournalError::at(path, &error))?;
         let (jobs, waiting) = sync_channel(limit::JOURNAL_QUEUE);
         let failed = Arc::new(Mutex::new(None));
-        let shown = path.display().to_string();
         let keeper = Keeper { file, path: path.to_owned(), failed: failed.clone() };
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || keeper.serve(&waiting))
             .map_err(|error| JournalError::at(path, &error))?;
-        Ok(Self { shared: Arc::new(Shared { path: shown, jobs, failed, thread: Mutex::new(Some(thread)) }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                path: path.to_owned(),
+                jobs,
+                failed,
+                thread: Mutex::new(Some(thread)),
+            }),
+        })
     }
 
     /// Queues a line, in the order of the calls. The future it returns resolves when the line is as safe as asked; it
     /// need not be awaited for the line to be written.
     ///
     /// # Errors
-    /// An earlier line could not be written; nothing is written after that.
+    /// An earlier line could not be written, or the journal is closed; nothing is written after that.
     pub fn append(
         &self,
         line: &Line,
@@ -103,10 +109,16 @@ impl Journal {
                 (Some(done), Some(waiting))
             }
         };
-        let closed = JournalError { path: self.shared.path.clone(), reason: "the run is over".to_owned() };
-        self.shared.jobs.send(Job::Write { line: text, done }).map_err(|_| closed.clone())?;
+        let closed = JournalError {
+            path: self.shared.path.display().to_string(),
+            reason: "it is closed already".to_owned(),
+        };
+        if self.shared.jobs.send(Job::Write { line: text, done }).is_err() {
+            return Err(closed);
+        }
         Ok(async move {
             match waiting {
+                // It ends without an answer only when the line came after its end.
                 Some(waiting) => waiting.await.unwrap_or(Err(closed)),
                 None => Ok(()),
             }
@@ -240,7 +252,15 @@ mod tests {
             .write_all(b"{\"intent\":{\"id\"")
             .unwrap();
         assert_eq!(read(&path).unwrap(), [line(1), line(2)]);
-        assert!(journal.append(&line(3), Durability::Later).is_err(), "a late line is refused, not a panic");
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_the_end_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&dir.path().join("journal.jsonl")).unwrap();
+        journal.close().unwrap();
+        let error = journal.append(&line(1), Durability::Later).err().unwrap();
+        assert!(error.to_string().ends_with("it is closed already"), "{error}");
     }
 
     #[tokio::test]

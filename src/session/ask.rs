@@ -217,11 +217,19 @@ impl Session {
 }
 
 fn give_up(error: &CallError, attempts: u32) -> PromptEnd {
+    let remedy = match error.class {
+        ErrorClass::Transport => "; check the network, or `base_url` in the mount plan",
+        ErrorClass::RateLimit | ErrorClass::Overloaded | ErrorClass::Server => {
+            "; try later, or allow more attempts with `max_retries` in the mount plan"
+        }
+        // The others name theirs.
+        _ => "",
+    };
     let tries = match attempts {
         1 => String::new(),
-        _ => format!(" (tried {attempts} times; `max_retries` of the provider allows more)"),
+        _ => format!(" (tried {attempts} times)"),
     };
-    failed(format!("{}{tries}", error.message), Some(error.class))
+    failed(format!("{}{tries}{remedy}", error.message), Some(error.class))
 }
 
 /// The run is being stopped: no other attempt is made, and that the last one failed is not why the prompt ends.

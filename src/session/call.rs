@@ -131,7 +131,8 @@ impl Session {
         call: &ToolCall,
         ready: Ready,
     ) -> Result<ToolResult, Halt> {
-        let input = self.stage.effects.scrubber().scrub(&canonical_json(&Value::Object(ready.input.clone())));
+        let input = self.stage.effects.scrubber().scrub_json(Value::Object(ready.input.clone()));
+        let input = canonical_json(&input);
         self.tell(Happening::ToolStarted { tool: call.name.clone(), input: one_line(&input) });
         let policy = self.stage.policies.get(&call.name).copied().unwrap_or_else(|| ready.tool.policy());
         let asked = Asked {

@@ -3,6 +3,8 @@
 mod check;
 mod confinement;
 mod documents;
+mod engine;
+mod gate;
 mod harness;
 mod harness_check;
 mod issue_tool;
@@ -13,6 +15,7 @@ mod mount_plans;
 mod reference;
 mod server;
 mod server_check;
+mod session;
 mod store;
 mod team;
 mod trouble;

@@ -1,4 +1,5 @@
 //! What somebody sees who has just cloned the repository: the demo without a key, and what it refuses.
+#![allow(clippy::unwrap_used, reason = "a test's helpers may fail as the test itself may")]
 
 use serde_json::Value;
 

@@ -61,9 +61,22 @@ fn a_changed_model() {
 
 #[test]
 fn a_changed_input() {
-    noticed("input", |project| {
+    let said = noticed("input", |project| {
         project.replace(DEMO, "default: /api/users first, then /api/orders", "default: /api/orders first");
     });
+    assert!(
+        said.contains("    -     \"endpoint_priorities\": \"/api/users first, then /api/orders\""),
+        "{said}"
+    );
+    assert!(said.contains("    +     \"endpoint_priorities\": \"/api/orders first\""), "{said}");
+}
+
+#[test]
+fn a_changed_condition() {
+    let said = noticed("condition", |project| {
+        project.replace(DEMO, "issues.blocked > 0", "issues.blocked >= 1");
+    });
+    assert!(said.starts_with("DIVERGENCE at unblock/!when-1 (prompt)\n"), "{said}");
 }
 
 #[test]
@@ -120,6 +133,9 @@ fn a_recording_edited_by_hand() {
     let session = format!("{CASSETTE}/sessions/work.coding-worker-2.yaml");
     project.replace(&session, "Reproduce it in a test", "Reproduce it");
     insta::assert_snapshot!("team_recording_edited", replay(&project).text());
+    project.replace(&session, "Reproduce it", "Reproduce it in a test");
+    project.replace(&format!("{CASSETTE}/renders.yaml"), "issues.total == 5", "issues.total == 6");
+    insta::assert_snapshot!("team_recording_edited_renders", replay(&project).text());
     // Told without a key as well, where nobody has asked for a replay.
     project.runner([DEMO]).run().expect_code(6);
     assert!(!project.path(".demo-workspace").exists());

@@ -1,4 +1,5 @@
 //! Scripted recordings: the same script gives the same bytes, and the shipped recording is what it gives now.
+#![allow(clippy::unwrap_used, reason = "a test's helpers may fail as the test itself may")]
 
 use super::DEMO;
 use crate::harness::Project;

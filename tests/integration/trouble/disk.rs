@@ -53,6 +53,7 @@ fn a_queue_that_is_no_queue() {
     let outcome = project.runner(["talk.yaml"]).with_key().run().expect_code(3);
     insta::assert_snapshot!("trouble__queue_is_no_queue", outcome.text());
     assert_eq!(project.files("desk"), before);
+    assert_eq!(project.files(".runner").len(), 0, "a run that never began has files");
 }
 
 /// Runs the binary with a bound on the size of every file it writes.
@@ -125,4 +126,40 @@ fn two_runs_in_one_fresh_workspace() {
     gate.open();
     first.finish().expect_code(0);
     assert_eq!(counts(&project), [0, 0, 0, 2]);
+}
+
+/// The last lines of a journal are waited for by nobody; a run that loses them is not announced as a good one.
+#[test]
+fn a_journal_that_loses_only_its_end_is_no_success() {
+    let server = AnthropicServer::start_with(brain(|_| Answer::text("x".repeat(300_000))), Chunking::ByEvent);
+    let project = talk(&server.url());
+    let outcome = bounded(&project, 450, "talk.yaml").expect_code(1);
+    let told = outcome.text();
+    assert_eq!(told.matches("cannot keep the run's journal").count(), 1, "{told}");
+    assert!(!told.contains("complete!"), "{told}");
+}
+
+/// Whether a recording can be kept is found out before the first model call.
+#[test]
+fn a_place_where_no_recording_can_be() {
+    let project = talk(NOWHERE);
+    let _filters = project.snapshots();
+    let mut told = String::new();
+    for place in ["prompts", "prompts/greet.md", "prompts/greet.md/tape"] {
+        let outcome = project.runner(["record", "talk.yaml", "--to", place]).with_key().run().expect_code(3);
+        told.push_str(&outcome.stderr);
+        assert_eq!(project.files("prompts").len(), 1);
+        assert!(!project.path(".runner").exists() && !project.path("desk").exists());
+    }
+    insta::assert_snapshot!("trouble__no_place_for_a_recording", told);
+}
+
+/// A reader that has seen enough does not disturb the run.
+#[test]
+fn a_closed_pipe_is_no_trouble() {
+    let server = AnthropicServer::start(brain(|_| Answer::text("Hello.")));
+    let project = talk(&server.url());
+    let line = format!("set -o pipefail; {BINARY} talk.yaml --json | head -1");
+    let outcome = project.command("/bin/bash").args(["-c", &line]).with_key().run().expect_code(0);
+    assert_eq!((outcome.stdout.lines().count(), outcome.stderr.as_str()), (1, ""));
 }

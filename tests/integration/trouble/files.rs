@@ -104,13 +104,13 @@ fn no_key_and_no_cassette() {
     assert_nothing_made(&project);
 }
 
-/// A type error that shows only when the text of a phase is known: neither true nor false, and not skipped over.
+/// A mistake that shows only with the values of the run: the condition is neither true nor false, and is not passed over.
 #[test]
 fn a_condition_that_cannot_be_evaluated() {
     let server = AnthropicServer::start(brain(|_| Answer::text("Hello.")));
     let project = talk(&server.url());
     let sound = project.read("talk.yaml");
-    let impossible = "phases.greet.text + issues.total > 1";
+    let impossible = "8 % issues.total == 0";
     let again = format!(
         "  - id: again\n    when: {impossible}\n    session: {{ role: writer, prompt: prompts/greet.md }}\n"
     );
@@ -121,4 +121,7 @@ fn a_condition_that_cannot_be_evaluated() {
     project.write("talk.yaml", &format!("{sound}expect: [{impossible}]\n"));
     let outcome = project.runner(["talk.yaml"]).with_key().run().expect_code(1);
     insta::assert_snapshot!("trouble__impossible_expectation", complaint(&outcome));
+    project.write("talk.yaml", &format!("{sound}    expect: [{impossible}]\n"));
+    let outcome = project.runner(["talk.yaml"]).with_key().run().expect_code(1);
+    insta::assert_snapshot!("trouble__impossible_expectation_of_a_phase", complaint(&outcome));
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::team::{brain_of_team, configure, talk, team, with_queue};
+use super::team::{
+    brain_of_team, complaint, configure, counts, has_claimed, issue_call, talk, team, think, with_queue,
+};
 use crate::harness::{Outcome, Project};
 use crate::server::AnthropicServer;
 use crate::server::brain::{Answer, Brain, Fault, Gate, brain};
@@ -144,10 +146,50 @@ fn a_run_whose_model_did_not_answer_leaves_the_recording_alone() {
         false => busy(),
     }));
     let project = talk(&server.url());
+    project.replace("talk.yaml", "{ path: desk }", "{ path: desk, fresh: true }");
     project.runner(["record", "talk.yaml", "--to", "tape"]).with_key().run().expect_code(0);
     let before = project.files("tape");
     let again = ["record", "talk.yaml", "--to", "tape", "-i", "name=moon"];
     let outcome = project.runner(again).with_key().run().expect_code(1);
     assert!(outcome.stderr.contains("no recording is kept"), "{}", outcome.text());
     assert_eq!(project.files("tape"), before);
+}
+
+#[test]
+fn a_worker_that_fails_gives_back_what_it_holds() {
+    let server = AnthropicServer::start(brain(|asked| match has_claimed(asked) {
+        true => busy(),
+        false => think(asked, 3),
+    }));
+    let project = team(&server.url(), 2);
+    let _filters = project.snapshots();
+    let outcome = project.runner(["team.yaml"]).with_key().run().expect_code(1);
+    insta::assert_snapshot!("trouble__failed_workers", complaint(&outcome));
+    assert_eq!(counts(&project), [3, 0, 0, 0]);
+}
+
+/// What is left over is said where the run ends, also when nothing else does.
+#[test]
+fn a_stalled_phase_says_what_it_waits_for() {
+    let server = AnthropicServer::start(brain(|asked| {
+        let calls = asked.since_prompt();
+        match (asked.prompt().contains("Fill"), calls.len()) {
+            (true, 1 | 2) => {
+                let made = calls[calls.len() - 1].json()["issue"]["id"].clone();
+                let block = json!({"issue_id": made, "notes": "What colour?"});
+                match calls.len() {
+                    1 => Answer::new(vec![issue_call("block", &block)]),
+                    _ => Answer::text("It waits."),
+                }
+            }
+            _ => think(asked, 1),
+        }
+    }));
+    let project = team(&server.url(), 1);
+    project.replace("team.yaml", "max_iterations: 50", "max_iterations: 50\n      when_empty: wait");
+    project.replace("team.yaml", "expect: [issues.closed == issues.total]\n", "");
+    let outcome = project.runner(["team.yaml", "--json"]).with_key().run().expect_code(1);
+    let errors = outcome.stderr.lines().next().unwrap_or_default();
+    assert!(errors.starts_with("error: phase work stalled: bd-"), "{}", outcome.text());
+    assert!(errors.ends_with("\"Issue 1\" is blocked: What colour?"), "{}", outcome.text());
 }

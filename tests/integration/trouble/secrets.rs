@@ -29,8 +29,8 @@ fn it_stays_where_it_was() {
         0 => Answer::new(vec![
             Part::ToolUse { name: "read_file".to_owned(), input: json!({"file_path": "notes.txt"}) },
             Part::ToolUse { name: "bash".to_owned(), input: json!({"command": "cat notes.txt; env"}) },
-            issue_call("list", json!({})),
-            issue_call("claim", json!({})),
+            issue_call("list", &json!({})),
+            issue_call("claim", &json!({})),
         ]),
         _ => Answer::text("Noted."),
     }));

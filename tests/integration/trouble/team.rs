@@ -102,7 +102,7 @@ pub fn configure(project: &Project, file: &str, key: &str, value: Value) {
 }
 
 /// A call of the issue tool.
-pub fn issue_call(operation: &str, params: Value) -> Part {
+pub fn issue_call(operation: &str, params: &Value) -> Part {
     Part::ToolUse { name: TOOL.to_owned(), input: json!({"operation": operation, "params": params}) }
 }
 
@@ -122,10 +122,10 @@ pub fn think(asked: &Asked, issues: usize) -> Answer {
     }
     let made = |operation: &str| calls.iter().find(|call| call.operation() == operation);
     match (made("claim").map(Exchange::json), made("close")) {
-        (None, _) => Answer::new(vec![issue_call("claim", json!({}))]),
+        (None, _) => Answer::new(vec![issue_call("claim", &json!({}))]),
         (Some(claimed), None) if claimed["issue"]["id"].is_string() => Answer::new(vec![issue_call(
             "close",
-            json!({"issue_id": claimed["issue"]["id"], "reason": "done"}),
+            &json!({"issue_id": claimed["issue"]["id"], "reason": "done"}),
         )]),
         (Some(_), None) => Answer::text("No work available"),
         (Some(_), Some(_)) => Answer::text("Closed."),
@@ -136,7 +136,7 @@ fn new_issue(number: usize) -> Part {
     let params = json!({
         "title": format!("Issue {number}"), "description": "Something to do.", "issue_type": "task", "priority": 1,
     });
-    issue_call("create", params)
+    issue_call("create", &params)
 }
 
 /// Whether a request is a worker's that has just claimed an issue.
