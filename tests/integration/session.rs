@@ -22,7 +22,8 @@ use runner::provider::mock::Mock;
 use runner::provider::{CallError, Decode, ErrorClass, Line, Provider, RetryPolicy, Script, Timeouts};
 use runner::secret::Scrubber;
 use runner::session::{
-    CallOrder, Capture, Cast, Deltas, Identity, LoopPolicy, PromptEnd, Session, Stage, Stop, Validators,
+    CallOrder, Cast, Commands, Deltas, FileOrder, Identity, LoopPolicy, PromptEnd, Session, Stage, Stop,
+    Validators,
 };
 use runner::source::{Place, Route, SourceId};
 use runner::tool::{CallContext, Tool, ToolOutput};
@@ -229,7 +230,8 @@ impl Scene {
             validators: Validators::default(),
             policies: BTreeMap::new(),
             workspace: folder.path().to_owned(),
-            capture: Capture::Off,
+            budget: None,
+            files: FileOrder::new(Commands::Free),
             stop: stop.clone(),
         });
         let place =

@@ -369,7 +369,7 @@ mod any_history {
 
     use super::*;
 
-    #[derive(Debug, Clone)]
+    #[derive(Debug, Clone, Copy)]
     enum Step {
         Asks(usize, Pause),
         Goes(usize),
