@@ -277,7 +277,7 @@ pub(super) fn prepare(
         plan: scrubber.scrub_json(serde_json::to_value(plan.as_ref()).expect("a plan holds only plain data")),
     };
     let folder = RunFolder::create(&plan.root, &manifest).map_err(|error| configuration(&error))?;
-    let (journal, store) = match open(&folder, &workspace, plan) {
+    let (journal, store) = match open(&folder, &workspace, plan, mode) {
         Ok(opened) => opened,
         Err(exit) => {
             folder.discard();
@@ -381,11 +381,21 @@ fn effects(play: Play, head: &RecordingHead, journal: &Journal, scrubber: Scrubb
 }
 
 /// Opens what the run writes to, in a workspace that is emptied first if it is to start fresh.
-fn open(folder: &RunFolder, workspace: &Workspace, plan: &Plan) -> Told<(Journal, Arc<SqliteStore>)> {
+fn open(
+    folder: &RunFolder,
+    workspace: &Workspace,
+    plan: &Plan,
+    mode: Mode,
+) -> Told<(Journal, Arc<SqliteStore>)> {
     let journal = Journal::open(&folder.journal()).map_err(|error| configuration(&error))?;
     workspace.clear().map_err(|error| configuration(&error))?;
     let queue = workspace.path().join(&plan.queue.path);
-    let store = SqliteStore::open(&queue).map_err(|error| configuration(&error))?;
+    let store = match mode {
+        Mode::Live => SqliteStore::open(&queue),
+        // Its queue was empty a moment ago, and playing the recording again makes it again.
+        Mode::Replay => SqliteStore::open_repeatable(&queue),
+    };
+    let store = store.map_err(|error| configuration(&error))?;
     Ok((journal, store))
 }
 
