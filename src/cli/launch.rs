@@ -277,7 +277,7 @@ pub(super) fn prepare(
         plan: scrubber.scrub_json(serde_json::to_value(plan.as_ref()).expect("a plan holds only plain data")),
     };
     let folder = RunFolder::create(&plan.root, &manifest).map_err(|error| configuration(&error))?;
-    let (journal, store) = match open(&folder, &workspace, plan, mode) {
+    let (journal, store) = match open(&folder, &workspace, plan, site.mode) {
         Ok(opened) => opened,
         Err(exit) => {
             folder.discard();
