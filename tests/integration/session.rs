@@ -390,7 +390,7 @@ async fn what_cannot_be_run_is_answered_with_what_to_do() {
     assert!(lines[1].starts_with("False: The arguments of act do not fit its schema: at /name"), "{lines:?}");
     assert!(lines[2].starts_with("False: Timed out after 0 s"), "{lines:?}");
     assert_eq!(lines[3], "True: ok done");
-    assert_eq!(done.ids, ["p/s/1", "p/s/1.4", "p/s/1.3", "p/s/2"], "what is not run is no effect");
+    assert_eq!(done.ids, ["p/s/1", "p/s/1.3", "p/s/1.4", "p/s/2"], "what is not run is no effect");
 }
 
 // ---------------------------------------------------------------- ends
