@@ -260,7 +260,7 @@ mod tests {
         let journal = Journal::open(&dir.path().join("journal.jsonl")).unwrap();
         journal.close().unwrap();
         let error = journal.append(&line(1), Durability::Later).err().unwrap();
-        assert!(error.to_string().ends_with("it is closed already"), "{error}");
+        assert!(error.to_string().contains("it is closed already"), "{error}");
     }
 
     #[tokio::test]
