@@ -1,5 +1,7 @@
 //! What is said between the runner and a model, whoever the provider: messages, tool calls, results, replies, usage.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -122,13 +124,13 @@ pub struct ToolSpec {
 
 /// Everything a provider is asked with in one call, apart from its own parameters.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Request {
+pub struct Request<'a> {
     /// The system prompt; empty for none.
-    pub system: String,
+    pub system: Cow<'a, str>,
     /// The conversation so far; ends with a user message.
-    pub messages: Vec<Message>,
+    pub messages: Cow<'a, [Message]>,
     /// The tools offered; empty for a call that must end in text.
-    pub tools: Vec<ToolSpec>,
+    pub tools: Cow<'a, [ToolSpec]>,
 }
 
 /// A complete answer of a model.

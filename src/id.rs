@@ -102,38 +102,42 @@ impl fmt::Display for Fingerprint {
 
 /// JSON with sorted keys and no white space: one text for one value.
 pub fn canonical_json(value: &serde_json::Value) -> String {
-    fn write(value: &serde_json::Value, out: &mut String) {
+    use serde_json::Value;
+    fn scalar(value: &impl Serialize, out: &mut Vec<u8>) {
+        serde_json::to_writer(out, value).expect("memory takes every byte, and a scalar is plain data");
+    }
+    fn write(value: &Value, out: &mut Vec<u8>) {
         match value {
-            serde_json::Value::Object(map) => {
-                let mut keys: Vec<_> = map.keys().collect();
-                keys.sort();
-                out.push('{');
-                for (at, key) in keys.into_iter().enumerate() {
+            Value::Object(map) => {
+                let mut entries: Vec<_> = map.iter().collect();
+                entries.sort_unstable_by_key(|(key, _)| *key);
+                out.push(b'{');
+                for (at, (key, value)) in entries.into_iter().enumerate() {
                     if at > 0 {
-                        out.push(',');
+                        out.push(b',');
                     }
-                    out.push_str(&serde_json::Value::from(key.as_str()).to_string());
-                    out.push(':');
-                    write(&map[key], out);
+                    scalar(key, out);
+                    out.push(b':');
+                    write(value, out);
                 }
-                out.push('}');
+                out.push(b'}');
             }
-            serde_json::Value::Array(items) => {
-                out.push('[');
+            Value::Array(items) => {
+                out.push(b'[');
                 for (at, item) in items.iter().enumerate() {
                     if at > 0 {
-                        out.push(',');
+                        out.push(b',');
                     }
                     write(item, out);
                 }
-                out.push(']');
+                out.push(b']');
             }
-            scalar => out.push_str(&scalar.to_string()),
+            other => scalar(other, out),
         }
     }
-    let mut out = String::new();
+    let mut out = Vec::new();
     write(value, &mut out);
-    out
+    String::from_utf8(out).expect("JSON of texts is a text")
 }
 
 /// The seed of a run: every id made inside the run follows from it.

@@ -1,5 +1,7 @@
 //! Whether a turn costs more the longer a conversation has grown.
 
+use std::time::Duration;
+
 use crate::figures::{Sample, short};
 use crate::play::{Mode, play};
 use crate::team::{Calls, Team};
@@ -16,7 +18,7 @@ const WINDOWS: [(usize, usize); 3] = [(2, 42), (180, 220), (358, 398)];
 
 /// Prints the table.
 pub fn measure() {
-    let team = Team { sessions: 1, turns: TURNS, calls: Calls::Read };
+    let team = Team { sessions: 1, turns: TURNS, calls: Calls::Read, thinks: Duration::ZERO };
     let mut seen = [(); WINDOWS.len()].map(|()| (Vec::new(), Vec::new(), 0));
     for _ in 0..TIMES {
         let played = play(team, Mode::Live);

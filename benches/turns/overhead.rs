@@ -13,8 +13,14 @@ use crate::{bare, say};
 /// Model calls of each worker.
 const TURNS: usize = 30;
 
-/// Sessions at once, and how often each is measured.
-const SIZES: [(usize, usize); 3] = [(1, 9), (10, 5), (100, 3)];
+/// Sessions at once, how long the model thinks before each reply, and how often it is measured. Without thinking, many
+/// sessions ask for more than the machine has, and what is measured is their waiting for each other.
+const SIZES: [(usize, Duration, usize); 4] = [
+    (1, Duration::ZERO, 8),
+    (10, Duration::ZERO, 4),
+    (100, Duration::ZERO, 4),
+    (100, Duration::from_millis(500), 2),
+];
 
 /// Everything seen of one kind of run.
 #[derive(Default)]
@@ -29,25 +35,32 @@ struct Seen {
 pub fn measure() {
     say(&format!("\n## Turns\n\nOne write of 1 KiB with its sync takes {} ms here.\n", disk().spread()));
     say(
-        "| sessions | tool call | command | overhead, ms | p90 | max | bare client, ms | ratio | CPU, ms a turn | turns/s |",
+        "| sessions | thinking, ms | tool call | command | overhead, ms | p90 | max | bare client, ms | ratio | CPU, ms a turn | turns/s |",
     );
-    say("|---:|---|---|---:|---:|---:|---:|---:|---:|---:|");
+    say("|---:|---:|---|---|---:|---:|---:|---:|---:|---:|---:|");
     let mut memory = Vec::new();
-    for (sessions, times) in SIZES {
+    for (sessions, thinks, times) in SIZES {
         for calls in [Calls::Read, Calls::Comment] {
-            let team = Team { sessions, turns: TURNS, calls };
+            let team = Team { sessions, turns: TURNS, calls, thinks };
             let (mut live, mut record) = (Seen::default(), Seen::default());
             let mut wire = Vec::new();
-            for _ in 0..times {
-                let requests = live.add(team, Mode::Live);
+            for time in 0..times {
+                // Each goes first as often as the other: whoever follows finds warmer caches.
+                let requests = if time % 2 == 0 {
+                    let requests = live.add(team, Mode::Live);
+                    record.add(team, Mode::Record);
+                    requests
+                } else {
+                    record.add(team, Mode::Record);
+                    live.add(team, Mode::Live)
+                };
                 wire.extend(measured(team, &bare::repeat(team, &requests)));
-                record.add(team, Mode::Record);
             }
             let wire = Sample::of(wire);
             for (mode, seen) in [(Mode::Live, &live), (Mode::Record, &record)] {
                 seen.say(team, mode, &wire);
             }
-            if calls == Calls::Read {
+            if calls == Calls::Read && thinks.is_zero() {
                 memory.push((sessions, live.peaks));
             }
         }
@@ -70,8 +83,9 @@ impl Seen {
     fn say(&self, team: Team, mode: Mode, wire: &Sample) {
         let gaps = Sample::of(self.gaps.iter().copied());
         say(&format!(
-            "| {} | {} | {} | {} | {} | {} | {} | {:.1} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {:.1} | {} | {} |",
             team.sessions,
+            team.thinks.as_millis(),
             team.calls.name(),
             mode.name(),
             gaps.spread(),

@@ -9,7 +9,7 @@ use crate::say;
 use crate::team::{CASSETTE, Calls, SCENARIO, Team};
 
 /// What is recorded.
-const TEAM: Team = Team { sessions: 16, turns: 40, calls: Calls::Mixed };
+const TEAM: Team = Team { sessions: 16, turns: 40, calls: Calls::Mixed, thinks: Duration::ZERO };
 
 /// How often each is played.
 const TIMES: usize = 5;

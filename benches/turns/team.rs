@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -46,6 +47,8 @@ pub struct Team {
     pub turns: usize,
     /// What it does in them.
     pub calls: Calls,
+    /// How long a model thinks before each reply.
+    pub thinks: Duration,
 }
 
 /// Where all workers wait for each other: at their first turn and at their last.
@@ -138,7 +141,7 @@ impl Team {
         brain(move |asked| {
             let Some(worker) = worker(&asked.body) else { return self.fill(asked) };
             let turn = turn(&asked.body);
-            let answer = self.work(&worker, turn);
+            let answer = self.work(&worker, turn).after(self.thinks);
             let (place, gate) = match turn {
                 1 => (Place::First, &first),
                 _ if turn == self.turns => (Place::Last, &last),

@@ -201,7 +201,8 @@ pub(super) fn choose(scenario: &Scenario, surroundings: &Surroundings) -> Told<P
             Evidence::Scripted => "a scripted recording",
         };
         tell(&format!("{why}: REPLAY of {kind}, {}\n", shown(folder, &plan.root)));
-        return Ok(Play::Replay { recording, strictness: Strictness::Causal, jitter: None });
+        // Somebody looks at this one: in the recorded order every line stands where it stood, with its time.
+        return Ok(Play::Replay { recording, strictness: Strictness::Total, jitter: None });
     }
     require_credentials(scenario)?;
     Ok(Play::Live { record: None })
@@ -251,43 +252,16 @@ pub(super) fn prepare(
 ) -> Told<Ready> {
     let plan = &scenario.plan;
     let run = RunId::fresh();
+    let site = Site::of(plan, &play, &run);
     let mut head = head(scenario, &play, &run, seed);
-    let (mode, record) = match &play {
-        Play::Live { record } => (Mode::Live, record.clone()),
-        Play::Scripted { record, .. } => (Mode::Live, Some(record.clone())),
-        Play::Replay { .. } => (Mode::Replay, None),
-    };
-    let private = mode == Mode::Replay && plan.workspace.start == WorkspaceStart::Keep;
-    let runs = plan.root.join(".runner").join("runs").join(run.as_str());
-    let (path, start) = match private {
-        true => (runs.join("workspace"), WorkspaceStart::Fresh),
-        false => (plan.workspace.path.clone(), plan.workspace.start),
-    };
     let scrubber = Scrubber::new(&secrets(&scenario.variables));
     let templates = Templates::new(&plan.prompts).map_err(|errors| {
         errors.iter().for_each(|error| complain(&error.to_string()));
         Exit::Invalid
     })?;
-    let lines = match &play {
-        Play::Scripted { script, .. } => Lines::Script(script.clone()),
-        Play::Live { .. } | Play::Replay { .. } => {
-            Lines::Http(Arc::new(HttpTransport::new().map_err(|error| configuration(&error))?))
-        }
-    };
-    let scripts = mock_scripts(plan)?;
-    let workspace = Workspace::prepare(&path, start).map_err(|error| configuration(&error))?;
-    let tools = ToolWorkspace::open(&path, scrubber.clone()).map_err(|error| configuration(&error))?;
-    let mut modules = Modules::new(scenario.variables.clone(), Arc::new(tools), lines);
-    for (path, text) in scripts {
-        modules = modules.with_script(path, text);
-    }
-    let parts = check_parts(&modules, plan).inspect_err(|_| {
-        if private {
-            // The workspace lies in the folder of a run that does not begin.
-            let _ = std::fs::remove_dir_all(&runs);
-        }
-    })?;
-    if mode == Mode::Live {
+    let (workspace, modules) = modules(scenario, &play, &site, &scrubber)?;
+    let parts = check_parts(&modules, plan).inspect_err(|_| site.leave())?;
+    if site.mode == Mode::Live {
         head.models = parts.models;
     }
     let manifest = Manifest {
@@ -295,38 +269,26 @@ pub(super) fn prepare(
         runner: env!("CARGO_PKG_VERSION").to_owned(),
         run: run.clone(),
         scenario: plan.file.clone(),
-        mode,
+        mode: site.mode,
         evidence: head.evidence,
         seed: head.seed.clone(),
         started: head.epoch,
-        workspace: path.clone(),
+        workspace: site.workspace.clone(),
         plan: scrubber.scrub_json(serde_json::to_value(plan.as_ref()).expect("a plan holds only plain data")),
     };
     let folder = RunFolder::create(&plan.root, &manifest).map_err(|error| configuration(&error))?;
-    let (journal, store) = match open(&folder, &workspace, plan) {
+    let (journal, store) = match open(&folder, &workspace, plan, site.mode) {
         Ok(opened) => opened,
         Err(exit) => {
             folder.discard();
             return Err(exit);
         }
     };
+    let Site { mode, record, workspace: path, .. } = site;
     let mut listeners = listeners;
     listeners.push(Box::new(journal.clone()));
-    let effects = Effects::new(GateSetup {
-        time: time(&play, head.epoch),
-        replay: match play {
-            Play::Replay { recording, strictness, jitter } => {
-                Some(Replay { recording: *recording, strictness, jitter })
-            }
-            Play::Live { .. } | Play::Scripted { .. } => None,
-        },
-        seed: head.seed.clone(),
-        journal: Some(journal.clone()),
-        scrubber,
-        halt: CancellationToken::new(),
-    });
     let stage = Stage {
-        effects,
+        effects: effects(play, &head, &journal, scrubber),
         hub: Hub::new(listeners),
         validators: Validators::default(),
         policies: plan.replay.tools.clone(),
@@ -346,13 +308,94 @@ pub(super) fn prepare(
     Ok(Ready { setup, journal, folder, head, record, mode, workspace, notices: parts.notices })
 }
 
+/// Where a run works, and what becomes of it.
+struct Site {
+    mode: Mode,
+    /// Where a recording goes.
+    record: Option<PathBuf>,
+    workspace: PathBuf,
+    start: WorkspaceStart,
+    /// The folder of the run, if the workspace lies in it.
+    private: Option<PathBuf>,
+}
+
+impl Site {
+    fn of(plan: &Plan, play: &Play, run: &RunId) -> Self {
+        let (mode, record) = match play {
+            Play::Live { record } => (Mode::Live, record.clone()),
+            Play::Scripted { record, .. } => (Mode::Live, Some(record.clone())),
+            Play::Replay { .. } => (Mode::Replay, None),
+        };
+        if mode == Mode::Replay && plan.workspace.start == WorkspaceStart::Keep {
+            let folder = plan.root.join(".runner").join("runs").join(run.as_str());
+            let workspace = folder.join("workspace");
+            Self { mode, record, workspace, start: WorkspaceStart::Fresh, private: Some(folder) }
+        } else {
+            let workspace = plan.workspace.path.clone();
+            Self { mode, record, workspace, start: plan.workspace.start, private: None }
+        }
+    }
+
+    /// Leaves nothing of a run behind that does not begin.
+    fn leave(&self) {
+        if let Some(folder) = &self.private {
+            // What cannot be removed is in nobody's way.
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// Takes the workspace, and puts the modules together that work in it.
+fn modules(scenario: &Scenario, play: &Play, site: &Site, scrubber: &Scrubber) -> Told<(Workspace, Modules)> {
+    let lines = match play {
+        Play::Scripted { script, .. } => Lines::Script(script.clone()),
+        Play::Live { .. } | Play::Replay { .. } => {
+            Lines::Http(Arc::new(HttpTransport::new().map_err(|error| configuration(&error))?))
+        }
+    };
+    let scripts = mock_scripts(&scenario.plan)?;
+    let workspace = Workspace::prepare(&site.workspace, site.start).map_err(|error| configuration(&error))?;
+    let tools =
+        ToolWorkspace::open(&site.workspace, scrubber.clone()).map_err(|error| configuration(&error))?;
+    let mut modules = Modules::new(scenario.variables.clone(), Arc::new(tools), lines);
+    for (path, text) in scripts {
+        modules = modules.with_script(path, text);
+    }
+    Ok((workspace, modules))
+}
+
+fn effects(play: Play, head: &RecordingHead, journal: &Journal, scrubber: Scrubber) -> Effects {
+    Effects::new(GateSetup {
+        time: time(&play, head.epoch),
+        replay: match play {
+            Play::Replay { recording, strictness, jitter } => {
+                Some(Replay { recording: *recording, strictness, jitter })
+            }
+            Play::Live { .. } | Play::Scripted { .. } => None,
+        },
+        seed: head.seed.clone(),
+        journal: Some(journal.clone()),
+        scrubber,
+        halt: CancellationToken::new(),
+    })
+}
+
 /// Opens what the run writes to, in a workspace that is emptied first if it is to start fresh.
-fn open(folder: &RunFolder, workspace: &Workspace, plan: &Plan) -> Told<(Journal, Arc<SqliteStore>)> {
+fn open(
+    folder: &RunFolder,
+    workspace: &Workspace,
+    plan: &Plan,
+    mode: Mode,
+) -> Told<(Journal, Arc<SqliteStore>)> {
     let journal = Journal::open(&folder.journal()).map_err(|error| configuration(&error))?;
     workspace.clear().map_err(|error| configuration(&error))?;
     let queue = workspace.path().join(&plan.queue.path);
-    let store = SqliteStore::open(&queue).map_err(|error| configuration(&error))?;
-    folder.announce().map_err(|error| configuration(&error))?;
+    let store = match mode {
+        Mode::Live => SqliteStore::open(&queue),
+        // Its queue was empty a moment ago, and playing the recording again makes it again.
+        Mode::Replay => SqliteStore::open_repeatable(&queue),
+    };
+    let store = store.map_err(|error| configuration(&error))?;
     Ok((journal, store))
 }
 

@@ -186,6 +186,11 @@ async fn play_out(
         ready.folder.discard();
         return told(exit);
     }
+    if let Err(error) = ready.folder.announce() {
+        complain(&error.to_string());
+        ready.folder.discard();
+        return told(Exit::Configuration);
+    }
     begin(&ready, scenario);
     let Ready { setup, journal, folder, head, record, mode, workspace, .. } = ready;
     let stage = setup.stage.clone();
@@ -213,10 +218,13 @@ async fn play_out(
         ));
     }
     outcome::tell_failure(&end, scenario, surroundings);
-    if let Some(error) = lost.or(journal.close().err()).filter(|_| end.halt.is_none()) {
+    let lost = lost.or(journal.close().err());
+    if let Some(error) = lost.as_ref().filter(|_| end.halt.is_none()) {
         complain(&error.to_string());
     }
-    let exit = match (record, outcome::unfit_for_recording(&end)) {
+    let exit = if lost.is_some() && exit == Exit::Ok { Exit::Failed } else { exit };
+    let unfit = outcome::unfit_for_recording(&end).or(lost.map(|_| "whose journal is incomplete"));
+    let exit = match (record, unfit) {
         (Some(to), None) => save(&folder, head, &to, scenario).unwrap_or(exit),
         (Some(_), Some(why)) => {
             tell(&format!("no recording is kept of a run {why}\n"));

@@ -552,7 +552,12 @@ impl State {
     }
 
     fn new_texts(&mut self, asked: &Asked) -> BTreeMap<Fingerprint, String> {
-        let new = asked.key.iter().filter(|segment| self.written.insert(segment.hash.clone()));
-        new.map(|segment| (segment.hash.clone(), segment.text.to_string())).collect()
+        let mut texts = BTreeMap::new();
+        // Of a long conversation nearly every part is known already.
+        for segment in asked.key.iter().filter(|segment| !self.written.contains(&segment.hash)) {
+            texts.insert(segment.hash.clone(), segment.text.to_string());
+        }
+        self.written.extend(texts.keys().cloned());
+        texts
     }
 }

@@ -62,7 +62,7 @@ impl RunFolder {
         };
         match made() {
             Ok(lock) => Ok(Self { path, _lock: lock }),
-            Err(error) => Err(JournalError::at(&path, &error)),
+            Err(error) => Err(JournalError::unwritable(&path, &error)),
         }
     }
 
@@ -73,7 +73,8 @@ impl RunFolder {
     pub fn announce(&self) -> Result<(), JournalError> {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let latest = self.path.with_file_name("latest");
-        std::fs::write(&latest, format!("{name}\n")).map_err(|error| JournalError::at(&latest, &error))
+        std::fs::write(&latest, format!("{name}\n"))
+            .map_err(|error| JournalError::unwritable(&latest, &error))
     }
 
     /// Removes the folder of a run that never began.

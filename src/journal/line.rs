@@ -41,7 +41,10 @@ pub enum Line {
 /// # Errors
 /// The file cannot be read, or a line that is not the last makes no sense.
 pub fn read(path: &Path) -> Result<Vec<Line>, JournalError> {
-    let bytes = std::fs::read(path).map_err(|error| JournalError::at(path, &error))?;
+    let bytes = std::fs::read(path).map_err(|error| JournalError {
+        path: path.display().to_string(),
+        reason: format!("it cannot be read: {error}"),
+    })?;
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     bytes[..whole]
         .split(|byte| *byte == b'\n')

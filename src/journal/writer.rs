@@ -18,7 +18,7 @@ use crate::limit;
 
 /// Why the journal cannot be kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot keep the run's journal {path}: {reason}; it needs room and a folder that can be written")]
+#[error("cannot keep the run's journal {path}: {reason}")]
 pub struct JournalError {
     /// The file.
     pub path: String,
@@ -27,8 +27,14 @@ pub struct JournalError {
 }
 
 impl JournalError {
-    pub(super) fn at(path: &Path, error: &std::io::Error) -> Self {
-        Self { path: path.display().to_string(), reason: error.to_string() }
+    /// The system does not let it be written.
+    pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> Self {
+        let reason = format!("{error}; it needs room and a folder that can be written");
+        Self { path: path.display().to_string(), reason }
+    }
+
+    fn closed(path: &Path) -> Self {
+        Self { path: path.display().to_string(), reason: "it is closed already".to_owned() }
     }
 }
 
@@ -70,14 +76,14 @@ impl Journal {
             .create(true)
             .append(true)
             .open(path)
-            .map_err(|error| JournalError::at(path, &error))?;
+            .map_err(|error| JournalError::unwritable(path, &error))?;
         let (jobs, waiting) = sync_channel(limit::JOURNAL_QUEUE);
         let failed = Arc::new(Mutex::new(None));
         let keeper = Keeper { file, path: path.to_owned(), failed: failed.clone() };
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || keeper.serve(&waiting))
-            .map_err(|error| JournalError::at(path, &error))?;
+            .map_err(|error| JournalError::unwritable(path, &error))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 path: path.to_owned(),
@@ -109,10 +115,7 @@ impl Journal {
                 (Some(done), Some(waiting))
             }
         };
-        let closed = JournalError {
-            path: self.shared.path.display().to_string(),
-            reason: "it is closed already".to_owned(),
-        };
+        let closed = JournalError::closed(&self.shared.path);
         if self.shared.jobs.send(Job::Write { line: text, done }).is_err() {
             return Err(closed);
         }
@@ -131,8 +134,10 @@ impl Journal {
     /// Something could not be written.
     pub async fn sync(&self) -> Result<(), JournalError> {
         let (done, waiting) = oneshot::channel();
-        self.shared.jobs.send(Job::Sync { done }).expect("the thread lives as long as its handles");
-        waiting.await.expect("the thread answers before it ends")
+        // After its end nobody takes the question, or nobody answers it.
+        let asked = self.shared.jobs.send(Job::Sync { done }).is_ok();
+        let answer = if asked { waiting.await.ok() } else { None };
+        answer.unwrap_or_else(|| Err(JournalError::closed(&self.shared.path)))
     }
 
     /// Waits until everything queued is on disk, and ends the thread.
@@ -217,7 +222,7 @@ impl Keeper {
             if sync { self.file.sync_data() } else { Ok(()) }
         };
         write().map_err(|error| {
-            let error = JournalError::at(&self.path, &error);
+            let error = JournalError::unwritable(&self.path, &error);
             *failed = Some(error.clone());
             error
         })

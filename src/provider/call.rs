@@ -61,7 +61,7 @@ pub struct Attempt<'a> {
     /// What it goes over.
     pub line: &'a Line,
     /// What is asked.
-    pub request: &'a Request,
+    pub request: &'a Request<'a>,
     /// Who asks.
     pub occasion: &'a Occasion,
     /// Resolves when the call is to stop.
@@ -279,7 +279,7 @@ mod tests {
     async fn ask(
         provider: &dyn Provider,
         line: &Line,
-        request: &Request,
+        request: &Request<'_>,
     ) -> (Result<Reply, CallError>, String) {
         ask_until(provider, line, request, &CancellationToken::new()).await
     }
@@ -287,7 +287,7 @@ mod tests {
     async fn ask_until(
         provider: &dyn Provider,
         line: &Line,
-        request: &Request,
+        request: &Request<'_>,
         cancel: &CancellationToken,
     ) -> (Result<Reply, CallError>, String) {
         let occasion =
@@ -303,8 +303,8 @@ mod tests {
         (result.map(|answered| answered.reply), shown)
     }
 
-    fn go() -> Request {
-        Request { messages: vec![Message::user("go")], ..Request::default() }
+    fn go() -> Request<'static> {
+        Request { messages: vec![Message::user("go")].into(), ..Request::default() }
     }
 
     #[tokio::test]

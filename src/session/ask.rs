@@ -1,6 +1,6 @@
 //! How a session asks its model: each attempt an effect, failures tried again as the provider's policy says.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -8,13 +8,12 @@ use sha2::{Digest, Sha256};
 
 use super::budget::{Amount, Verdict};
 use super::{Offer, PromptEnd, Session};
-use crate::chat::{Message, Part, Reply, Request, Speaker};
+use crate::chat::{Message, Part, Reply, Request, Speaker, ToolSpec};
 use crate::effects::Busy;
 use crate::effects::{Announce, Asked, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Footprint, Happening, Policy, Segment, SessionEnd};
 use crate::id::{PhaseId, canonical_json};
 use crate::provider::{self, Attempt, CallError, ErrorClass, Provider};
-use crate::tool::Tool;
 
 /// What a model call came to, as it stands in a recording.
 #[derive(Serialize, Deserialize)]
@@ -25,14 +24,13 @@ enum CallResult {
 }
 
 /// The parts of a key that every call of a session begins with.
-pub(super) fn head(provider: &dyn Provider, system: &str, tools: &[Arc<dyn Tool>]) -> Vec<Segment> {
+pub(super) fn head(provider: &dyn Provider, system: &str, tools: &[ToolSpec]) -> Vec<Segment> {
     let model = serde_json::json!({
         "provider": provider.module(),
         "model": provider.model(),
         "params": provider.params(),
     });
-    let specs: Vec<_> = tools.iter().map(|tool| tool.spec()).collect();
-    let specs = serde_json::to_value(specs).expect("a spec holds only plain data");
+    let specs = serde_json::to_value(tools).expect("a spec holds only plain data");
     vec![
         Segment::new("model", canonical_json(&model)),
         Segment::new("system", system),
@@ -56,16 +54,21 @@ impl Session {
     /// Asks the model once, with as many attempts as it takes. `Err` of the inner result ends the prompt.
     pub(super) async fn ask(&mut self, busy: &Busy, offer: Offer) -> Result<Result<Reply, PromptEnd>, Halt> {
         let messages = match self.context.view() {
-            Ok(messages) => messages.to_vec(),
+            Ok(messages) => messages,
             Err(full) => return Ok(Err(failed(full.to_string(), None))),
         };
         self.turn += 1;
         self.tell(Happening::TurnStarted { turn: self.turn });
         let tools = match offer {
-            Offer::Tools => self.tools.iter().map(|tool| tool.spec()).collect(),
-            Offer::WrapUp => Vec::new(),
+            Offer::Tools => self.kit.specs(),
+            Offer::WrapUp => &[],
         };
-        let request = Request { system: self.system.clone(), messages, tools };
+        // Borrowed: a conversation is long, and it is asked with in every turn.
+        let request = Request {
+            system: Cow::from(self.system.as_str()),
+            messages: Cow::from(messages),
+            tools: Cow::from(tools),
+        };
         let worst = self.worst_case(&request);
         if self.reserve(busy, worst).await? == Verdict::Refused {
             return Ok(Err(PromptEnd { end: SessionEnd::Budget, text: String::new(), error: None }));
@@ -82,7 +85,7 @@ impl Session {
     }
 
     /// The most a call can use: a byte of the request is at most a token, and the reply has a limit of its own.
-    fn worst_case(&self, request: &Request) -> Amount {
+    fn worst_case(&self, request: &Request<'_>) -> Amount {
         let Some(_) = &self.stage.budget else { return Amount::default() };
         let asked = serde_json::to_string(&request.messages).map_or(0, |text| text.len());
         let head: usize = self.head.iter().map(|segment| segment.text.len()).sum();
@@ -109,9 +112,9 @@ impl Session {
     }
 
     async fn ask_until_answered(
-        &mut self,
+        &self,
         busy: &Busy,
-        request: &Request,
+        request: &Request<'_>,
         offer: Offer,
     ) -> Result<Result<Reply, PromptEnd>, Halt> {
         let mut attempt = 1;
@@ -147,7 +150,7 @@ impl Session {
     async fn attempt(
         &self,
         busy: &Busy,
-        request: &Request,
+        request: &Request<'_>,
         attempt: u32,
         offer: Offer,
     ) -> Result<CallResult, Halt> {
@@ -179,7 +182,7 @@ impl Session {
         serde_json::from_value(result).map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))
     }
 
-    async fn call(&self, busy: &Busy, request: &Request) -> Result<Reply, CallError> {
+    async fn call(&self, busy: &Busy, request: &Request<'_>) -> Result<Reply, CallError> {
         let mut pass_on = |delta: &crate::chat::Delta| {
             if self.policy.deltas == super::Deltas::PassedOn {
                 self.stage.hub.pass_on(&self.identity.place, delta);

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::files::{self, FileUse};
 use super::{CallOrder, Session, Stage};
-use crate::chat::{ToolCall, ToolInput, ToolResult};
+use crate::chat::{ToolCall, ToolResult};
 use crate::effects::{Announce, Asked, Busy, Effects, Grant, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Footprint, Happening, Policy, Segment};
 use crate::id::canonical_json;
@@ -100,27 +100,13 @@ impl Session {
 
     /// Finds the tool and checks the arguments; what is wrong with them is the answer.
     fn prepare(&self, call: &ToolCall) -> Slot {
-        let refuse =
-            |content: String| Slot::Done(ToolResult { id: call.id.clone(), content, is_error: true });
-        let mut specs = self.tools.iter().map(|tool| (tool, tool.spec()));
-        let Some((tool, spec)) = specs.find(|(_, spec)| spec.name == call.name) else {
-            let known: Vec<_> = self.tools.iter().map(|tool| tool.spec().name).collect();
-            return refuse(format!("There is no tool {}. The tools are: {}.", call.name, known.join(", ")));
-        };
-        match &call.input {
-            ToolInput::Invalid(text) => refuse(format!(
-                "The arguments of {} are not a JSON object ({} characters came). Nothing was done. Call it again with valid JSON.",
-                call.name,
-                text.chars().count()
-            )),
-            ToolInput::Object(input) => match self.stage.validators.check(&spec, input) {
-                Err(wrong) => refuse(wrong),
-                Ok(()) => Slot::Waiting(Ready {
-                    tool: tool.clone(),
-                    input: input.clone(),
-                    footprint: tool.footprint(input),
-                }),
-            },
+        match self.kit.find(call, &self.stage.validators) {
+            Err(content) => Slot::Done(ToolResult { id: call.id.clone(), content, is_error: true }),
+            Ok((tool, input)) => Slot::Waiting(Ready {
+                tool: tool.clone(),
+                input: input.clone(),
+                footprint: tool.footprint(input),
+            }),
         }
     }
 

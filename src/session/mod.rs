@@ -4,6 +4,7 @@ mod ask;
 mod budget;
 mod call;
 mod files;
+mod kit;
 mod modules;
 mod turn;
 mod validate;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use budget::Budget;
 pub use files::{Commands, FileOrder};
+use kit::Kit;
 pub use modules::{Cast, CastError, Casting, Lines, Modules, Offstage};
 pub use turn::{CallOrder, Deltas, LoopPolicy, Offer, Step, Turn, WRAP_UP};
 pub use validate::Validators;
@@ -25,7 +27,6 @@ use crate::context::ContextManager;
 use crate::effects::{Asked, Busy, Effects, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Happening, Hub, Policy, Segment, SessionEnd, Whereabouts};
 use crate::provider::{ErrorClass, Line, Occasion, Provider};
-use crate::tool::Tool;
 
 /// What all sessions of a run share.
 pub struct Stage {
@@ -79,7 +80,7 @@ pub struct Session {
     identity: Identity,
     provider: Arc<dyn Provider>,
     line: Line,
-    tools: Vec<Arc<dyn Tool>>,
+    kit: Kit,
     policy: LoopPolicy,
     context: Box<dyn ContextManager>,
     system: String,
@@ -107,13 +108,14 @@ impl Session {
     /// A session that has not spoken yet.
     pub fn new(stage: Arc<Stage>, identity: Identity, cast: Cast, stop: Stop) -> Self {
         let system = stage.effects.scrubber().scrub(&cast.system);
-        let head = ask::head(cast.provider.as_ref(), &system, &cast.tools);
+        let kit = Kit::new(cast.tools);
+        let head = ask::head(cast.provider.as_ref(), &system, kit.specs());
         Self {
             stage,
             identity,
             provider: cast.provider,
             line: cast.line,
-            tools: cast.tools,
+            kit,
             policy: cast.policy,
             context: cast.context,
             system,

@@ -1,5 +1,7 @@
 //! The one integration-test binary.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod check;
 mod confinement;
 mod documents;

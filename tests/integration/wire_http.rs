@@ -90,7 +90,7 @@ async fn ask(provider: &dyn Provider) -> Result<Reply, CallError> {
     let line = Line::Http(Arc::new(HttpTransport::new().expect("TLS can be set up")));
     let occasion =
         Occasion { phase: "p".into(), session: "s".into(), role: "r".into(), turn: 1, iteration: None };
-    let request = Request { messages: vec![Message::user("go")], ..Request::default() };
+    let request = Request { messages: vec![Message::user("go")].into(), ..Request::default() };
     let cancel = CancellationToken::new();
     let mut on_delta = |_: &Delta| {};
     call(Attempt {

@@ -163,7 +163,7 @@ mod tests {
         })
     }
 
-    fn answered(turns: usize) -> Request {
+    fn answered(turns: usize) -> Request<'static> {
         let mut messages = vec![Message::user("go")];
         for turn in 0..turns {
             let id = format!("toolu_{turn}");
@@ -178,7 +178,7 @@ mod tests {
                 input_schema: json!({"type": "object", "properties": {"z": {}, "a": {}}}),
             })
             .to_vec();
-        Request { system: "You are careful.".to_owned(), messages, tools }
+        Request { system: "You are careful.".into(), messages: messages.into(), tools: tools.into() }
     }
 
     fn sent(settings: &Value, request: &Request) -> Value {
@@ -263,16 +263,16 @@ mod tests {
 
     #[test]
     fn a_request_without_tools_still_defines_those_of_its_history() {
-        let body = sent(&json!({}), &Request { tools: Vec::new(), ..answered(2) });
+        let body = sent(&json!({}), &Request { tools: Vec::new().into(), ..answered(2) });
         assert_eq!(body["tools"][0]["name"], "read_file");
         assert_eq!(body["tool_choice"], json!({"type": "none"}));
-        let plain = sent(&json!({}), &Request { tools: Vec::new(), ..answered(0) });
+        let plain = sent(&json!({}), &Request { tools: Vec::new().into(), ..answered(0) });
         assert!(plain.get("tools").is_none() && plain.get("tool_choice").is_none());
     }
 
     #[test]
     fn an_empty_system_prompt_is_not_sent() {
-        let body = sent(&json!({}), &Request { system: " \n".to_owned(), ..answered(0) });
+        let body = sent(&json!({}), &Request { system: " \n".into(), ..answered(0) });
         assert!(body.get("system").is_none());
     }
 

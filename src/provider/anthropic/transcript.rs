@@ -43,7 +43,9 @@ impl Turn {
             Speaker::User => "user",
             Speaker::Assistant => "assistant",
         };
-        json!({"role": role, "content": self.blocks})
+        // Moved, not copied through a serializer as `json!` would: this is the whole conversation.
+        let content = ("content".to_owned(), Value::Array(self.blocks));
+        Value::Object(Map::from_iter([("role".to_owned(), json!(role)), content]))
     }
 }
 

@@ -318,7 +318,7 @@ mod tests {
         }
     }
 
-    fn request() -> Request {
+    fn request() -> Request<'static> {
         let call = |id: &str, name: &str| {
             Part::ToolUse(ToolCall {
                 id: id.to_owned(),
@@ -333,7 +333,7 @@ mod tests {
             is_error,
         };
         Request {
-            system: "s".to_owned(),
+            system: "s".into(),
             messages: vec![
                 Message::user("Take an issue."),
                 Message { speaker: Speaker::Assistant, parts: vec![call("a", "bash")] },
@@ -346,8 +346,9 @@ mod tests {
                     result("b", r#"{"issues": [{"id": "bd-1"}, {"id": "bd-2"}]}"#, false),
                     result("c", "no such file", true),
                 ]),
-            ],
-            tools: Vec::new(),
+            ]
+            .into(),
+            tools: Vec::new().into(),
         }
     }
 
@@ -395,7 +396,7 @@ rules:
     fn before_any_result_last_is_none() {
         let script =
             Script::from_text("s", "rules: [{when: last is none and not results, say: hi}]").unwrap();
-        let request = Request { messages: vec![Message::user("go")], ..Request::default() };
+        let request = Request { messages: vec![Message::user("go")].into(), ..Request::default() };
         assert_eq!(script.answer(&request, &occasion(1), "m").unwrap().reply.text(), "hi");
     }
 

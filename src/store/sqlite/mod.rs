@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
 use self::thread::{Queued, Request, Writer};
@@ -55,7 +56,21 @@ impl SqliteStore {
     /// # Errors
     /// The file cannot be used: the error names it and says why.
     pub fn open(path: &Path) -> Result<Arc<Self>, StoreError> {
+        Self::serve(path, schema::open(path)?)
+    }
+
+    /// The same for a queue that can be made again, as that of a replay can: what is committed is there at once for
+    /// everybody, but may be gone after a power failure, and nobody waits for the disk.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_repeatable(path: &Path) -> Result<Arc<Self>, StoreError> {
         let conn = schema::open(path)?;
+        schema::forget_the_disk(&conn).map_err(|error| schema::explain(path, &error))?;
+        Self::serve(path, conn)
+    }
+
+    fn serve(path: &Path, conn: Connection) -> Result<Arc<Self>, StoreError> {
         let subscribers = Arc::new(Mutex::new(Vec::new()));
         let writer = Writer::new(conn, path.to_owned(), Arc::clone(&subscribers))?;
         let (sender, receiver) = sync_channel(limit::STORE_QUEUE);

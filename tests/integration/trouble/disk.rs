@@ -137,6 +137,24 @@ fn a_journal_that_loses_only_its_end_is_no_success() {
     let told = outcome.text();
     assert_eq!(told.matches("cannot keep the run's journal").count(), 1, "{told}");
     assert!(!told.contains("complete!"), "{told}");
+
+    project.replace("talk.yaml", "{ path: desk }", "{ path: desk-of-recording, fresh: true }");
+    let recorded = bounded(&project, 450, "record talk.yaml --to tape").expect_code(1);
+    assert!(!project.path("tape").exists(), "{}", recorded.text());
+    assert!(recorded.stderr.contains("no recording is kept of a run whose journal is incomplete"));
+}
+
+/// A recording that may not begin leaves no run behind, and `latest` where it was.
+#[test]
+fn a_recording_of_a_full_queue_is_refused() {
+    let server = AnthropicServer::start(brain(|asked| think(asked, 2)));
+    let project = team(&server.url(), 1);
+    project.runner(["team.yaml"]).with_key().run().expect_code(0);
+    let (runs, latest) = (project.files(".runner").len(), run_folder(&project));
+    let _filters = project.snapshots();
+    let refused = project.runner(["record", "team.yaml", "--to", "tape"]).with_key().run().expect_code(3);
+    insta::assert_snapshot!("trouble__recording_of_a_full_queue", refused.text());
+    assert_eq!((project.files(".runner").len(), run_folder(&project)), (runs, latest));
 }
 
 /// Whether a recording can be kept is found out before the first model call.
