@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use runner::cassette;
-use runner::clock::{ManualClock, Timestamp, later};
+use runner::clock::{ManualClock, SystemClock, Timestamp, later};
 use runner::effects::{
     Announce, Asked, Busy, Class, Divergence, Effects, Halt, Ran, Replay, Setup, Strictness, Time,
 };
@@ -115,7 +115,10 @@ impl World {
             let spoken = &said;
             let reply = self.effects.perform(busy, asked, |_| async move {
                 let chance = dice(&format!("{}{}{turn}", self.noise, spoken[0]));
-                self.effects.pause(busy, Duration::from_millis(chance % 40)).await;
+                // In virtual time the schedule is that of these waits; in real time it is that of the yields and of chance.
+                if !self.effects.is_real_time() {
+                    self.effects.pause(busy, Duration::from_millis(chance % 40)).await;
+                }
                 yields(chance >> 8).await;
                 Some(Ran::plain(model(spoken)))
             });
@@ -210,7 +213,7 @@ fn epoch() -> Timestamp {
 fn live(journal: Option<Journal>) -> Setup {
     Setup {
         replay: None,
-        time: Time::Virtual(Arc::new(ManualClock::new(epoch()))),
+        time: virtual_time(),
         seed: Seed::new("experiment"),
         journal,
         scrubber: Scrubber::default(),
@@ -249,11 +252,19 @@ fn recording_of(journal: &Path, folder: &Path) -> Recording {
     cassette::read(folder).expect("it can be read")
 }
 
-async fn experiment(workers: usize, replays: u64) {
+fn virtual_time() -> Time {
+    Time::Virtual(Arc::new(ManualClock::new(epoch())))
+}
+
+fn real_time() -> Time {
+    Time::Real(Arc::new(SystemClock::default()))
+}
+
+async fn experiment(workers: usize, replays: u64, time: Time) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("journal.jsonl");
     let journal = Journal::open(&path).expect("a new journal");
-    let world = World::new(live(Some(journal.clone())), workers as u64);
+    let world = World::new(Setup { time, ..live(Some(journal.clone())) }, workers as u64);
     let end = world.play(workers).await.expect("a live run goes to its end");
     journal.close().expect("a kept journal");
     let recording = recording_of(&path, &folder.path().join("c.cassette"));
@@ -278,20 +289,22 @@ async fn experiment(workers: usize, replays: u64) {
 #[tokio::test]
 async fn racing_workers_replay_exactly_on_one_thread() {
     for workers in [2, 4, 8] {
-        experiment(workers, 10).await;
+        experiment(workers, 6, virtual_time()).await;
+        experiment(workers, 6, real_time()).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn racing_workers_replay_exactly_on_many_threads() {
     for workers in [2, 4, 8] {
-        experiment(workers, 10).await;
+        experiment(workers, 6, virtual_time()).await;
+        experiment(workers, 6, real_time()).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn thirty_two_racing_workers_replay_exactly() {
-    experiment(32, 4).await;
+    experiment(32, 4, real_time()).await;
 }
 
 // ---------------------------------------------------------------- quiescence
@@ -344,7 +357,6 @@ fn an_effect_that_is_left_out_is_noticed_when_nobody_can_go_on() {
             let effects = Effects::new(replaying(&recording, strictness, None));
             let a = effects.busy();
             ask(&effects, &a, "p/a/1.1").await.unwrap();
-            // Not before: in the total order nobody goes on while another is busy.
             let b = effects.busy();
             let mut waits = Box::pin(ask(&effects, &a, "p/a/2.1"));
             assert!(poll(&mut waits).is_pending(), "the other may still ask for its effect");
