@@ -26,12 +26,12 @@ pub use dispatch::{begin, run};
 pub use workspace::{Beginning, Workspace, WorkspaceError};
 
 use crate::effects::Halt;
-use crate::event::{PhaseEnd, Whereabouts};
+use crate::event::{PhaseEnd, SessionEnd, Whereabouts};
 use crate::id::{PhaseId, RunId};
 use crate::issue::Issue;
 use crate::plan::{Condition, Plan};
 use crate::provider::ErrorClass;
-use crate::session::{Modules, Stage, Stop};
+use crate::session::{Modules, PromptEnd, Stage, Stop};
 use crate::store::{Counts, IssueStore};
 use crate::template::Templates;
 
@@ -117,6 +117,12 @@ impl PhaseOutcome {
     fn fail(&mut self, reason: String) {
         self.end = PhaseEnd::Failed;
         self.reasons.push(reason);
+    }
+
+    /// Notes what of a prompt's end decides the exit code.
+    fn note_end(&mut self, last: &PromptEnd) {
+        self.budget_used_up |= last.end == SessionEnd::Budget;
+        self.note_error(last.error);
     }
 
     fn note_error(&mut self, error: Option<ErrorClass>) {

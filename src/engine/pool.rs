@@ -55,7 +55,7 @@ pub(super) async fn run(phase: &PhaseScope, plan: &WorkersPlan, busy: &Busy) -> 
 fn judge(ends: &[WorkerEnd], outcome: &mut PhaseOutcome) {
     let mut failures: IndexMap<String, Vec<&str>> = IndexMap::new();
     for end in ends {
-        outcome.note_error(end.last.error);
+        outcome.note_end(&end.last);
         if let Some(why) = conversation::failure(&end.last.end) {
             failures.entry(why).or_default().push(end.name.as_str());
         }
