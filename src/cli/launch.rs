@@ -254,7 +254,7 @@ pub(super) fn prepare(
     let run = RunId::fresh();
     let site = Site::of(plan, &play, &run);
     let mut head = head(scenario, &play, &run, seed);
-    let scrubber = Scrubber::new(&secrets(&scenario.variables));
+    let scrubber = Scrubber::new(&secrets(plan, &scenario.variables));
     let templates = Templates::new(&plan.prompts).map_err(|errors| {
         errors.iter().for_each(|error| complain(&error.to_string()));
         Exit::Invalid
@@ -463,13 +463,19 @@ fn head(scenario: &Scenario, play: &Play, run: &RunId, seed: Option<String>) -> 
     }
 }
 
-/// Credentials: those the providers use, and whatever else the environment holds that looks like one.
-fn secrets(variables: &Variables) -> Vec<(String, Secret)> {
+/// Credentials: those the providers use, whether a variable or a mount plan holds them, and whatever else the environment
+/// holds that looks like one.
+fn secrets(plan: &Plan, variables: &Variables) -> Vec<(String, Secret)> {
     let mut secrets = Scrubber::credentials_in(variables);
     for info in Modules::catalogue() {
         let Some(credential) = info.credential else { continue };
-        if let Some(value) = variables.get(credential.variable).filter(|value| !value.is_empty()) {
-            secrets.push((credential.variable.to_owned(), Secret::new(value.clone())));
+        let specs = plan.roles.values().flat_map(|role| &role.mount_plan.providers);
+        let values = specs
+            .filter(|spec| spec.module == info.name)
+            .filter_map(|spec| spec.config.get(credential.key)?.as_str())
+            .chain(variables.get(credential.variable).map(String::as_str));
+        for value in values.map(str::trim).filter(|value| !value.is_empty()) {
+            secrets.push((credential.variable.to_owned(), Secret::new(value.to_owned())));
         }
     }
     secrets

@@ -404,10 +404,11 @@ impl Dispatcher {
         let caller =
             Caller { run: Some(self.company.run.clone()), ..outsider(&self.company.run, "outlook", now) };
         let store = &self.company.store;
+        // What lapsed is another run's, or a person's: no recording has those in it, so this is no effect of the run. At
+        // every look, since a claim may have come and lapsed while nobody waited.
+        let lapsed = Operation::Reclaim { runs: Vec::new() };
+        store.apply(caller.clone(), lapsed).await.map_err(|refused| refused.error)?;
         if self.deadline.take().is_some_and(|at| at <= now) {
-            // What lapsed is another run's, or a person's: no recording has those in it, so this is no effect of the run.
-            let lapsed = Operation::Reclaim { runs: Vec::new() };
-            store.apply(caller.clone(), lapsed).await.map_err(|refused| refused.error)?;
             // The end of a deferral tells nobody of itself, yet it makes an issue ready.
             self.roster.queue_changed(std::iter::empty());
         }

@@ -8,7 +8,7 @@ use super::queue::Proxy;
 use super::worker::{self, WorkerEnd};
 use super::{PhaseOutcome, PhaseScope, conversation};
 use crate::effects::{Busy, Halt};
-use crate::event::{EffectId, PhaseEnd, StopCause};
+use crate::event::{EffectId, PhaseEnd, SessionEnd, StopCause};
 use crate::id::IssueId;
 use crate::issue::Status;
 use crate::plan::{WhenEmpty, WorkersPlan};
@@ -133,5 +133,22 @@ fn why_left(issue: &LeftIssue) -> String {
                 (None, true) => format!("{name} is open, but not ready"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::SessionName;
+    use crate::session::PromptEnd;
+
+    #[test]
+    fn a_worker_that_used_up_the_budget_says_so_for_its_phase() {
+        let last = PromptEnd { end: SessionEnd::Budget, text: String::new(), error: None };
+        let end = WorkerEnd { name: SessionName::new("clerk-1"), cause: StopCause::Budget, last };
+        let mut outcome = PhaseOutcome::completed();
+        judge(&[end], &mut outcome);
+        assert!(outcome.budget_used_up);
+        assert_eq!(outcome.end, PhaseEnd::Failed);
     }
 }
