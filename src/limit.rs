@@ -59,9 +59,6 @@ pub const ERROR_BODY_BYTES: usize = 64 * 1024;
 /// Longest issue title. Characters; the bound of beads.
 pub const TITLE_CHARS: usize = 500;
 
-/// Deepest chain of parents searched for a block that children inherit.
-pub const PARENT_DEPTH: usize = 50;
-
 /// Rows a list shows to a model unless it asks for more.
 pub const LIST_ROWS: usize = 50;
 

@@ -327,7 +327,6 @@ impl Effects {
     async fn begin(&self, busy: &Busy, asked: Asked) -> Result<Permit, Halt> {
         debug_assert!(Arc::ptr_eq(&busy.shared, &self.shared), "a token is of the gate it is used at");
         if !self.shared.is_replay {
-            self.turn(busy, asked.id.as_str()).await?;
             return self.begin_live(asked).await;
         }
         self.jitter(&asked.id, 0).await;

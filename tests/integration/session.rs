@@ -170,7 +170,7 @@ struct Scene {
     calls: CallOrder,
     failures: u32,
     stop_at: Option<u32>,
-    /// In virtual time only one call goes on at a time.
+    /// In virtual time calls still run at once, but end one after another, by name.
     is_virtual: bool,
 }
 
