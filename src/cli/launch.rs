@@ -14,7 +14,7 @@ use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::effects::{Effects, Replay, Setup as GateSetup, Strictness, Time};
 use crate::engine::{self, Workspace};
 use crate::event::{Evidence, Hub, Listener, Mode, RECORDING_FORMAT, Recording, RecordingHead};
-use crate::http::HttpTransport;
+use crate::http::{HttpTransport, Nobody};
 use crate::id::{RoleId, RunId, Seed};
 use crate::journal::{Journal, Manifest, RunFolder};
 use crate::mount_plan::read_env_file;
@@ -345,13 +345,20 @@ impl Site {
     }
 }
 
+/// Whether some role's model is behind a server.
+fn asks_servers(plan: &Plan) -> bool {
+    plan.roles.values().any(|role| Modules::provider_of(role).module != crate::provider::mock::INFO.name)
+}
+
 /// Takes the workspace, and puts the modules together that work in it.
 fn modules(scenario: &Scenario, play: &Play, site: &Site, scrubber: &Scrubber) -> Told<(Workspace, Modules)> {
     let lines = match play {
         Play::Scripted { script, .. } => Lines::Script(script.clone()),
-        Play::Live { .. } | Play::Replay { .. } => {
+        Play::Live { .. } if asks_servers(&scenario.plan) => {
             Lines::Http(Arc::new(HttpTransport::new().map_err(|error| configuration(&error))?))
         }
+        // Reading the system's certificates takes a while, and they need not be there.
+        Play::Live { .. } | Play::Replay { .. } => Lines::Http(Arc::new(Nobody)),
     };
     let scripts = mock_scripts(&scenario.plan)?;
     let workspace = Workspace::prepare(&site.workspace, site.start).map_err(|error| configuration(&error))?;
