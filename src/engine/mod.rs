@@ -21,6 +21,7 @@ mod workspace;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 pub use dispatch::{begin, run};
 pub use workspace::{Beginning, Workspace, WorkspaceError};
@@ -72,6 +73,8 @@ pub struct RunEnd {
     pub call_failed: bool,
     /// A part of the program broke.
     pub broken: Option<String>,
+    /// Whether another process changed the queue meanwhile: a recording cannot tell when.
+    pub others_worked: bool,
     /// The queue at the end.
     pub counts: Counts,
     /// Every issue at the end, in creation order.
@@ -140,6 +143,8 @@ pub(crate) struct Company {
     templates: Templates,
     stage: Arc<Stage>,
     desk: desk::Desk,
+    /// Whether another process has changed the queue while the run went on.
+    others_seen: Arc<AtomicBool>,
 }
 
 /// What a phase task is handed besides.

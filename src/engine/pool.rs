@@ -8,7 +8,7 @@ use super::queue::Proxy;
 use super::worker::{self, WorkerEnd};
 use super::{PhaseOutcome, PhaseScope, conversation};
 use crate::effects::{Busy, Halt};
-use crate::event::{EffectId, PhaseEnd, SessionEnd, StopCause};
+use crate::event::{EffectId, PhaseEnd, StopCause};
 use crate::id::IssueId;
 use crate::issue::Status;
 use crate::plan::{WhenEmpty, WorkersPlan};
@@ -139,6 +139,7 @@ fn why_left(issue: &LeftIssue) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::SessionEnd;
     use crate::id::SessionName;
     use crate::session::PromptEnd;
 
