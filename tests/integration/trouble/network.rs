@@ -164,8 +164,8 @@ fn a_run_in_whose_queue_somebody_else_worked_is_no_recording() {
             .args(["issues", "create", "From outside", "--workspace"])
             .arg(DESK.get().expect("the desk is known before the run"))
             .env_clear()
-            .status();
-        assert!(made.expect("the command starts").success());
+            .output();
+        assert!(made.expect("the command starts").status.success());
         Answer::text("Hello.")
     }));
     let project = talk(&server.url());
