@@ -300,7 +300,7 @@ pub enum Answer {
 pub struct Graph {
     /// The issues and their holds.
     pub snapshot: Snapshot,
-    /// The edges, by their ends.
+    /// The edges, in the order in which their ends were created.
     pub dependencies: Vec<Dependency>,
 }
 

@@ -213,5 +213,5 @@ impl Blocker {
 }
 
 fn chain(through: &[IssueId]) -> String {
-    through.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", a part of ")
+    through.iter().map(IssueId::as_str).collect::<Vec<_>>().join(", a part of ")
 }

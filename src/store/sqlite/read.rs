@@ -159,7 +159,9 @@ pub(super) fn snapshot(scope: &mut Scope<'_>) -> Outcome<Answer> {
 /// The same with every edge.
 pub(super) fn graph(scope: &mut Scope<'_>) -> Outcome<Answer> {
     let snapshot = whole(scope)?;
-    let sql = "SELECT from_id, to_id, dep_type FROM dependencies ORDER BY from_id, to_id";
+    let sql = "SELECT from_id, to_id, dep_type FROM dependencies \
+               JOIN issues AS waiting ON waiting.id = from_id JOIN issues AS target ON target.id = to_id \
+               ORDER BY waiting.created_at, from_id, target.created_at, to_id";
     let dependencies = collect(scope.conn, sql, named_params! {}, dependency)?;
     Ok(Answer::Graph(Box::new(Graph { snapshot, dependencies })))
 }
