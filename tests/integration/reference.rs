@@ -386,7 +386,7 @@ fn names_that_there_are_not_are_found() {
         ("--jitter 3", None),
         ("cargo test", None),
         ("runner explain RUN0101", Some("no command explain")),
-        ("runner issues graph", Some("no command graph")),
+        ("runner issues undo", Some("no command undo")),
         ("runner x.yaml --from y", Some("run has no --from")),
         ("cargo run --release -- x.yaml --max-usd 1", Some("run has no --max-usd")),
         ("--dry-run", Some("no command has --dry-run")),

@@ -110,6 +110,18 @@ pub enum IssuesCommand {
         /// The issue
         id: String,
     },
+    /// Says why an issue is not ready
+    Why {
+        /// The issue
+        id: String,
+        /// For somebody who takes this; several values of one key mean any of them
+        #[arg(long = "takes", value_name = "KEY=VALUE", value_parser = meta)]
+        takes: Vec<(String, Value)>,
+    },
+    /// Draws the issues that have edges, as a Mermaid flowchart
+    Graph,
+    /// Checks that the queue is sound, and changes nothing
+    Verify,
 }
 
 /// What can be done with an edge.

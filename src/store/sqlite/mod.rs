@@ -7,10 +7,12 @@
 //! | `apply`, `scope` | what one operation is given and leaves behind |
 //! | `write`, `moves`, `claim`, `edges`, `read` | the operations |
 //! | `row` | how an issue stands in a row |
+//! | `examine` | how all contents are read to be checked |
 
 mod apply;
 mod claim;
 mod edges;
+mod examine;
 mod moves;
 mod read;
 mod row;
@@ -29,7 +31,7 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
 use self::thread::{Queued, Request, Writer};
-use super::{Applied, Caller, Deadline, IssueStore, Operation, Refused, StoreError, Subscriber};
+use super::{Applied, Caller, Deadline, IssueStore, Operation, Refused, Soundness, StoreError, Subscriber};
 use crate::clock::Timestamp;
 use crate::event::Footprint;
 use crate::id::RunId;
@@ -68,6 +70,14 @@ impl SqliteStore {
         let conn = schema::open(path)?;
         schema::forget_the_disk(&conn).map_err(|error| schema::explain(path, &error))?;
         Self::serve(path, conn)
+    }
+
+    /// Checks all that the file holds, at one moment and without changing it.
+    ///
+    /// # Errors
+    /// There is no such file, or it is not a queue of this version. A damaged queue is no error but has findings.
+    pub fn examine(path: &Path) -> Result<Soundness, StoreError> {
+        examine::examine(path)
     }
 
     fn serve(path: &Path, conn: Connection) -> Result<Arc<Self>, StoreError> {

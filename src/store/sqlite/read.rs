@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::id::IssueId;
 use crate::issue::{Comment, Dependency, Issue, Status, Takes};
 use crate::limit;
-use crate::store::{Answer, BlockedIssue, Change, Counts, Filter, Hold, LeftIssue, Snapshot};
+use crate::store::{Answer, BlockedIssue, Change, Counts, Filter, Graph, Hold, LeftIssue, Snapshot};
 
 /// Issues in creation order.
 pub(super) fn list(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer> {
@@ -139,17 +139,34 @@ pub(super) fn last_comments(conn: &Connection, id: &IssueId) -> rusqlite::Result
 pub(super) fn dependencies(conn: &Connection, id: &IssueId) -> rusqlite::Result<Vec<Dependency>> {
     let sql = "SELECT from_id, to_id, dep_type FROM dependencies WHERE from_id = :id OR to_id = :id \
                ORDER BY from_id, to_id";
-    collect(conn, sql, named_params! {":id": id.as_str()}, |row| {
-        Ok(Dependency {
-            from_id: row::id(row, "from_id")?,
-            to_id: row::id(row, "to_id")?,
-            dep_type: row::edge(row, "dep_type")?,
-        })
+    collect(conn, sql, named_params! {":id": id.as_str()}, dependency)
+}
+
+/// Reads an edge.
+pub(super) fn dependency(row: &rusqlite::Row<'_>) -> rusqlite::Result<Dependency> {
+    Ok(Dependency {
+        from_id: row::id(row, "from_id")?,
+        to_id: row::id(row, "to_id")?,
+        dep_type: row::edge(row, "dep_type")?,
     })
 }
 
 /// The whole queue at one moment.
 pub(super) fn snapshot(scope: &mut Scope<'_>) -> Outcome<Answer> {
+    Ok(Answer::Snapshot(Box::new(whole(scope)?)))
+}
+
+/// The same with every edge.
+pub(super) fn graph(scope: &mut Scope<'_>) -> Outcome<Answer> {
+    let snapshot = whole(scope)?;
+    let sql = "SELECT from_id, to_id, dep_type FROM dependencies \
+               JOIN issues AS waiting ON waiting.id = from_id JOIN issues AS target ON target.id = to_id \
+               ORDER BY waiting.created_at, from_id, target.created_at, to_id";
+    let dependencies = collect(scope.conn, sql, named_params! {}, dependency)?;
+    Ok(Answer::Graph(Box::new(Graph { snapshot, dependencies })))
+}
+
+fn whole(scope: &mut Scope<'_>) -> Outcome<Snapshot> {
     scope.touch_all();
     let all = collect(
         scope.conn,
@@ -178,7 +195,7 @@ pub(super) fn snapshot(scope: &mut Scope<'_>) -> Outcome<Answer> {
         }
         issues.push(issue);
     }
-    Ok(Answer::Snapshot(Box::new(Snapshot { issues, ready, holds, counts })))
+    Ok(Snapshot { issues, ready, holds, counts })
 }
 
 /// How many there are of what.
