@@ -141,16 +141,10 @@ codes! {
     // 07: the machine
     /// A credential is missing.
     MissingCredential = "0701",
-    /// A recording is missing or cannot be used.
-    MissingRecording = "0702",
-    /// A workspace cannot be used.
-    Workspace = "0703",
 
     // 09: the run
     /// A condition on the outcome is false.
     ExpectationFailed = "0901",
-    /// A prompt could not be rendered in the run.
-    PromptFailed = "0902",
 }
 
 impl Code {
@@ -163,10 +157,8 @@ impl Code {
     /// The exit code of a program that ends because of it.
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::MissingCredential | Self::Workspace | Self::UnsetVariable => 3,
-            Self::MissingRecording => 6,
+            Self::MissingCredential | Self::UnsetVariable => 3,
             Self::ExpectationFailed => 5,
-            Self::PromptFailed => 1,
             _ => 2,
         }
     }

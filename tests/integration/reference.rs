@@ -133,7 +133,7 @@ fn severity(code: Code, (warnings, others): &(Vec<String>, String)) -> &'static 
         (true, true) => "error or warning",
         (false, true) => "warning",
         (true, false) => "error",
-        (false, false) => "reserved",
+        (false, false) => panic!("no source raises {name}"),
     }
 }
 
