@@ -14,6 +14,7 @@ mod issues_command;
 mod layers;
 mod limits;
 mod mount_plans;
+mod offline;
 mod reference;
 mod server;
 mod server_check;

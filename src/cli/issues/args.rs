@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::clock::{Timestamp, parse_duration};
 use crate::issue::{EdgeType, ISSUE_TYPES, Status, Takes, priority_from_text};
 
-/// Looks at and changes the issue queue of a workspace.
+/// Look at the issue queue of a workspace, and change it.
 #[derive(Debug, Clone, Args)]
 pub struct IssuesArgs {
     /// The workspace; the nearest folder upwards with a queue when absent
@@ -18,7 +18,7 @@ pub struct IssuesArgs {
     /// Who does it; $USER when absent
     #[arg(long, global = true, value_name = "NAME")]
     pub actor: Option<String>,
-    /// Prints JSON, in the shapes of the issue tool's results
+    /// Print JSON, in the shapes of the issue tool's results
     #[arg(long, global = true)]
     pub json: bool,
     /// What to do
@@ -29,18 +29,18 @@ pub struct IssuesArgs {
 /// What can be done with the queue. An issue is named by its id or by a start of it that no other has.
 #[derive(Debug, Clone, Subcommand)]
 pub enum IssuesCommand {
-    /// Lists issues in creation order
+    /// List issues in creation order
     List(ListArgs),
-    /// Shows one issue with its edges and comments
+    /// Show one issue with its edges and comments
     Show {
         /// The issue
         id: String,
     },
-    /// Makes an issue
+    /// Make an issue
     Create(CreateArgs),
-    /// Changes fields of an issue
+    /// Change fields of an issue
     Update(UpdateArgs),
-    /// Takes an issue: this one, or the first ready one
+    /// Take an issue: this one, or the first ready one
     Claim {
         /// The issue
         id: Option<String>,
@@ -51,7 +51,7 @@ pub enum IssuesCommand {
         #[arg(long, value_name = "TIME", value_parser = duration)]
         lease: Option<Duration>,
     },
-    /// Gives an issue back undone
+    /// Give an issue back undone
     Release {
         /// The issue
         id: String,
@@ -59,7 +59,7 @@ pub enum IssuesCommand {
         #[arg(long)]
         force: bool,
     },
-    /// Says that an issue waits for something
+    /// Say that an issue waits for something
     Block {
         /// The issue
         id: String,
@@ -69,14 +69,14 @@ pub enum IssuesCommand {
         #[arg(long)]
         force: bool,
     },
-    /// Answers what a blocked issue waits for, and opens it
+    /// Answer what a blocked issue waits for, and open it
     Unblock {
         /// The issue
         id: String,
         /// The answer; becomes a comment
         answer: Option<String>,
     },
-    /// Says that an issue is done
+    /// Say that an issue is done
     Close {
         /// The issue
         id: String,
@@ -86,26 +86,26 @@ pub enum IssuesCommand {
         #[arg(long)]
         force: bool,
     },
-    /// Opens a closed issue
+    /// Open a closed issue
     Reopen {
         /// The issue
         id: String,
     },
-    /// Adds a comment
+    /// Add a comment
     Comment {
         /// The issue
         id: String,
         /// The text
         body: String,
     },
-    /// Adds or removes an edge between two issues
+    /// Add or remove an edge between two issues
     #[command(subcommand)]
     Dep(DepCommand),
-    /// Lists what can be worked on, first to be worked first
+    /// List what can be worked on, first to be worked first
     Ready(ListArgs),
-    /// Lists what cannot be worked on, and why
+    /// List what cannot be worked on, and why
     Blocked,
-    /// Shows what happened to an issue
+    /// Show what happened to an issue
     History {
         /// The issue
         id: String,
@@ -127,7 +127,7 @@ pub enum IssuesCommand {
 /// What can be done with an edge.
 #[derive(Debug, Clone, Subcommand)]
 pub enum DepCommand {
-    /// FROM waits for TO
+    /// Let FROM wait for TO
     Add {
         /// The issue that waits
         from: String,
@@ -137,7 +137,7 @@ pub enum DepCommand {
         #[arg(long = "type", value_name = "TYPE", value_parser = edge, default_value = "blocks")]
         edge: EdgeType,
     },
-    /// Removes the edge from FROM to TO
+    /// Remove the edge from FROM to TO
     Remove {
         /// The issue that waits
         from: String,
@@ -201,7 +201,7 @@ pub struct CreateArgs {
     /// Not ready before this moment, such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "MOMENT")]
     pub defer: Option<Timestamp>,
-    /// Starts blocked, waiting for this
+    /// Start it blocked, waiting for this
     #[arg(long, value_name = "NOTES")]
     pub blocked: Option<String>,
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::issue::{Dependency, EdgeType, Issue};
+use crate::issue::{Dependency, EdgeType, Issue, Status};
 use crate::store::{BlockedIssue, Change, IssueView, Soundness};
 
 /// Lines of columns, each as wide as its widest cell; the last one is not padded.
@@ -93,7 +93,8 @@ pub(super) fn whole(view: &IssueView, parts: &[Issue]) -> String {
     field("type", Some(issue.issue_type.clone()));
     field("assignee", issue.assignee.clone());
     field("parent", issue.parent_id.as_ref().map(ToString::to_string));
-    field("waits for", issue.blocking_notes.as_deref().map(one_line));
+    let waits = if issue.status == Status::Blocked { "waits for" } else { "waited for" };
+    field(waits, issue.blocking_notes.as_deref().map(one_line));
     field("estimate", issue.estimate_minutes.map(|minutes| format!("{minutes} min")));
     field("deferred until", issue.defer_until.map(|at| at.to_string()));
     field("attempts", (issue.attempt > 0).then(|| issue.attempt.to_string()));

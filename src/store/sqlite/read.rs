@@ -13,7 +13,7 @@ use crate::store::{Answer, BlockedIssue, Change, Counts, Filter, Graph, Hold, Le
 
 /// Issues in creation order.
 pub(super) fn list(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer> {
-    select(scope, filter, ("1 = 1 OR :now IS NULL", "ORDER BY created_at, id"))
+    select(scope, filter, ("1 = 1 OR :now IS NULL", "ORDER BY created_at, rowid"))
 }
 
 /// Ready issues, first to be worked first.
@@ -69,7 +69,7 @@ pub(super) fn blocked(scope: &mut Scope<'_>) -> Outcome<Answer> {
     scope.touch_all();
     let sql = format!(
         "SELECT {COLUMNS} FROM issues WHERE status = 'blocked' OR (status <> 'closed' AND open_blockers > 0) \
-         ORDER BY created_at, id"
+         ORDER BY created_at, rowid"
     );
     let stuck = collect(scope.conn, &sql, named_params! {}, row::read)?;
     let mut answer = Vec::new();
@@ -84,7 +84,7 @@ pub(super) fn blocked(scope: &mut Scope<'_>) -> Outcome<Answer> {
 pub(super) fn left(scope: &mut Scope<'_>, takes: &[Takes]) -> Outcome<Answer> {
     scope.touch_all();
     let sql = format!(
-        "SELECT {COLUMNS}, ({READY}) AS is_ready FROM issues WHERE status <> 'closed' ORDER BY created_at, id"
+        "SELECT {COLUMNS}, ({READY}) AS is_ready FROM issues WHERE status <> 'closed' ORDER BY created_at, rowid"
     );
     let now = row::time_text(scope.at);
     let open = collect(scope.conn, &sql, named_params! {":now": now}, |row| {
@@ -115,7 +115,7 @@ pub(super) fn blockers(conn: &Connection, id: &IssueId) -> rusqlite::Result<Vec<
     let sql = format!(
         "SELECT {COLUMNS} FROM issues JOIN dependencies ON id = to_id WHERE from_id = :id AND status <> 'closed' AND \
          (dep_type = 'blocks' OR (dep_type = 'parent-child' AND (status = 'blocked' OR open_blockers > 0))) \
-         ORDER BY created_at, id"
+         ORDER BY created_at, rowid"
     );
     let stored = collect(conn, &sql, named_params! {":id": id.as_str()}, row::read)?;
     Ok(stored.into_iter().map(|stored| stored.issue).collect())
@@ -170,7 +170,7 @@ fn whole(scope: &mut Scope<'_>) -> Outcome<Snapshot> {
     scope.touch_all();
     let all = collect(
         scope.conn,
-        &format!("SELECT {COLUMNS} FROM issues ORDER BY created_at, id"),
+        &format!("SELECT {COLUMNS} FROM issues ORDER BY created_at, rowid"),
         named_params! {},
         row::read,
     )?;

@@ -43,8 +43,8 @@ CREATE TABLE issues (
     CHECK ((hold_session IS NULL) = (lease_until IS NULL)),
     CHECK ((hold_session IS NULL) = (attempt_limit IS NULL))
 ) STRICT;
-CREATE INDEX issues_created ON issues (created_at, id);
-CREATE INDEX issues_ready ON issues (priority, created_at, id) WHERE status = 'open' AND open_blockers = 0;
+CREATE INDEX issues_created ON issues (created_at);
+CREATE INDEX issues_ready ON issues (priority, created_at) WHERE status = 'open' AND open_blockers = 0;
 CREATE INDEX issues_held ON issues (lease_until) WHERE status = 'in_progress';
 CREATE INDEX issues_deferred ON issues (defer_until) WHERE status = 'open' AND defer_until IS NOT NULL;
 CREATE TABLE dependencies (
