@@ -107,6 +107,21 @@ async fn what_is_broken_by_hand_is_found() {
 }
 
 #[tokio::test]
+async fn an_issue_from_a_file_has_the_times_and_the_holder_of_the_file() {
+    let (folder, ids) = sample().await;
+    let conn = Connection::open(file(&folder)).unwrap();
+    conn.execute_batch(
+        "UPDATE events SET event_type = 'imported' WHERE seq = 6 OR event_type = 'claimed';
+         UPDATE issues SET updated_at = '2020-01-01T00:00:00.000000Z' WHERE title = 'f';
+         UPDATE issues SET hold_session = 'somebody elsewhere' WHERE title = 'e'",
+    )
+    .unwrap();
+    assert_eq!(found(&file(&folder), &ids), [""; 0]);
+    conn.execute("UPDATE events SET event_type = 'created' WHERE seq = 6", []).unwrap();
+    assert_eq!(found(&file(&folder), &ids).len(), 1);
+}
+
+#[tokio::test]
 async fn a_circle_is_shown() {
     let (folder, ids) = sample().await;
     let conn = Connection::open(file(&folder)).unwrap();
