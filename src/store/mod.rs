@@ -6,9 +6,12 @@
 //! * a mutation whose (run, effect) was applied before is not applied again: the first answer is given again;
 //! * time and ids come from the caller; the same operations from the same callers give the same answers.
 
+pub mod jsonl;
 mod sqlite;
+mod transfer;
 
 pub use sqlite::SqliteStore;
+pub use transfer::{Export, Format, Import, Imported, Incoming, Original, Outgoing, Remark, Remarks};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -151,6 +154,10 @@ pub enum Operation {
         /// Which.
         id: IssueId,
     },
+    /// Brings the issues of files, all or none. Answers `Imported`.
+    Import(Box<Import>),
+    /// The whole queue, to be written to files. Answers `Exported`.
+    Export,
 }
 
 /// Whether giving back counts as an attempt.
@@ -286,6 +293,10 @@ pub enum Answer {
     Counts(Counts),
     /// What happened to an issue.
     History(Vec<Change>),
+    /// What an import came to.
+    Imported(Box<Imported>),
+    /// The whole queue.
+    Exported(Box<Export>),
 }
 
 /// An issue with what belongs to it.

@@ -1,6 +1,7 @@
 //! `runner issues`: the queue for people and scripts. Gives back what is to be printed; prints nothing itself.
 
 mod args;
+mod files;
 mod table;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use crate::id::{IdSource, IssueId, Seed, canonical_json};
 use crate::issue::{EdgeType, Issue};
 use crate::limit;
 use crate::plan::Variables;
+use crate::store::jsonl::Unreadable;
 use crate::store::{
     Answer, AttemptCount, Caller, Claim, Filter, IssueStore, IssueView, NewIssue, Operation, SqliteStore,
     StoreError, Update,
@@ -35,8 +37,10 @@ pub struct Surroundings<'a> {
 /// What the command came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// For standard output; ends with a line break.
+    /// For standard output; empty, or ends with a line break.
     pub text: String,
+    /// For standard error; empty, or ends with a line break.
+    pub aside: String,
     /// The exit code.
     pub exit: u8,
 }
@@ -53,6 +57,14 @@ pub enum IssuesError {
         /// Where it was looked for.
         place: String,
     },
+    /// No folder for a new queue.
+    #[error(
+        "there is no folder for a queue {place}; make the folder first, or name another one with --workspace"
+    )]
+    NoWorkspace {
+        /// Where it was looked for.
+        place: String,
+    },
     /// The start of an id that several issues have.
     #[error("`{start}` is the start of several issues: {}; write more of it", matches.join(", "))]
     Ambiguous {
@@ -61,6 +73,28 @@ pub enum IssuesError {
         /// Some of them.
         matches: Vec<String>,
     },
+    /// A file that was to be imported.
+    #[error("cannot read {path}: {reason}")]
+    CannotRead {
+        /// Which.
+        path: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A file that an export goes to.
+    #[error("cannot write {path}: {reason}")]
+    CannotWrite {
+        /// Which.
+        path: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// An export that needs a place.
+    #[error("issue-manager has three files; name the folder they go to with --to DIR")]
+    NoPlace,
+    /// Lines of a file that was to be imported.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     /// The queue refuses.
     #[error(transparent)]
     Refused(#[from] StoreError),
@@ -70,8 +104,13 @@ impl IssuesError {
     /// 2 when the command was wrong, 1 when the queue refuses.
     pub fn exit(&self) -> u8 {
         match self {
-            Self::NoQueue { .. } | Self::Ambiguous { .. } => 2,
-            Self::Refused(_) => 1,
+            Self::NoQueue { .. }
+            | Self::NoWorkspace { .. }
+            | Self::Ambiguous { .. }
+            | Self::CannotRead { .. }
+            | Self::NoPlace
+            | Self::Unreadable(_) => 2,
+            Self::Refused(_) | Self::CannotWrite { .. } => 1,
         }
     }
 }
@@ -81,10 +120,22 @@ impl IssuesError {
 /// # Errors
 /// There is no queue, the issue is not named clearly, or the queue refuses; nothing has changed then.
 pub async fn run(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<Output, IssuesError> {
+    let import = match &args.command {
+        IssuesCommand::Import { path } => Some(files::read(surroundings.folder, path)?),
+        _ => None,
+    };
     let path = queue(args, surroundings)?;
     let actor = args.actor.clone().or_else(|| surroundings.variables.get("USER").cloned());
     let actor = actor.filter(|actor| !actor.is_empty()).unwrap_or_else(|| "person".to_owned());
     let desk = Desk { store: SqliteStore::open(&path)?, actor, clock: surroundings.clock };
+    if let Some(import) = import {
+        let answer = desk.ask(Operation::Import(Box::new(import))).await?;
+        return Ok(files::imported(&answer, args.json));
+    }
+    if let IssuesCommand::Export { format, to } = &args.command {
+        let to = to.as_ref().map(|to| surroundings.folder.join(to));
+        return files::export(&desk.ask(Operation::Export).await?, *format, to.as_deref(), args.json);
+    }
     let answer = desk.carry_out(&args.command).await?;
     let text = if args.json {
         let name = match args.command {
@@ -95,7 +146,7 @@ pub async fn run(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<O
     } else {
         desk.words(&args.command, &answer).await?
     };
-    Ok(Output { text, exit: 0 })
+    Ok(Output { text, aside: String::new(), exit: 0 })
 }
 
 fn queue(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<PathBuf, IssuesError> {
@@ -115,6 +166,12 @@ fn queue(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<PathBuf, 
             (found.into_iter().find(|path| path.is_file()), place)
         }
     };
+    if matches!(args.command, IssuesCommand::Import { .. }) {
+        // Bringing issues is how a queue may begin: in the folder that was named, or here.
+        let path = found.unwrap_or_else(|| surroundings.folder.join(QUEUE));
+        let workspace = path.parent().and_then(Path::parent).is_some_and(Path::is_dir);
+        return if workspace { Ok(path) } else { Err(IssuesError::NoWorkspace { place }) };
+    }
     found.filter(|path| path.is_file()).ok_or(IssuesError::NoQueue { place })
 }
 
@@ -217,6 +274,9 @@ impl Desk<'_> {
                 to: self.named(to).await?,
                 edge: *edge,
             },
+            IssuesCommand::Import { .. } | IssuesCommand::Export { .. } => {
+                unreachable!("whole queues go through `files`")
+            }
             IssuesCommand::Dep(DepCommand::Remove { from, to }) => {
                 Operation::RemoveDependency { from: self.named(from).await?, to: self.named(to).await? }
             }
@@ -262,8 +322,12 @@ impl Desk<'_> {
                 _ => format!("{}\n", table::edge(dependency)),
             },
             Answer::History(changes) => table::history(changes),
-            Answer::Left(_) | Answer::Snapshot(_) | Answer::Counts(_) => {
-                unreachable!("no command asks for these")
+            Answer::Left(_)
+            | Answer::Snapshot(_)
+            | Answer::Counts(_)
+            | Answer::Imported(_)
+            | Answer::Exported(_) => {
+                unreachable!("no command asks for these here")
             }
         })
     }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::scope::{Fault, Kept, Outcome, Respect, Scope};
-use super::{claim, edges, moves, read, row, write};
+use super::{claim, edges, moves, read, row, transfer, write};
 use crate::issue::Dependency;
 use crate::store::{Answer, Applied, Caller, Notice, Operation, Refused};
 
@@ -71,6 +71,7 @@ fn is_question(operation: &Operation) -> bool {
             | Operation::Snapshot
             | Operation::Counts
             | Operation::History { .. }
+            | Operation::Export
     )
 }
 
@@ -101,5 +102,7 @@ fn dispatch(scope: &mut Scope<'_>, operation: &Operation) -> Outcome<Answer> {
         Operation::Snapshot => read::snapshot(scope),
         Operation::Counts => read::counts(scope),
         Operation::History { id } => read::history(scope, id),
+        Operation::Import(import) => transfer::import(scope, import),
+        Operation::Export => transfer::export(scope),
     }
 }

@@ -12,7 +12,8 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x726e_6e71;
 
 /// The steps from an empty file to the present one. The list only grows; `user_version` counts the steps taken.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE issues (
     id TEXT PRIMARY KEY NOT NULL,
     title TEXT NOT NULL,
@@ -77,7 +78,26 @@ CREATE TABLE events (
     UNIQUE (run_id, effect_id)
 ) STRICT;
 CREATE INDEX events_issue ON events (issue_id, seq);
-"];
+",
+    "
+CREATE TABLE kept_issues (
+    issue_id TEXT PRIMARY KEY NOT NULL REFERENCES issues (id),
+    format TEXT NOT NULL CHECK (format IN ('beads', 'issue-manager')),
+    object TEXT NOT NULL
+) STRICT;
+CREATE TABLE kept_edges (
+    from_id TEXT NOT NULL REFERENCES issues (id),
+    to_id TEXT NOT NULL,
+    dep_type TEXT NOT NULL CHECK (dep_type IN ('blocks', 'related', 'parent-child', 'discovered-from')),
+    PRIMARY KEY (from_id, to_id, dep_type)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX kept_edges_to ON kept_edges (to_id);
+CREATE TABLE kept_lines (
+    key TEXT PRIMARY KEY NOT NULL,
+    object TEXT NOT NULL
+) STRICT;
+",
+];
 
 /// Opens the file, makes it and its folder if absent, and brings it to the present form.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {

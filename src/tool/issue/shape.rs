@@ -41,6 +41,8 @@ pub fn answer(answer: &Answer, name: ListName, rows: Rows) -> Value {
         Answer::History(changes) => json!({"changes": changes, "count": changes.len()}),
         Answer::Counts(counts) => json!({"counts": counts}),
         Answer::Snapshot(snapshot) => json!({"snapshot": snapshot}),
+        Answer::Imported(imported) => json!({"imported": imported}),
+        Answer::Exported(export) => json!({"export": export}),
     }
 }
 
