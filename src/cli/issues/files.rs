@@ -65,7 +65,7 @@ pub(super) fn imported(answer: &Answer, as_json: bool) -> Output {
         imported.unchanged
     );
     if imported.lines > 0 {
-        let _ = writeln!(text, "kept for an export: {} that are no issues", counted(imported.lines, "line"));
+        let _ = writeln!(text, "kept for an export: {} besides the issues", counted(imported.lines, "line"));
     }
     if !imported.kept_fields.is_empty() {
         let fields = imported.kept_fields.iter().map(|(field, n)| format!("{field} ({n})"));
@@ -79,6 +79,7 @@ pub(super) fn imported(answer: &Answer, as_json: bool) -> Output {
 /// Writes the queue out: to standard output, a file or a folder.
 pub(super) fn export(
     answer: &Answer,
+    folder: &Path,
     format: Format,
     to: Option<&Path>,
     as_json: bool,
@@ -99,7 +100,7 @@ pub(super) fn export(
             Format::Beads => to.to_owned(),
             Format::IssueManager => to.join(name),
         };
-        write(&path, text)?;
+        write(folder, &path, text)?;
         written.push(path.display().to_string());
     }
     let text = if as_json {
@@ -112,11 +113,12 @@ pub(super) fn export(
 }
 
 /// Puts a whole file in place at once: whoever reads it finds the old one or the new one.
-fn write(path: &Path, text: &str) -> Result<(), IssuesError> {
+fn write(folder: &Path, shown: &Path, text: &str) -> Result<(), IssuesError> {
     let wrong = |error: std::io::Error| IssuesError::CannotWrite {
-        path: path.display().to_string(),
+        path: shown.display().to_string(),
         reason: error.to_string(),
     };
+    let path = &folder.join(shown);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder {
         std::fs::create_dir_all(folder).map_err(wrong)?;

@@ -133,8 +133,8 @@ pub async fn run(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<O
         return Ok(files::imported(&answer, args.json));
     }
     if let IssuesCommand::Export { format, to } = &args.command {
-        let to = to.as_ref().map(|to| surroundings.folder.join(to));
-        return files::export(&desk.ask(Operation::Export).await?, *format, to.as_deref(), args.json);
+        let answer = desk.ask(Operation::Export).await?;
+        return files::export(&answer, surroundings.folder, *format, to.as_deref(), args.json);
     }
     let answer = desk.carry_out(&args.command).await?;
     let text = if args.json {

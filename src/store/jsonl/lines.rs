@@ -2,12 +2,18 @@
 
 use serde_json::{Map, Value};
 
-/// Lines that cannot be read; every one that was found, up to a handful.
+/// Lines that cannot be read, the first of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}\nnothing was imported", lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+#[error("{}\n{}nothing was imported", lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), and_more(*more))]
 pub struct Unreadable {
     /// The lines.
     pub lines: Vec<BadLine>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+fn and_more(more: usize) -> String {
+    if more == 0 { String::new() } else { format!("and {more} more\n") }
 }
 
 /// One line that cannot be read.
@@ -28,17 +34,16 @@ pub(super) struct Line {
     pub object: Map<String, Value>,
 }
 
-/// Bad lines while a file is read; enough are shown to see what is the matter.
+/// Bad lines while files are read.
 #[derive(Debug, Default)]
 pub(super) struct Bad(Vec<BadLine>);
 
+/// Enough to see what is the matter.
 const SHOWN: usize = 10;
 
 impl Bad {
     pub fn add(&mut self, place: &str, reason: impl Into<String>) {
-        if self.0.len() < SHOWN {
-            self.0.push(BadLine { place: place.to_owned(), reason: reason.into() });
-        }
+        self.0.push(BadLine { place: place.to_owned(), reason: reason.into() });
     }
 
     /// Takes a value, or notes why there is none.
@@ -46,8 +51,18 @@ impl Bad {
         result.map_err(|reason| self.add(place, reason)).ok()
     }
 
-    pub fn finish(self) -> Result<(), Unreadable> {
-        if self.0.is_empty() { Ok(()) } else { Err(Unreadable { lines: self.0 }) }
+    pub fn finish(mut self) -> Result<(), Unreadable> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        // JSON is looked at before fields are; people read a file from top to bottom.
+        self.0.sort_by_cached_key(|line| {
+            let (file, number) = line.place.rsplit_once(':').unwrap_or((&line.place, ""));
+            (file.to_owned(), number.parse::<usize>().unwrap_or_default())
+        });
+        let more = self.0.len().saturating_sub(SHOWN);
+        self.0.truncate(SHOWN);
+        Err(Unreadable { lines: self.0, more })
     }
 }
 

@@ -103,9 +103,15 @@ impl Reading {
                 }
             }
             "comments.jsonl" => {
-                lines.into_iter().for_each(|line| self.attach(line, "issue_id", "comments", bad))
+                for line in lines {
+                    self.attach(line, "issue_id", "comments", bad);
+                }
             }
-            "labels.jsonl" => lines.into_iter().for_each(|line| self.attach(line, "issue_id", "labels", bad)),
+            "labels.jsonl" => {
+                for line in lines {
+                    self.attach(line, "issue_id", "labels", bad);
+                }
+            }
             "events.jsonl" => {
                 if !lines.is_empty() {
                     remark(&mut self.remarks, Remark::History, format!("{} ({})", part.name, lines.len()));

@@ -247,6 +247,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_of_an_older_runner_is_brought_up_to_date() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("issues.db");
+        for taken in 0..MIGRATIONS.len() {
+            let _ = std::fs::remove_file(&path);
+            let old = Connection::open(&path).unwrap();
+            MIGRATIONS[..taken].iter().for_each(|step| old.execute_batch(step).unwrap());
+            old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+            old.pragma_update(None, "user_version", i64::try_from(taken).unwrap()).unwrap();
+            drop(old);
+            let conn = open(&path).unwrap();
+            let kept: i64 = conn.query_row("SELECT count(*) FROM kept_lines", [], |row| row.get(0)).unwrap();
+            assert_eq!(kept, 0, "from {taken}");
+        }
+    }
+
+    #[test]
     fn commits_wait_for_the_disk_unless_the_queue_can_be_made_again() {
         let folder = tempfile::tempdir().unwrap();
         let conn = open(&folder.path().join("issues.db")).unwrap();
