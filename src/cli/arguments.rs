@@ -9,10 +9,22 @@ use super::issues::IssuesArgs;
 
 /// Runs teams of LLM agents as scenario files declare them: `runner scenarios/demo.yaml`.
 #[derive(Debug, Parser)]
-#[command(name = "runner", version, max_term_width = 100)]
+#[command(
+    name = "runner",
+    version,
+    max_term_width = 100,
+    override_usage = "runner [OPTIONS] <FILE>\n       runner [OPTIONS] <COMMAND>"
+)]
 pub(super) struct Arguments {
     /// When messages have colours
-    #[arg(long, global = true, value_enum, default_value = "auto", env = "RUNNER_COLOR")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        env = "RUNNER_COLOR"
+    )]
     pub(super) color: ColorChoice,
     #[command(subcommand)]
     pub(super) command: Command,
@@ -57,11 +69,11 @@ pub(super) struct CommonArguments {
     /// Work in this folder in place of the scenario's
     #[arg(long, value_name = "DIR", env = "RUNNER_WORKSPACE")]
     pub(super) workspace: Option<PathBuf>,
-    /// Print happenings as JSON lines on standard output
+    /// Print events as JSON lines on standard output
     #[arg(long)]
     pub(super) json: bool,
     /// What makes the exit code other than 0
-    #[arg(long, value_enum, default_value = "phase")]
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "phase")]
     pub(super) fail_on: FailOn,
 }
 
@@ -96,7 +108,7 @@ pub(super) struct RecordArguments {
     #[command(flatten)]
     pub(super) common: CommonArguments,
     /// Let this script answer in place of every model; the recording says that it is scripted
-    #[arg(long, value_name = "SCRIPT")]
+    #[arg(long, value_name = "FILE")]
     pub(super) script: Option<PathBuf>,
     /// Where the recording goes, when not where the scenario says
     #[arg(long, value_name = "DIR")]
@@ -114,7 +126,7 @@ pub(super) struct ReplayArguments {
     #[arg(long, value_name = "DIR")]
     pub(super) from: Option<PathBuf>,
     /// How much of the recorded order is enforced
-    #[arg(long, value_enum, default_value = "causal")]
+    #[arg(long, value_enum, value_name = "HOW", default_value = "causal")]
     pub(super) strictness: StrictnessChoice,
     /// Disturb the schedule at places that follow from this number
     #[arg(long, value_name = "NUMBER")]

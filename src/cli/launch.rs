@@ -14,7 +14,7 @@ use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::effects::{Effects, Replay, Setup as GateSetup, Strictness, Time};
 use crate::engine::{self, Workspace};
 use crate::event::{Evidence, Hub, Listener, Mode, RECORDING_FORMAT, Recording, RecordingHead};
-use crate::http::HttpTransport;
+use crate::http::{HttpTransport, Nobody};
 use crate::id::{RoleId, RunId, Seed};
 use crate::journal::{Journal, Manifest, RunFolder};
 use crate::mount_plan::read_env_file;
@@ -254,7 +254,7 @@ pub(super) fn prepare(
     let run = RunId::fresh();
     let site = Site::of(plan, &play, &run);
     let mut head = head(scenario, &play, &run, seed);
-    let scrubber = Scrubber::new(&secrets(&scenario.variables));
+    let scrubber = Scrubber::new(&secrets(plan, &scenario.variables));
     let templates = Templates::new(&plan.prompts).map_err(|errors| {
         errors.iter().for_each(|error| complain(&error.to_string()));
         Exit::Invalid
@@ -345,13 +345,20 @@ impl Site {
     }
 }
 
+/// Whether some role's model is behind a server.
+fn asks_servers(plan: &Plan) -> bool {
+    plan.roles.values().any(|role| Modules::provider_of(role).module != crate::provider::mock::INFO.name)
+}
+
 /// Takes the workspace, and puts the modules together that work in it.
 fn modules(scenario: &Scenario, play: &Play, site: &Site, scrubber: &Scrubber) -> Told<(Workspace, Modules)> {
     let lines = match play {
         Play::Scripted { script, .. } => Lines::Script(script.clone()),
-        Play::Live { .. } | Play::Replay { .. } => {
+        Play::Live { .. } if asks_servers(&scenario.plan) => {
             Lines::Http(Arc::new(HttpTransport::new().map_err(|error| configuration(&error))?))
         }
+        // Reading the system's certificates takes a while, and they need not be there.
+        Play::Live { .. } | Play::Replay { .. } => Lines::Http(Arc::new(Nobody)),
     };
     let scripts = mock_scripts(&scenario.plan)?;
     let workspace = Workspace::prepare(&site.workspace, site.start).map_err(|error| configuration(&error))?;
@@ -463,13 +470,19 @@ fn head(scenario: &Scenario, play: &Play, run: &RunId, seed: Option<String>) -> 
     }
 }
 
-/// Credentials: those the providers use, and whatever else the environment holds that looks like one.
-fn secrets(variables: &Variables) -> Vec<(String, Secret)> {
+/// Credentials: those the providers use, whether a variable or a mount plan holds them, and whatever else the environment
+/// holds that looks like one.
+fn secrets(plan: &Plan, variables: &Variables) -> Vec<(String, Secret)> {
     let mut secrets = Scrubber::credentials_in(variables);
     for info in Modules::catalogue() {
         let Some(credential) = info.credential else { continue };
-        if let Some(value) = variables.get(credential.variable).filter(|value| !value.is_empty()) {
-            secrets.push((credential.variable.to_owned(), Secret::new(value.clone())));
+        let specs = plan.roles.values().flat_map(|role| &role.mount_plan.providers);
+        let values = specs
+            .filter(|spec| spec.module == info.name)
+            .filter_map(|spec| spec.config.get(credential.key)?.as_str())
+            .chain(variables.get(credential.variable).map(String::as_str));
+        for value in values.map(str::trim).filter(|value| !value.is_empty()) {
+            secrets.push((credential.variable.to_owned(), Secret::new(value.to_owned())));
         }
     }
     secrets

@@ -86,6 +86,8 @@ pub(super) fn unfit_for_recording(end: &RunEnd) -> Option<&'static str> {
         Some("that did not come to its end")
     } else if end.call_failed {
         Some("in which a model call failed")
+    } else if end.others_worked {
+        Some("in whose queue somebody else worked meanwhile: a replay could not tell when")
     } else {
         None
     }

@@ -50,8 +50,7 @@ pub(super) fn goes_on(end: &SessionEnd) -> bool {
 
 /// What the end of a session means for its phase.
 pub(super) fn judge(last: &PromptEnd, name: &str, outcome: &mut PhaseOutcome) {
-    outcome.note_error(last.error);
-    outcome.budget_used_up |= last.end == SessionEnd::Budget;
+    outcome.note_end(last);
     if let Some(why) = failure(&last.end) {
         outcome.fail(format!("{name}: {why}"));
     } else if last.end == SessionEnd::Cancelled && outcome.end == PhaseEnd::Completed {

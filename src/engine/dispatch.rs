@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
@@ -85,7 +86,8 @@ fn outsider(run: &RunId, what: &str, at: Timestamp) -> Caller {
 pub async fn run(setup: Setup) -> RunEnd {
     let (desk, inbox) = Desk::new();
     let Setup { plan, run, modules, store, templates, stage } = setup;
-    let company = Arc::new(Company { plan, run, modules, store, templates, stage, desk });
+    let company =
+        Arc::new(Company { plan, run, modules, store, templates, stage, desk, others_seen: Arc::default() });
     listen_to_queue(&company);
     let busy = company.stage.effects.busy();
     let states = company.plan.phases.iter().map(|_| PhaseState::Pending).collect();
@@ -129,9 +131,12 @@ pub async fn run(setup: Setup) -> RunEnd {
 
 /// Tells the dispatcher and whoever listens of every change of the queue.
 fn listen_to_queue(company: &Arc<Company>) {
-    let (desk, stage) = (company.desk.clone(), company.stage.clone());
+    let (desk, stage, seen) = (company.desk.clone(), company.stage.clone(), company.others_seen.clone());
     company.store.subscribe(Box::new(move |notices: &[Notice]| {
         let busy = stage.effects.busy();
+        if notices.iter().any(|notice| notice.foreign) {
+            seen.store(true, Ordering::Relaxed);
+        }
         for notice in notices {
             let event = Happening::IssueChanged {
                 issue: notice.change.issue_id.clone(),
@@ -404,10 +409,11 @@ impl Dispatcher {
         let caller =
             Caller { run: Some(self.company.run.clone()), ..outsider(&self.company.run, "outlook", now) };
         let store = &self.company.store;
+        // What lapsed is another run's, or a person's: no recording has those in it, so this is no effect of the run. At
+        // every look, since a claim may have come and lapsed while nobody waited.
+        let lapsed = Operation::Reclaim { runs: Vec::new() };
+        store.apply(caller.clone(), lapsed).await.map_err(|refused| refused.error)?;
         if self.deadline.take().is_some_and(|at| at <= now) {
-            // What lapsed is another run's, or a person's: no recording has those in it, so this is no effect of the run.
-            let lapsed = Operation::Reclaim { runs: Vec::new() };
-            store.apply(caller.clone(), lapsed).await.map_err(|refused| refused.error)?;
             // The end of a deferral tells nobody of itself, yet it makes an issue ready.
             self.roster.queue_changed(std::iter::empty());
         }
@@ -459,6 +465,7 @@ impl Dispatcher {
             halt: self.halt,
             stopped,
             broken: self.broken,
+            others_worked: self.company.others_seen.load(Ordering::Relaxed),
             counts,
             issues,
         }

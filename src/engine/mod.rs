@@ -21,17 +21,18 @@ mod workspace;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 pub use dispatch::{begin, run};
 pub use workspace::{Beginning, Workspace, WorkspaceError};
 
 use crate::effects::Halt;
-use crate::event::{PhaseEnd, Whereabouts};
+use crate::event::{PhaseEnd, SessionEnd, Whereabouts};
 use crate::id::{PhaseId, RunId};
 use crate::issue::Issue;
 use crate::plan::{Condition, Plan};
 use crate::provider::ErrorClass;
-use crate::session::{Modules, Stage, Stop};
+use crate::session::{Modules, PromptEnd, Stage, Stop};
 use crate::store::{Counts, IssueStore};
 use crate::template::Templates;
 
@@ -72,6 +73,8 @@ pub struct RunEnd {
     pub call_failed: bool,
     /// A part of the program broke.
     pub broken: Option<String>,
+    /// Whether another process changed the queue meanwhile: a recording cannot tell when.
+    pub others_worked: bool,
     /// The queue at the end.
     pub counts: Counts,
     /// Every issue at the end, in creation order.
@@ -119,6 +122,12 @@ impl PhaseOutcome {
         self.reasons.push(reason);
     }
 
+    /// Notes what of a prompt's end decides the exit code.
+    fn note_end(&mut self, last: &PromptEnd) {
+        self.budget_used_up |= last.end == SessionEnd::Budget;
+        self.note_error(last.error);
+    }
+
     fn note_error(&mut self, error: Option<ErrorClass>) {
         self.credential_refused |= error == Some(ErrorClass::Credential);
         self.call_failed |= error.is_some();
@@ -134,6 +143,8 @@ pub(crate) struct Company {
     templates: Templates,
     stage: Arc<Stage>,
     desk: desk::Desk,
+    /// Whether another process has changed the queue while the run went on.
+    others_seen: Arc<AtomicBool>,
 }
 
 /// What a phase task is handed besides.

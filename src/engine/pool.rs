@@ -55,7 +55,7 @@ pub(super) async fn run(phase: &PhaseScope, plan: &WorkersPlan, busy: &Busy) -> 
 fn judge(ends: &[WorkerEnd], outcome: &mut PhaseOutcome) {
     let mut failures: IndexMap<String, Vec<&str>> = IndexMap::new();
     for end in ends {
-        outcome.note_error(end.last.error);
+        outcome.note_end(&end.last);
         if let Some(why) = conversation::failure(&end.last.end) {
             failures.entry(why).or_default().push(end.name.as_str());
         }
@@ -133,5 +133,23 @@ fn why_left(issue: &LeftIssue) -> String {
                 (None, true) => format!("{name} is open, but not ready"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::SessionEnd;
+    use crate::id::SessionName;
+    use crate::session::PromptEnd;
+
+    #[test]
+    fn a_worker_that_used_up_the_budget_says_so_for_its_phase() {
+        let last = PromptEnd { end: SessionEnd::Budget, text: String::new(), error: None };
+        let end = WorkerEnd { name: SessionName::new("clerk-1"), cause: StopCause::Budget, last };
+        let mut outcome = PhaseOutcome::completed();
+        judge(&[end], &mut outcome);
+        assert!(outcome.budget_used_up);
+        assert_eq!(outcome.end, PhaseEnd::Failed);
     }
 }

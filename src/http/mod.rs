@@ -1,6 +1,7 @@
 //! How bytes get to a server and back: one request, one streamed response. Knows no provider.
 
 mod client;
+mod nobody;
 mod sse;
 
 use std::pin::Pin;
@@ -12,6 +13,7 @@ use futures_util::Stream;
 use crate::secret::Secret;
 
 pub use client::{ClientError, HttpTransport};
+pub use nobody::Nobody;
 pub use sse::{Framer, SseError, SseEvent};
 
 /// One request, ready to be sent: always a POST with a JSON body.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::files::{self, FileUse};
 use super::{CallOrder, Session, Stage};
-use crate::chat::{ToolCall, ToolResult};
+use crate::chat::{ToolCall, ToolInput, ToolResult};
 use crate::effects::{Announce, Asked, Busy, Effects, Grant, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Footprint, Happening, Policy, Segment};
 use crate::id::canonical_json;
@@ -101,13 +101,26 @@ impl Session {
     /// Finds the tool and checks the arguments; what is wrong with them is the answer.
     fn prepare(&self, call: &ToolCall) -> Slot {
         match self.kit.find(call, &self.stage.validators) {
-            Err(content) => Slot::Done(ToolResult { id: call.id.clone(), content, is_error: true }),
+            Err(content) => Slot::Done(self.refuse(call, content)),
             Ok((tool, input)) => Slot::Waiting(Ready {
                 tool: tool.clone(),
                 input: input.clone(),
                 footprint: tool.footprint(input),
             }),
         }
+    }
+
+    /// Answers a call that is not run, and tells of it as of any other that failed.
+    pub(super) fn refuse(&self, call: &ToolCall, content: String) -> ToolResult {
+        let input = match &call.input {
+            ToolInput::Object(input) => canonical_json(&Value::Object(input.clone())),
+            ToolInput::Invalid(text) => text.clone(),
+        };
+        let input = self.stage.effects.scrubber().scrub(&input);
+        self.tell(Happening::ToolStarted { tool: call.name.clone(), input: one_line(&input) });
+        let output = one_line(&content);
+        self.tell(Happening::ToolEnded { tool: call.name.clone(), is_error: true, output });
+        ToolResult { id: call.id.clone(), content, is_error: true }
     }
 
     async fn carry_out(

@@ -22,7 +22,7 @@ pub use modules::{Cast, CastError, Casting, Lines, Modules, Offstage};
 pub use turn::{CallOrder, Deltas, LoopPolicy, Offer, Step, Turn, WRAP_UP};
 pub use validate::Validators;
 
-use crate::chat::{Message, Part, Reply, ToolResult};
+use crate::chat::{Message, Part, Reply};
 use crate::context::ContextManager;
 use crate::effects::{Asked, Busy, Effects, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Happening, Hub, Policy, Segment, SessionEnd, Whereabouts};
@@ -180,8 +180,8 @@ impl Session {
                     turn.answered()
                 }
                 Step::Decline(calls, why) => {
-                    let decline = |id| ToolResult { id, content: why.to_owned(), is_error: true };
-                    self.push(Message::results(calls.into_iter().map(|call| decline(call.id)).collect()));
+                    let declined = calls.iter().map(|call| self.refuse(call, why.to_owned())).collect();
+                    self.push(Message::results(declined));
                     turn.answered()
                 }
                 Step::Done(end, text) => return Ok(PromptEnd { end, text, error: None }),

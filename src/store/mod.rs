@@ -6,10 +6,13 @@
 //! * a mutation whose (run, effect) was applied before is not applied again: the first answer is given again;
 //! * time and ids come from the caller; the same operations from the same callers give the same answers.
 
+mod fold;
 pub mod jsonl;
+mod soundness;
 mod sqlite;
 mod transfer;
 
+pub use soundness::{Finding, Rule, Soundness};
 pub use sqlite::SqliteStore;
 pub use transfer::{Export, Format, Import, Imported, Incoming, Original, Outgoing, Remark, Remarks};
 
@@ -149,6 +152,8 @@ pub enum Operation {
     Snapshot,
     /// How many there are of what. Answers `Counts`.
     Counts,
+    /// Every issue and every edge at one moment. Answers `Graph`.
+    Graph,
     /// What happened to an issue, oldest first. Answers `History`.
     History {
         /// Which.
@@ -297,6 +302,17 @@ pub enum Answer {
     Imported(Box<Imported>),
     /// The whole queue.
     Exported(Box<Export>),
+    /// The whole queue with its edges.
+    Graph(Box<Graph>),
+}
+
+/// The whole queue with its edges, at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Graph {
+    /// The issues and their holds.
+    pub snapshot: Snapshot,
+    /// The edges, in the order in which their ends were created.
+    pub dependencies: Vec<Dependency>,
 }
 
 /// An issue with what belongs to it.

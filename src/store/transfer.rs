@@ -92,7 +92,7 @@ pub struct Imported {
 /// The whole queue, to be written to files.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Export {
-    /// The issues in the order of their ids.
+    /// The issues in the order of their creation.
     pub issues: Vec<Outgoing>,
     /// What was kept beside the issues.
     pub lines: BTreeMap<String, Value>,

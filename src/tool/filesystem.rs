@@ -233,7 +233,12 @@ async fn off_the_loop(
         Ok(Ok(done)) => {
             ToolOutput { footprint: Some(done.footprint), ..ToolOutput::ok(done.output.to_string()) }
         }
-        Ok(Err(error)) => ToolOutput::error(error.to_string()),
+        // What stands in the way may be any file, and what was not there may come with any: a folder comes with a file
+        // below it. So the order of a failure among all that writes files matters.
+        Ok(Err(error)) => ToolOutput {
+            footprint: Some(Footprint::none().with(Access::Read, "fs:*")),
+            ..ToolOutput::error(error.to_string())
+        },
         Err(_) => {
             ToolOutput::error("the file operation ended before it was done; look at the file and try again")
         }

@@ -356,6 +356,18 @@ async fn edits_are_exact_and_writes_keep_rights() {
 }
 
 #[tokio::test]
+async fn what_a_file_tool_does_not_find_depends_on_every_other_file() {
+    let place = Place::new();
+    let tools = place.files(&json!({}));
+    let failed = tools.read("notes").await;
+    assert!(failed.is_error);
+    // Another session may make `notes` a folder by writing a file below it, and the read must stay before that.
+    let read = failed.footprint.unwrap();
+    let later = tools.write("notes/a.md", "x").await.footprint.unwrap();
+    assert!(read.overlaps(&later), "{read} and {later}");
+}
+
+#[tokio::test]
 async fn footprints_name_the_real_file() {
     let place = Place::new();
     place.write("dir/a", "x");

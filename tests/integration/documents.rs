@@ -12,6 +12,7 @@
 //! * every document has one project of its own, with the shipped scenarios, prompts and mount plans.
 //! * blocks marked `sh` or `text`, and others, are shown and not executed: what needs a network, a key or a compiler.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::harness::{BINARY, Project, repository, walk};
@@ -40,6 +41,58 @@ fn every_example_is_true() {
     assert!(documents.iter().any(|(name, _)| name == "docs/architecture.md"), "the documents were not found");
     let wrong: Vec<_> = documents.iter().flat_map(|(name, text)| execute(name, text)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn nothing_was_pasted_by_accident() {
+    // An absolute path of a home or a build, a backtrace, a setting that outlives its example.
+    let strange = ["stack backtrace", "panicked at", "RUST_BACKTRACE", "/rustc/", "/home/", "export RUNNER_"];
+    let mut wrong = Vec::new();
+    for (name, text) in documents() {
+        for (number, line) in (1..).zip(text.lines()) {
+            let found = strange.iter().find(|strange| line.contains(**strange));
+            wrong.extend(found.map(|strange| format!("{name}:{number}: `{strange}` does not belong here")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_path_means_one_file_in_all_documents() {
+    let mut seen: BTreeMap<String, (String, String)> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for (name, text) in documents() {
+        for block in blocks(&text) {
+            let Some(path) = path_of(&block) else { continue };
+            let file = file_of(&block).to_owned();
+            if std::fs::read_to_string(repository().join(&path)).is_ok_and(|shipped| shipped != file) {
+                wrong.push(format!("{name}:{}: {path} is a file of the project", block.line));
+            }
+            if let Some((before, other)) = seen.insert(path.clone(), (name.clone(), file.clone()))
+                && other != file
+            {
+                wrong.push(format!("{name}:{}: {path} is another file in {before}", block.line));
+            }
+        }
+    }
+    assert!(seen.len() > 10, "{:?}", seen.keys());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn workspaces_of_examples_are_named_so_that_they_are_ignored() {
+    let ignored = std::fs::read_to_string(repository().join(".gitignore")).expect("the .gitignore");
+    assert!(ignored.lines().any(|line| line == "/.*/"), "{ignored}");
+    let mut count = 0;
+    for (name, text) in documents() {
+        for block in blocks(&text).iter().filter(|block| block.language == "yaml") {
+            let file: serde_yaml::Value = serde_yaml::from_str(&block.text).expect("YAML");
+            let Some(path) = file["workspace"]["path"].as_str() else { continue };
+            assert!(path.starts_with('.') && !path.contains('/'), "{name}:{}: {path}", block.line);
+            count += 1;
+        }
+    }
+    assert!(count > 3, "{count}");
 }
 
 #[test]

@@ -270,8 +270,10 @@ async fn experiment(workers: usize, replays: u64, time: Time) {
     let recording = recording_of(&path, &folder.path().join("c.cassette"));
     let last: Vec<&str> =
         recording.effects.iter().rev().map(|record| record.id.phase()).take(workers).collect();
+    // What they do follows from the moments they see, so in real time only how much is certain: each turn calls something.
+    let at_least = workers * (2 + 2 * TURNS as usize);
     assert!(
-        last.iter().all(|phase| *phase == "work") && end.issues.len() > workers * 2,
+        last.iter().all(|phase| *phase == "work") && recording.effects.len() >= at_least,
         "the workers did something"
     );
     for n in 0..replays {

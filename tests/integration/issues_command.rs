@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use clap::Parser;
-use runner::cli::issues::{self, IssuesArgs, IssuesError, Surroundings};
+use runner::cli::issues::{self, IssuesArgs, IssuesError, Output, Surroundings};
 use runner::clock::{ManualClock, Timestamp};
 use runner::plan::Variables;
 use runner::store::SqliteStore;
@@ -32,14 +32,19 @@ impl Person {
     }
 
     async fn at(&self, folder: &Path, line: &[&str]) -> Result<String, IssuesError> {
+        let output = self.output(folder, line).await?;
+        assert_eq!(output.exit, 0);
+        Ok(output.text)
+    }
+
+    async fn output(&self, folder: &Path, line: &[&str]) -> Result<Output, IssuesError> {
         let args = Line::try_parse_from([&["issues"], line].concat()).unwrap().args;
         let now = runner::clock::Clock::now(&self.clock);
         self.clock.advance_to(now + std::time::Duration::from_secs(1));
         let surroundings = Surroundings { variables: &self.variables, folder, clock: &self.clock };
         let output = issues::run(&args, &surroundings).await?;
-        assert_eq!(output.exit, 0);
         assert!(output.text.ends_with('\n'));
-        Ok(output.text)
+        Ok(output)
     }
 
     async fn run(&self, line: &[&str]) -> Result<String, IssuesError> {
@@ -168,6 +173,86 @@ async fn the_queue_is_found_upwards_or_named() {
     assert!(!elsewhere.path().join("nowhere").exists(), "looking makes nothing");
     person.variables.insert("RUNNER_WORKSPACE".to_owned(), workspace);
     assert!(person.at(elsewhere.path(), &["list"]).await.unwrap().contains(&id));
+}
+
+#[tokio::test]
+async fn every_reason_is_told() {
+    let person = Person::new();
+    let later = "2099-01-01T00:00:00Z";
+    let epic = person.create(&["The whole", "--type", "epic"]).await;
+    let half = person.create(&["A half", "--parent", &epic]).await;
+    let base = person.create(&["The base"]).await;
+    let part =
+        person.create(&["A part", "--parent", &half, "--meta", "worker_type=coding", "--defer", later]).await;
+    let free = person.create(&["Free \"for\" all"]).await;
+    person.run(&["dep", "add", &half, &base]).await.unwrap();
+    person.run(&["dep", "add", &part, &free]).await.unwrap();
+    person.run(&["dep", "add", &free, &base, "--type", "related"]).await.unwrap();
+    person.run(&["block", &epic, "the budget"]).await.unwrap();
+    person.run(&["claim", &base, "--actor", "ana", "--lease", "1s"]).await.unwrap();
+    let mut said = Vec::new();
+    for line in [
+        vec!["why", &part, "--takes", "worker_type=research", "--takes", "worker_type=2"],
+        vec!["why", &half],
+        vec!["why", &base],
+        vec!["why", &free],
+        vec!["why", &free, "--takes", "worker_type=coding"],
+        vec!["why", &epic],
+        vec!["close", &free],
+        vec!["why", &free],
+        vec!["why", &part, "--json"],
+        vec!["why", "bd-none"],
+        vec!["graph"],
+        vec!["graph", "--json"],
+        vec!["verify"],
+    ] {
+        let text = person.run(&line).await.unwrap_or_else(|error| format!("error: {error}\n"));
+        said.push(format!("$ {}\n{text}", line.join(" ")));
+    }
+    let ids = [epic, half, base, part, free];
+    let text = numbered(&said.join("\n"), &ids.each_ref().map(String::as_str));
+    insta::assert_snapshot!(text);
+}
+
+#[tokio::test]
+async fn an_issue_without_attempts_left_says_so() {
+    let person = Person::new();
+    let id = person.create(&["Too hard"]).await;
+    for _ in 0..3 {
+        person.run(&["claim", &id, "--lease", "1s", "--actor", "ana"]).await.unwrap();
+        person.run(&["list"]).await.unwrap();
+        person.run(&["claim", "--actor", "ben", "--meta", "nobody=has"]).await.unwrap();
+    }
+    let why = person.run(&["why", &id]).await.unwrap();
+    assert!(
+        why.contains("- its attempts are used up (3 claims without a result): Given up after 3 claims"),
+        "{why}"
+    );
+    person.run(&["unblock", &id, "in two steps"]).await.unwrap();
+    assert!(person.run(&["why", &id]).await.unwrap().ends_with("\nready\n"));
+    person.run(&["block", &id, "which steps?"]).await.unwrap();
+    let why = person.run(&["why", &id]).await.unwrap();
+    assert!(why.ends_with("- it is blocked, waiting for: which steps?\n"), "{why}");
+}
+
+#[tokio::test]
+async fn what_is_not_sound_is_shown_and_exits_with_1() {
+    let person = Person::new();
+    let id = person.create(&["t"]).await;
+    let file = person.folder.path().join(".beads/issues.db");
+    let verify = async |line: &[&str]| person.output(person.folder.path(), line).await.unwrap();
+    assert_eq!(verify(&["verify"]).await.text, "sound: 1 issues, 0 edges, 0 comments, 1 events\n");
+    let broken = rusqlite::Connection::open(&file).unwrap();
+    broken.execute("UPDATE issues SET open_blockers = 2, priority = 4", []).unwrap();
+    drop(broken);
+    let before = std::fs::read(&file).unwrap();
+    let output = verify(&["verify"]).await;
+    assert_eq!(output.exit, 1);
+    insta::assert_snapshot!(numbered(&output.text, &[&id]));
+    let output = verify(&["verify", "--json"]).await;
+    assert_eq!(output.exit, 1);
+    insta::assert_snapshot!(numbered(&output.text, &[&id]));
+    assert_eq!(std::fs::read(&file).unwrap(), before, "nothing is mended");
 }
 
 #[test]

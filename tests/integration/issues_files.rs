@@ -11,7 +11,7 @@ use runner::cli::issues::{self, IssuesArgs, IssuesError, Output, Surroundings};
 use runner::clock::{ManualClock, Timestamp};
 use runner::plan::Variables;
 use runner::store::jsonl::{self, Part};
-use runner::store::{Export, Format, Import, Outgoing};
+use runner::store::{Export, Format, Import, Outgoing, SqliteStore};
 use serde_json::{Value, json};
 
 use crate::harness::repository;
@@ -58,9 +58,11 @@ impl Person {
         serde_json::from_str(&self.run(&[line, &["--json"]].concat()).await.unwrap()).unwrap()
     }
 
-    /// Imports; gives out how many are new, changed and as before.
+    /// Imports, into a queue that is sound after it; gives out how many are new, changed and as before.
     async fn import(&self, path: &str) -> [u64; 3] {
         let answer = self.json(&["import", path]).await;
+        let findings = SqliteStore::examine(Path::new(&self.path(".beads/issues.db"))).unwrap().findings;
+        assert_eq!(findings, [], "{path}");
         ["created", "updated", "unchanged"].map(|key| answer["imported"][key].as_u64().unwrap())
     }
 
@@ -206,6 +208,32 @@ async fn the_newer_one_wins_and_what_is_done_stays_done() {
 }
 
 #[tokio::test]
+async fn a_newer_file_takes_edges_and_holds_away() {
+    let person = Person::new();
+    let (older, newer) = ("2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z");
+    let mut first = ["a", "b", "c"].map(|id| issue(id, older));
+    first[0]["dependencies"] = json!([
+        {"issue_id": "a", "depends_on_id": "b", "type": "blocks"},
+        {"issue_id": "a", "depends_on_id": "c", "type": "parent-child"},
+    ]);
+    first[1]["status"] = "in_progress".into();
+    first[1]["assignee"] = "ana".into();
+    first[2]["status"] = "in_progress".into();
+    let path = person.write("1.jsonl", &first);
+    assert_eq!(person.import(&path).await, [3, 0, 0]);
+    assert_eq!(person.json(&["ready"]).await["count"], 0);
+    let mut second = ["a", "b", "c"].map(|id| issue(id, newer));
+    second[2]["status"] = "in_progress".into();
+    second[2]["comments"] = json!([{"author": "ben", "text": "t", "created_at": newer}]);
+    let path = person.write("2.jsonl", &second);
+    assert_eq!(person.import(&path).await, [0, 3, 0]);
+    let shown = person.json(&["show", "a"]).await["issue"].clone();
+    assert_eq!((&shown["parent_id"], &shown["updated_at"]), (&Value::Null, &json!(newer)));
+    assert_eq!(person.json(&["ready"]).await["count"], 2);
+    assert_eq!(by_id(person.export().await), by_id(second.to_vec()));
+}
+
+#[tokio::test]
 async fn a_bad_line_leaves_the_queue_as_it_was() {
     let person = Person::new();
     let error = person.run(&["import", "bad.jsonl"]).await.unwrap_err();
@@ -323,7 +351,7 @@ fn read(text: &str) -> Import {
 
 /// What a queue would give out that took everything.
 fn taken(import: Import, keep: bool) -> Export {
-    let mut issues: Vec<_> = import
+    let issues = import
         .issues
         .into_iter()
         .map(|incoming| Outgoing {
@@ -342,7 +370,6 @@ fn taken(import: Import, keep: bool) -> Export {
             issue: incoming.issue,
         })
         .collect();
-    issues.sort_by(|a, b| a.issue.id.cmp(&b.issue.id));
     Export { issues, lines: import.lines, changes: Vec::new() }
 }
 

@@ -31,6 +31,24 @@ const SCRIPT: &str = r#"rules:
     latency: 100ms
 "#;
 
+#[test]
+fn workers_that_use_the_budget_up_end_the_run_like_any_other_session() {
+    let project = project("max_turns: 5");
+    let scenario = project.read("frugal.yaml");
+    let (alone, _) = scenario.split_once("  - id: after").unwrap();
+    project.write("frugal.yaml", &format!("{alone}limits: {{ max_turns: 5 }}\n"));
+    project.write(
+        "script.yaml",
+        &SCRIPT.replace("phase == \"fill\" or turn == 1", "phase == \"fill\" and turn == 1").replacen(
+            "rules:\n",
+            "rules:\n  - { when: phase == \"fill\" and turn == 2, say: done }\n",
+            1,
+        ),
+    );
+    let ended = project.runner(["record", "frugal.yaml", "--script", "script.yaml", "--to", "tape"]).run();
+    ended.expect_code(7);
+}
+
 fn project(limit: &str) -> Project {
     let project = Project::shipped();
     let scenario = SCENARIO.replace("LIMIT", limit).replace(

@@ -15,6 +15,7 @@ mod issues_files;
 mod layers;
 mod limits;
 mod mount_plans;
+mod offline;
 mod reference;
 mod server;
 mod server_check;

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::Path;
 
 use runner::diagnostic::Code;
 use runner::plan::{KeyInfo, KeyShape, ModuleInfo};
 use runner::session::Modules;
 
 use crate::documents::{blocks, documents, steps};
-use crate::harness::{Project, repository};
+use crate::harness::{Project, repository, walk};
 
 fn page(name: &str) -> String {
     std::fs::read_to_string(repository().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -98,11 +99,52 @@ fn every_module_and_key_has_its_line() {
     assert_eq!(told.len(), catalogue.len(), "a module that there is not is told of: {told:?}");
 }
 
+/// The sources from each place that makes a warning on, and what is left of them: all without their tests.
+fn warnings_and_others() -> (Vec<String>, String) {
+    let (mut warnings, mut others) = (Vec::new(), String::new());
+    walk(&repository().join("src"), &mut |path: &Path| {
+        // The module of the codes itself names each of them.
+        if path.extension().is_none_or(|end| end != "rs") || path.ends_with("diagnostic/code.rs") {
+            return;
+        }
+        let text = std::fs::read_to_string(path).expect("a source is UTF-8");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let mut pieces = code.split("Diagnostic::warning(");
+        others.push_str(pieces.next().unwrap_or_default());
+        for piece in pieces {
+            let piece = piece.trim_start();
+            let name = piece.strip_prefix("Code::").expect("a warning names its code where it is made");
+            let end = name.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(name.len());
+            warnings.push(name[..end].to_owned());
+            others.push_str(&name[end..]);
+        }
+    });
+    (warnings, others)
+}
+
+/// How a code is raised, as the sources have it.
+fn severity(code: Code, (warnings, others): &(Vec<String>, String)) -> &'static str {
+    let name = format!("{code:?}");
+    let named = format!("Code::{name}");
+    let is_error = others
+        .match_indices(&named)
+        .any(|(at, _)| !others[at + named.len()..].starts_with(|c: char| c.is_ascii_alphanumeric()));
+    match (is_error, warnings.contains(&name)) {
+        (true, true) => "error or warning",
+        (false, true) => "warning",
+        (true, false) => "error",
+        (false, false) => "reserved",
+    }
+}
+
 #[test]
 fn every_diagnostic_has_its_line() {
     let text = page("docs/diagnostics.md");
+    let raised = warnings_and_others();
     let expected: String = Code::ALL.iter().fold(String::new(), |mut all, code| {
-        let _ = writeln!(all, "| `{code}` | {} | {} |", code.title(), code.exit_code());
+        let severity = severity(*code, &raised);
+        let exit = if severity == "warning" { "none".to_owned() } else { code.exit_code().to_string() };
+        let _ = writeln!(all, "| `{code}` | {severity} | {} | {exit} |", code.title());
         all
     });
     let found: String =
@@ -126,6 +168,8 @@ struct Flag {
     /// The environment variable that stands in for it.
     variable: Option<String>,
     default: Option<String>,
+    /// What stands for its value.
+    value: Option<String>,
     /// The whole entry on one line.
     text: String,
 }
@@ -165,6 +209,8 @@ fn help(project: &Project, path: &[String]) -> Help {
             Some(rest.split(']').next()?.trim().trim_end_matches('=').to_owned())
         };
         (flag.variable, flag.default) = (noted("[env:"), noted("[default:"));
+        let value = flag.text.split_once("--").and_then(|(_, rest)| rest.split("  ").next());
+        flag.value = value.and_then(|text| Some(text.split_once('<')?.1.split_once('>')?.0.to_owned()));
     }
     help
 }
@@ -229,6 +275,9 @@ fn every_command_and_option_has_its_line() {
                 None => wrong.push(format!("{heading}: there is no --{name}")),
                 Some(flag) => {
                     let rest = row.join(" ");
+                    if flag.value.as_ref().is_some_and(|value| !row[0].contains(value.as_str())) {
+                        wrong.push(format!("{heading}: --{name} takes {:?}", flag.value));
+                    }
                     for fact in flag.variable.iter().chain(&flag.default) {
                         if !rest.contains(&format!("`{fact}`")) {
                             wrong.push(format!("{heading}: --{name} does not say `{fact}`"));
@@ -337,7 +386,7 @@ fn names_that_there_are_not_are_found() {
         ("--jitter 3", None),
         ("cargo test", None),
         ("runner explain RUN0101", Some("no command explain")),
-        ("runner issues graph", Some("no command graph")),
+        ("runner issues undo", Some("no command undo")),
         ("runner x.yaml --from y", Some("run has no --from")),
         ("cargo run --release -- x.yaml --max-usd 1", Some("run has no --max-usd")),
         ("--dry-run", Some("no command has --dry-run")),

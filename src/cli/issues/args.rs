@@ -10,7 +10,7 @@ use crate::clock::{Timestamp, parse_duration};
 use crate::issue::{EdgeType, ISSUE_TYPES, Status, Takes, priority_from_text};
 use crate::store::Format;
 
-/// Looks at and changes the issue queue of a workspace.
+/// Look at the issue queue of a workspace, and change it.
 #[derive(Debug, Clone, Args)]
 pub struct IssuesArgs {
     /// The workspace; the nearest folder upwards with a queue when absent
@@ -19,7 +19,7 @@ pub struct IssuesArgs {
     /// Who does it; $USER when absent
     #[arg(long, global = true, value_name = "NAME")]
     pub actor: Option<String>,
-    /// Prints JSON, in the shapes of the issue tool's results
+    /// Print JSON, in the shapes of the issue tool's results
     #[arg(long, global = true)]
     pub json: bool,
     /// What to do
@@ -30,18 +30,18 @@ pub struct IssuesArgs {
 /// What can be done with the queue. An issue is named by its id or by a start of it that no other has.
 #[derive(Debug, Clone, Subcommand)]
 pub enum IssuesCommand {
-    /// Lists issues in creation order
+    /// List issues in creation order
     List(ListArgs),
-    /// Shows one issue with its edges and comments
+    /// Show one issue with its edges and comments
     Show {
         /// The issue
         id: String,
     },
-    /// Makes an issue
+    /// Make an issue
     Create(CreateArgs),
-    /// Changes fields of an issue
+    /// Change fields of an issue
     Update(UpdateArgs),
-    /// Takes an issue: this one, or the first ready one
+    /// Take an issue: this one, or the first ready one
     Claim {
         /// The issue
         id: Option<String>,
@@ -52,7 +52,7 @@ pub enum IssuesCommand {
         #[arg(long, value_name = "TIME", value_parser = duration)]
         lease: Option<Duration>,
     },
-    /// Gives an issue back undone
+    /// Give an issue back undone
     Release {
         /// The issue
         id: String,
@@ -60,7 +60,7 @@ pub enum IssuesCommand {
         #[arg(long)]
         force: bool,
     },
-    /// Says that an issue waits for something
+    /// Say that an issue waits for something
     Block {
         /// The issue
         id: String,
@@ -70,14 +70,14 @@ pub enum IssuesCommand {
         #[arg(long)]
         force: bool,
     },
-    /// Answers what a blocked issue waits for, and opens it
+    /// Answer what a blocked issue waits for, and open it
     Unblock {
         /// The issue
         id: String,
         /// The answer; becomes a comment
         answer: Option<String>,
     },
-    /// Says that an issue is done
+    /// Say that an issue is done
     Close {
         /// The issue
         id: String,
@@ -87,31 +87,31 @@ pub enum IssuesCommand {
         #[arg(long)]
         force: bool,
     },
-    /// Opens a closed issue
+    /// Open a closed issue
     Reopen {
         /// The issue
         id: String,
     },
-    /// Adds a comment
+    /// Add a comment
     Comment {
         /// The issue
         id: String,
         /// The text
         body: String,
     },
-    /// Adds or removes an edge between two issues
+    /// Add or remove an edge between two issues
     #[command(subcommand)]
     Dep(DepCommand),
-    /// Lists what can be worked on, first to be worked first
+    /// List what can be worked on, first to be worked first
     Ready(ListArgs),
-    /// Lists what cannot be worked on, and why
+    /// List what cannot be worked on, and why
     Blocked,
-    /// Brings the issues of a file or folder, all or none
+    /// Bring the issues of a file or folder, all or none
     Import {
         /// A file of JSON lines, or a folder with `issues.jsonl` and the files beside it
         path: PathBuf,
     },
-    /// Writes the whole queue as JSON lines
+    /// Write the whole queue as JSON lines
     Export {
         /// beads or issue-manager
         #[arg(long, value_parser = format, default_value = "beads")]
@@ -120,17 +120,29 @@ pub enum IssuesCommand {
         #[arg(long, value_name = "PATH")]
         to: Option<PathBuf>,
     },
-    /// Shows what happened to an issue
+    /// Show what happened to an issue
     History {
         /// The issue
         id: String,
     },
+    /// Says why an issue is not ready
+    Why {
+        /// The issue
+        id: String,
+        /// For somebody who takes this; several values of one key mean any of them
+        #[arg(long = "takes", value_name = "KEY=VALUE", value_parser = meta)]
+        takes: Vec<(String, Value)>,
+    },
+    /// Draws the issues that have edges, as a Mermaid flowchart
+    Graph,
+    /// Checks that the queue is sound, and changes nothing
+    Verify,
 }
 
 /// What can be done with an edge.
 #[derive(Debug, Clone, Subcommand)]
 pub enum DepCommand {
-    /// FROM waits for TO
+    /// Let FROM wait for TO
     Add {
         /// The issue that waits
         from: String,
@@ -140,7 +152,7 @@ pub enum DepCommand {
         #[arg(long = "type", value_name = "TYPE", value_parser = edge, default_value = "blocks")]
         edge: EdgeType,
     },
-    /// Removes the edge from FROM to TO
+    /// Remove the edge from FROM to TO
     Remove {
         /// The issue that waits
         from: String,
@@ -204,7 +216,7 @@ pub struct CreateArgs {
     /// Not ready before this moment, such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "MOMENT")]
     pub defer: Option<Timestamp>,
-    /// Starts blocked, waiting for this
+    /// Start it blocked, waiting for this
     #[arg(long, value_name = "NOTES")]
     pub blocked: Option<String>,
 }

@@ -1,23 +1,26 @@
 //! `runner issues`: the queue for people and scripts. Gives back what is to be printed; prints nothing itself.
 
 mod args;
+mod drawing;
 mod files;
 mod table;
+mod why;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::args::{CreateArgs, DepCommand, IssuesArgs, IssuesCommand, ListArgs, UpdateArgs};
+use self::why::Question;
 use crate::clock::Clock;
 use crate::id::{IdSource, IssueId, Seed, canonical_json};
-use crate::issue::{EdgeType, Issue};
+use crate::issue::{EdgeType, Issue, Takes};
 use crate::limit;
 use crate::plan::Variables;
 use crate::store::jsonl::Unreadable;
 use crate::store::{
-    Answer, AttemptCount, Caller, Claim, Filter, IssueStore, IssueView, NewIssue, Operation, SqliteStore,
-    StoreError, Update,
+    Answer, AttemptCount, Caller, Claim, Filter, Graph, IssueStore, IssueView, NewIssue, Operation,
+    SqliteStore, StoreError, Update,
 };
 use crate::tool::issue::shape::{self, ListName, Rows};
 
@@ -125,6 +128,9 @@ pub async fn run(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<O
         _ => None,
     };
     let path = queue(args, surroundings)?;
+    if matches!(args.command, IssuesCommand::Verify) {
+        return verify(&path, args.json.into());
+    }
     let actor = args.actor.clone().or_else(|| surroundings.variables.get("USER").cloned());
     let actor = actor.filter(|actor| !actor.is_empty()).unwrap_or_else(|| "person".to_owned());
     let desk = Desk { store: SqliteStore::open(&path)?, actor, clock: surroundings.clock };
@@ -136,17 +142,42 @@ pub async fn run(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<O
         let answer = desk.ask(Operation::Export).await?;
         return files::export(&answer, surroundings.folder, *format, to.as_deref(), args.json);
     }
-    let answer = desk.carry_out(&args.command).await?;
-    let text = if args.json {
-        let name = match args.command {
-            IssuesCommand::Ready(_) => ListName::Ready,
-            _ => ListName::Issues,
-        };
-        format!("{}\n", canonical_json(&shape::answer(&answer, name, Rows::Full)))
-    } else {
-        desk.words(&args.command, &answer).await?
+    let format = Format::from(args.json);
+    let text = match &args.command {
+        IssuesCommand::Why { id, takes } => {
+            desk.why(&desk.named(id).await?, &args::takes(takes), format).await?
+        }
+        IssuesCommand::Graph => desk.draw(format).await?,
+        command => desk.operate(command, format).await?,
     };
     Ok(Output { text, aside: String::new(), exit: 0 })
+}
+
+/// Checks the queue, as it is.
+fn verify(path: &Path, format: Format) -> Result<Output, IssuesError> {
+    let soundness = SqliteStore::examine(path)?;
+    let text = match format {
+        Format::Json => line(&serde_json::json!(soundness)),
+        Format::Words => table::soundness(&soundness),
+    };
+    Ok(Output { text, aside: String::new(), exit: u8::from(!soundness.findings.is_empty()) })
+}
+
+/// For whom the output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Words,
+    Json,
+}
+
+impl From<bool> for Format {
+    fn from(json: bool) -> Self {
+        if json { Self::Json } else { Self::Words }
+    }
+}
+
+fn line(value: &serde_json::Value) -> String {
+    format!("{}\n", canonical_json(value))
 }
 
 fn queue(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<PathBuf, IssuesError> {
@@ -229,6 +260,49 @@ impl Desk<'_> {
         }
     }
 
+    /// Carries out a command that is one operation.
+    async fn operate(&self, command: &IssuesCommand, format: Format) -> Result<String, IssuesError> {
+        let answer = self.carry_out(command).await?;
+        match format {
+            Format::Words => self.words(command, &answer).await,
+            Format::Json => {
+                let name = match command {
+                    IssuesCommand::Ready(_) => ListName::Ready,
+                    _ => ListName::Issues,
+                };
+                Ok(line(&shape::answer(&answer, name, Rows::Full)))
+            }
+        }
+    }
+
+    async fn graph(&self) -> Result<Graph, IssuesError> {
+        match self.ask(Operation::Graph).await? {
+            Answer::Graph(graph) => Ok(*graph),
+            other => unreachable!("a graph is answered with one, not {other:?}"),
+        }
+    }
+
+    async fn why(&self, id: &IssueId, takes: &Takes, format: Format) -> Result<String, IssuesError> {
+        let Answer::History(history) = self.ask(Operation::History { id: id.clone() }).await? else {
+            unreachable!("a history is answered with one")
+        };
+        let graph = self.graph().await?;
+        let question = Question { id, takes, graph: &graph, history: &history, now: self.clock.now() };
+        let why = question.answer().ok_or_else(|| StoreError::NotFound { id: id.to_string() })?;
+        Ok(match format {
+            Format::Words => why.words(),
+            Format::Json => line(&serde_json::json!(why)),
+        })
+    }
+
+    async fn draw(&self, format: Format) -> Result<String, IssuesError> {
+        let graph = self.graph().await?;
+        Ok(match format {
+            Format::Words => drawing::mermaid(&graph),
+            Format::Json => line(&drawing::data(&graph)),
+        })
+    }
+
     async fn maybe_named(&self, start: Option<&String>) -> Result<Option<IssueId>, IssuesError> {
         match start {
             Some(start) => self.named(start).await.map(Some),
@@ -280,6 +354,9 @@ impl Desk<'_> {
             IssuesCommand::Dep(DepCommand::Remove { from, to }) => {
                 Operation::RemoveDependency { from: self.named(from).await?, to: self.named(to).await? }
             }
+            IssuesCommand::Why { .. } | IssuesCommand::Graph | IssuesCommand::Verify => {
+                unreachable!("`run` carries these out itself")
+            }
         };
         self.ask(operation).await
     }
@@ -325,6 +402,7 @@ impl Desk<'_> {
             Answer::Left(_)
             | Answer::Snapshot(_)
             | Answer::Counts(_)
+            | Answer::Graph(_)
             | Answer::Imported(_)
             | Answer::Exported(_) => {
                 unreachable!("no command asks for these here")

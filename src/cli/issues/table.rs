@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::issue::{Dependency, EdgeType, Issue};
-use crate::store::{BlockedIssue, Change, IssueView};
+use crate::issue::{Dependency, EdgeType, Issue, Status};
+use crate::store::{BlockedIssue, Change, IssueView, Soundness};
 
 /// Lines of columns, each as wide as its widest cell; the last one is not padded.
 pub(super) fn aligned(rows: &[Vec<String>]) -> String {
@@ -93,7 +93,8 @@ pub(super) fn whole(view: &IssueView, parts: &[Issue]) -> String {
     field("type", Some(issue.issue_type.clone()));
     field("assignee", issue.assignee.clone());
     field("parent", issue.parent_id.as_ref().map(ToString::to_string));
-    field("waits for", issue.blocking_notes.as_deref().map(one_line));
+    let waits = if issue.status == Status::Blocked { "waits for" } else { "waited for" };
+    field(waits, issue.blocking_notes.as_deref().map(one_line));
     field("estimate", issue.estimate_minutes.map(|minutes| format!("{minutes} min")));
     field("deferred until", issue.defer_until.map(|at| at.to_string()));
     field("attempts", (issue.attempt > 0).then(|| issue.attempt.to_string()));
@@ -142,6 +143,23 @@ pub(super) fn edge(dependency: &Dependency) -> String {
     format!("{from_id} {words} {to_id}")
 }
 
+/// What a check of the queue found.
+pub(super) fn soundness(soundness: &Soundness) -> String {
+    let Soundness { issues, dependencies, comments, events, findings } = soundness;
+    let looked_at = format!("{issues} issues, {dependencies} edges, {comments} comments, {events} events");
+    if findings.is_empty() {
+        return format!("sound: {looked_at}\n");
+    }
+    let mut rows = vec![["RULE", "ISSUE", "FOUND"].map(str::to_owned).to_vec()];
+    for finding in findings {
+        let issue = finding.issue.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        rows.push(vec![finding.rule.as_str().to_owned(), issue, one_line(&finding.message)]);
+    }
+    let mut text = aligned(&rows);
+    let _ = writeln!(text, "not sound: {} findings in {looked_at}", findings.len());
+    text
+}
+
 /// What happened to an issue.
 pub(super) fn history(changes: &[Change]) -> String {
     let mut rows = vec![["AT", "EVENT", "ACTOR", "CHANGES"].map(str::to_owned).to_vec()];
@@ -184,7 +202,7 @@ fn brief(value: &Value) -> String {
 }
 
 /// A text without line breaks and control characters, which could move the cursor.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

@@ -83,6 +83,10 @@ impl Writer {
                 Part::Thinking { .. } | Part::Other(_) => blocks.extend(spoken(part)),
             }
         }
+        // A message that was cut off while the model still thought is refused: it may not end with thinking.
+        let is_thought = |block: &Value| block["type"] == "thinking" || block["type"] == "redacted_thinking";
+        let end = blocks.iter().rposition(|block| !is_thought(block)).map_or(0, |last| last + 1);
+        blocks.truncate(end);
         self.push(Speaker::Assistant, blocks);
         Ok(())
     }
@@ -329,6 +333,20 @@ mod tests {
         let blocks = &written[1]["content"];
         assert_eq!(blocks[0], json!({"type": "thinking", "thinking": "", "signature": "sig"}));
         assert_eq!(blocks[1], redacted);
+    }
+
+    #[test]
+    fn no_message_of_the_model_ends_with_thinking() {
+        let thinking = || Part::Thinking { thinking: "hm".to_owned(), signature: "sig".to_owned() };
+        let redacted = Part::Other(json!({"type": "redacted_thinking", "data": "xyz"}));
+        let messages = [
+            Message::user("go"),
+            assistant(vec![thinking(), redacted.clone()]),
+            Message::user("go on"),
+            assistant(vec![thinking(), Part::text("hi"), redacted]),
+            Message::user("and now?"),
+        ];
+        assert_eq!(shape(&messages), ["user: go, go on", "assistant: thinking, hi", "user: and now?"]);
     }
 
     #[test]

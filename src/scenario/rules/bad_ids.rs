@@ -26,6 +26,13 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
     for (at, phase) in scene.raw.phases.iter().enumerate() {
         let Some(id) = &phase.id else { continue };
         check_id(PHASE, id, Joints::Dash, report);
+        if id.value == RUN {
+            report.push(
+                Diagnostic::error(Code::BadId, format!("`{RUN}` cannot be the id of {PHASE}"))
+                    .at(&id.place)
+                    .help("it names what belongs to the run as a whole; say what the phase does, as `work`"),
+            );
+        }
         if let Some(first) = scene.graph.position(&id.value).filter(|first| *first < at) {
             report.push(
                 Diagnostic::error(Code::DuplicatePhase, format!("there are two phases `{}`", id.value))
@@ -35,6 +42,9 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
         }
     }
 }
+
+/// What effects of no phase are named after: the expectations of a phase of this name could not be told from the run's.
+const RUN: &str = "run";
 
 /// A kind of id, with its article.
 const ROLE: &str = "a role";

@@ -11,6 +11,9 @@ use crate::id::{Fingerprint, canonical_json};
 use crate::store::Change;
 use crate::store::transfer::{Export, Format, Outgoing, Remark, Remarks, remark};
 
+/// What an import did, whatever it was.
+const IMPORTED: &str = "imported";
+
 /// An export as files.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Printed {
@@ -61,10 +64,8 @@ fn as_beads(export: &Export) -> Printed {
 fn as_original(export: &Export) -> Printed {
     let mut remarks = Remarks::new();
     let (mut issues, mut edges) = (Vec::new(), Vec::new());
-    // Files of that program are in the order of creation, and `get_ready` breaks ties by it.
-    let mut order: Vec<_> = export.issues.iter().collect();
-    order.sort_by(|a, b| (a.issue.created_at, &a.issue.id).cmp(&(b.issue.created_at, &b.issue.id)));
-    for out in order {
+    // Files of that program are in the order of creation too, and its `get_ready` breaks ties by it.
+    for out in &export.issues {
         let object = original::outgoing(out);
         edges.extend(original::out_edges(out, &object));
         issues.push(Value::Object(object));
@@ -111,8 +112,17 @@ fn without_place(out: &Outgoing, remarks: &mut Remarks) {
 /// An entry of the history in that program's words; it knows five kinds.
 fn event(n: usize, change: &Change) -> Option<Value> {
     let field = |key: &str| change.changes.get(key).and_then(|field| field.get("new"));
-    let (kind, changes) = match change.event_type.as_str() {
-        "created" | "imported" if field("issue").is_some() => ("created", json!({"issue": field("issue")})),
+    if field("comment").is_some() {
+        return None;
+    }
+    let edge = change.changes.get("dependency").map(|edge| edge["new"].is_null());
+    let event_type = match (change.event_type.as_str(), edge) {
+        (IMPORTED, Some(true)) => "dependency_removed",
+        (IMPORTED, Some(false)) => "dependency_added",
+        (other, _) => other,
+    };
+    let (kind, changes) = match event_type {
+        "created" | IMPORTED if field("issue").is_some() => ("created", json!({"issue": field("issue")})),
         "closed" => {
             let reason = field("close_reason").and_then(Value::as_str);
             ("closed", json!({"reason": reason.unwrap_or("Completed")}))
@@ -122,7 +132,6 @@ fn event(n: usize, change: &Change) -> Option<Value> {
             let old = change.changes.get("dependency")?.get("old")?;
             ("dependency_removed", json!({"from_id": old["from_id"], "to_id": old["to_id"]}))
         }
-        "commented" => return None,
         _ => ("updated", change.changes.clone()),
     };
     Some(json!({

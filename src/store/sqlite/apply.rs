@@ -70,6 +70,7 @@ fn is_question(operation: &Operation) -> bool {
             | Operation::Left { .. }
             | Operation::Snapshot
             | Operation::Counts
+            | Operation::Graph
             | Operation::History { .. }
             | Operation::Export
     )
@@ -101,6 +102,7 @@ fn dispatch(scope: &mut Scope<'_>, operation: &Operation) -> Outcome<Answer> {
         Operation::RemoveDependency { from, to } => edges::remove(scope, from, to),
         Operation::Snapshot => read::snapshot(scope),
         Operation::Counts => read::counts(scope),
+        Operation::Graph => read::graph(scope),
         Operation::History { id } => read::history(scope, id),
         Operation::Import(import) => transfer::import(scope, import),
         Operation::Export => transfer::export(scope),

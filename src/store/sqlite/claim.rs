@@ -39,7 +39,7 @@ pub(super) fn claim(scope: &mut Scope<'_>, claim: &Claim) -> Outcome<Answer> {
 /// Gives back what lapsed leases hold.
 fn give_back_lapsed(scope: &mut Scope<'_>) -> Outcome<()> {
     let sql = format!(
-        "SELECT {} FROM issues WHERE status = 'in_progress' AND lease_until <= ?1 ORDER BY created_at, id",
+        "SELECT {} FROM issues WHERE status = 'in_progress' AND lease_until <= ?1 ORDER BY created_at, rowid",
         row::COLUMNS
     );
     let held: Vec<Stored> = {

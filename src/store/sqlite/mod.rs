@@ -8,10 +8,12 @@
 //! | `write`, `moves`, `claim`, `edges`, `read` | the operations |
 //! | `transfer` | whole queues in and out |
 //! | `row` | how an issue stands in a row |
+//! | `examine` | how all contents are read to be checked |
 
 mod apply;
 mod claim;
 mod edges;
+mod examine;
 mod moves;
 mod read;
 mod row;
@@ -31,7 +33,7 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
 use self::thread::{Queued, Request, Writer};
-use super::{Applied, Caller, Deadline, IssueStore, Operation, Refused, StoreError, Subscriber};
+use super::{Applied, Caller, Deadline, IssueStore, Operation, Refused, Soundness, StoreError, Subscriber};
 use crate::clock::Timestamp;
 use crate::event::Footprint;
 use crate::id::RunId;
@@ -70,6 +72,14 @@ impl SqliteStore {
         let conn = schema::open(path)?;
         schema::forget_the_disk(&conn).map_err(|error| schema::explain(path, &error))?;
         Self::serve(path, conn)
+    }
+
+    /// Checks all that the file holds, at one moment and without changing it.
+    ///
+    /// # Errors
+    /// There is no such file, or it is not a queue of this version. A damaged queue is no error but has findings.
+    pub fn examine(path: &Path) -> Result<Soundness, StoreError> {
+        examine::examine(path)
     }
 
     fn serve(path: &Path, conn: Connection) -> Result<Arc<Self>, StoreError> {

@@ -175,8 +175,10 @@ fn give_back_all(scope: &mut Scope<'_>, held: &[Stored], event: &'static str) ->
 }
 
 fn held(scope: &Scope<'_>) -> Outcome<Vec<Stored>> {
-    let sql =
-        format!("SELECT {} FROM issues WHERE status = 'in_progress' ORDER BY created_at, id", row::COLUMNS);
+    let sql = format!(
+        "SELECT {} FROM issues WHERE status = 'in_progress' ORDER BY created_at, rowid",
+        row::COLUMNS
+    );
     let mut statement = scope.conn.prepare_cached(&sql)?;
     let rows = statement.query_map([], row::read)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)

@@ -9,11 +9,11 @@ use crate::clock::Timestamp;
 use crate::id::IssueId;
 use crate::issue::{Comment, Dependency, Issue, Status, Takes};
 use crate::limit;
-use crate::store::{Answer, BlockedIssue, Change, Counts, Filter, Hold, LeftIssue, Snapshot};
+use crate::store::{Answer, BlockedIssue, Change, Counts, Filter, Graph, Hold, LeftIssue, Snapshot};
 
 /// Issues in creation order.
 pub(super) fn list(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer> {
-    select(scope, filter, ("1 = 1 OR :now IS NULL", "ORDER BY created_at, id"))
+    select(scope, filter, ("1 = 1 OR :now IS NULL", "ORDER BY created_at, rowid"))
 }
 
 /// Ready issues, first to be worked first.
@@ -69,7 +69,7 @@ pub(super) fn blocked(scope: &mut Scope<'_>) -> Outcome<Answer> {
     scope.touch_all();
     let sql = format!(
         "SELECT {COLUMNS} FROM issues WHERE status = 'blocked' OR (status <> 'closed' AND open_blockers > 0) \
-         ORDER BY created_at, id"
+         ORDER BY created_at, rowid"
     );
     let stuck = collect(scope.conn, &sql, named_params! {}, row::read)?;
     let mut answer = Vec::new();
@@ -84,7 +84,7 @@ pub(super) fn blocked(scope: &mut Scope<'_>) -> Outcome<Answer> {
 pub(super) fn left(scope: &mut Scope<'_>, takes: &[Takes]) -> Outcome<Answer> {
     scope.touch_all();
     let sql = format!(
-        "SELECT {COLUMNS}, ({READY}) AS is_ready FROM issues WHERE status <> 'closed' ORDER BY created_at, id"
+        "SELECT {COLUMNS}, ({READY}) AS is_ready FROM issues WHERE status <> 'closed' ORDER BY created_at, rowid"
     );
     let now = row::time_text(scope.at);
     let open = collect(scope.conn, &sql, named_params! {":now": now}, |row| {
@@ -115,7 +115,7 @@ pub(super) fn blockers(conn: &Connection, id: &IssueId) -> rusqlite::Result<Vec<
     let sql = format!(
         "SELECT {COLUMNS} FROM issues JOIN dependencies ON id = to_id WHERE from_id = :id AND status <> 'closed' AND \
          (dep_type = 'blocks' OR (dep_type = 'parent-child' AND (status = 'blocked' OR open_blockers > 0))) \
-         ORDER BY created_at, id"
+         ORDER BY created_at, rowid"
     );
     let stored = collect(conn, &sql, named_params! {":id": id.as_str()}, row::read)?;
     Ok(stored.into_iter().map(|stored| stored.issue).collect())
@@ -142,21 +142,38 @@ pub(super) fn comment(row: &rusqlite::Row<'_>) -> rusqlite::Result<Comment> {
 pub(super) fn dependencies(conn: &Connection, id: &IssueId) -> rusqlite::Result<Vec<Dependency>> {
     let sql = "SELECT from_id, to_id, dep_type FROM dependencies WHERE from_id = :id OR to_id = :id \
                ORDER BY from_id, to_id";
-    collect(conn, sql, named_params! {":id": id.as_str()}, |row| {
-        Ok(Dependency {
-            from_id: row::id(row, "from_id")?,
-            to_id: row::id(row, "to_id")?,
-            dep_type: row::edge(row, "dep_type")?,
-        })
+    collect(conn, sql, named_params! {":id": id.as_str()}, dependency)
+}
+
+/// Reads an edge.
+pub(super) fn dependency(row: &rusqlite::Row<'_>) -> rusqlite::Result<Dependency> {
+    Ok(Dependency {
+        from_id: row::id(row, "from_id")?,
+        to_id: row::id(row, "to_id")?,
+        dep_type: row::edge(row, "dep_type")?,
     })
 }
 
 /// The whole queue at one moment.
 pub(super) fn snapshot(scope: &mut Scope<'_>) -> Outcome<Answer> {
+    Ok(Answer::Snapshot(Box::new(whole(scope)?)))
+}
+
+/// The same with every edge.
+pub(super) fn graph(scope: &mut Scope<'_>) -> Outcome<Answer> {
+    let snapshot = whole(scope)?;
+    let sql = "SELECT from_id, to_id, dep_type FROM dependencies \
+               JOIN issues AS waiting ON waiting.id = from_id JOIN issues AS target ON target.id = to_id \
+               ORDER BY waiting.created_at, from_id, target.created_at, to_id";
+    let dependencies = collect(scope.conn, sql, named_params! {}, dependency)?;
+    Ok(Answer::Graph(Box::new(Graph { snapshot, dependencies })))
+}
+
+fn whole(scope: &mut Scope<'_>) -> Outcome<Snapshot> {
     scope.touch_all();
     let all = collect(
         scope.conn,
-        &format!("SELECT {COLUMNS} FROM issues ORDER BY created_at, id"),
+        &format!("SELECT {COLUMNS} FROM issues ORDER BY created_at, rowid"),
         named_params! {},
         row::read,
     )?;
@@ -181,7 +198,7 @@ pub(super) fn snapshot(scope: &mut Scope<'_>) -> Outcome<Answer> {
         }
         issues.push(issue);
     }
-    Ok(Answer::Snapshot(Box::new(Snapshot { issues, ready, holds, counts })))
+    Ok(Snapshot { issues, ready, holds, counts })
 }
 
 /// How many there are of what.

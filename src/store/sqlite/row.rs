@@ -58,7 +58,8 @@ pub(super) const READY: &str =
     "status = 'open' AND open_blockers = 0 AND (defer_until IS NULL OR defer_until <= :now)";
 
 /// First to be worked first.
-pub(super) const READY_ORDER: &str = "ORDER BY priority, created_at, id";
+/// Issues of one moment follow each other as they were made: SQLite numbers rows as they come.
+pub(super) const READY_ORDER: &str = "ORDER BY priority, created_at, rowid";
 
 /// A moment as stored: always six digits, so that texts sort as moments do.
 pub(super) fn time_text(at: Timestamp) -> String {

@@ -44,8 +44,8 @@ CREATE TABLE issues (
     CHECK ((hold_session IS NULL) = (lease_until IS NULL)),
     CHECK ((hold_session IS NULL) = (attempt_limit IS NULL))
 ) STRICT;
-CREATE INDEX issues_created ON issues (created_at, id);
-CREATE INDEX issues_ready ON issues (priority, created_at, id) WHERE status = 'open' AND open_blockers = 0;
+CREATE INDEX issues_created ON issues (created_at);
+CREATE INDEX issues_ready ON issues (priority, created_at) WHERE status = 'open' AND open_blockers = 0;
 CREATE INDEX issues_held ON issues (lease_until) WHERE status = 'in_progress';
 CREATE INDEX issues_deferred ON issues (defer_until) WHERE status = 'open' AND defer_until IS NOT NULL;
 CREATE TABLE dependencies (
@@ -126,6 +126,26 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
+/// Opens a file that is there already, to read it as it is: nothing is made, brought up to date or changed.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
+    let explain = |error: rusqlite::Error| explain(path, &error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
+    let mut conn = Connection::open_with_flags(path, flags).map_err(explain)?;
+    let mut wait = Wait::new();
+    conn.busy_handler(Some(move |count| wait.again(count))).map_err(explain)?;
+    let (taken, known) = (steps_taken(&conn, path)?, MIGRATIONS.len());
+    if taken < known {
+        let reason = format!(
+            "it has the older format {taken}, and this runner checks format {known}; `runner issues list` brings it up \
+             to date"
+        );
+        return Err(unusable(path, reason));
+    }
+    Ok(conn)
+}
+
 fn settings(conn: &Connection) -> rusqlite::Result<()> {
     let mode: String = conn.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
     if mode != "wal" {
@@ -153,22 +173,7 @@ fn migrate(conn: &Connection, path: &Path) -> Result<(), StoreError> {
 
 fn steps(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     let explain = |error: rusqlite::Error| explain(path, &error);
-    let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(explain)?;
-    let owner: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(explain)?;
-    let tables: i64 =
-        conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(explain)?;
-    if owner != APPLICATION_ID && (tables > 0 || version != 0) {
-        return Err(unusable(path, "it is a database of another program; name another file".to_owned()));
-    }
-    let known = MIGRATIONS.len();
-    let Some(taken) = usize::try_from(version).ok().filter(|taken| *taken <= known) else {
-        return Err(unusable(
-            path,
-            format!(
-                "it was written by a newer runner (format {version}, this one knows {known}); use that version"
-            ),
-        ));
-    };
+    let (taken, known) = (steps_taken(conn, path)?, MIGRATIONS.len());
     if taken == known {
         return Ok(());
     }
@@ -177,6 +182,27 @@ fn steps(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     }
     conn.pragma_update(None, "application_id", APPLICATION_ID).map_err(explain)?;
     conn.pragma_update(None, "user_version", i64::try_from(known).expect("a short list")).map_err(explain)
+}
+
+/// How many of the steps a file has behind it, if it is one of ours that this version knows.
+fn steps_taken(conn: &Connection, path: &Path) -> Result<usize, StoreError> {
+    let explain = |error: rusqlite::Error| explain(path, &error);
+    let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(explain)?;
+    let owner: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(explain)?;
+    let tables: i64 =
+        conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(explain)?;
+    if owner != APPLICATION_ID && (tables > 0 || version != 0) {
+        return Err(unusable(path, "it is a database of another program; name another file".to_owned()));
+    }
+    let known = MIGRATIONS.len();
+    usize::try_from(version).ok().filter(|taken| *taken <= known).ok_or_else(|| {
+        unusable(
+            path,
+            format!(
+                "it was written by a newer runner (format {version}, this one knows {known}); use that version"
+            ),
+        )
+    })
 }
 
 fn unusable(path: &Path, reason: String) -> StoreError {

@@ -65,6 +65,9 @@ pub(super) struct Kept {
     pub holds: HoldChange,
 }
 
+/// What all operations that make issues write: two issues of one moment are told apart by which was made first.
+const ORDER: &str = "issues:order";
+
 /// One operation while it is applied.
 pub(super) struct Scope<'c> {
     pub conn: &'c Connection,
@@ -96,6 +99,11 @@ impl<'c> Scope<'c> {
         set.insert(format!("issue:{id}"));
     }
 
+    /// Notes that the order among issues made at one moment depends on this operation.
+    pub fn touch_order(&mut self) {
+        self.footprint.writes.insert(ORDER.to_owned());
+    }
+
     /// Notes that the answer depends on all issues.
     pub fn touch_all(&mut self) {
         self.footprint.reads.insert("issue:*".to_owned());
@@ -106,7 +114,8 @@ impl<'c> Scope<'c> {
         let mut footprint = self.footprint.clone();
         for set in [&mut footprint.reads, &mut footprint.writes] {
             if set.len() > limit::FOOTPRINT_NAMES || set.contains("issue:*") {
-                *set = ["issue:*".to_owned()].into();
+                set.retain(|name| name == ORDER);
+                set.insert("issue:*".to_owned());
             }
         }
         footprint.reads.retain(|name| !footprint.writes.contains(name));

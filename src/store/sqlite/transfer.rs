@@ -22,6 +22,9 @@ use crate::store::transfer::{
 };
 use crate::store::{Answer, StoreError};
 
+/// The event of everything an import does; such events leave the moments of the file as they are.
+const IMPORTED: &str = "imported";
+
 /// Brings issues, all or none.
 pub(super) fn import(scope: &mut Scope<'_>, import: &Import) -> Outcome<Answer> {
     let mut done = Imported {
@@ -81,7 +84,7 @@ fn take(scope: &mut Scope<'_>, incoming: &Incoming, done: &mut Imported) -> Outc
         scope.touch(Access::Write, id);
         row::insert(scope.conn, &stored)?;
         keep(scope.conn, incoming)?;
-        scope.record(&stored.issue, "imported", json!({"issue": {"old": null, "new": stored.issue}}));
+        scope.record(&stored.issue, IMPORTED, json!({"issue": {"old": null, "new": stored.issue}}));
         return Ok(Taken::New);
     };
     let kept = kept(scope.conn, id)?;
@@ -133,12 +136,22 @@ fn replace(scope: &mut Scope<'_>, before: &Stored, incoming: &Incoming) -> Outco
     };
     let after = Stored { issue, epoch: before.epoch, hold: None, open_blockers: before.open_blockers };
     let mut after = held(scope, after);
-    if before.hold.is_some() && after.hold.is_none() {
-        after.epoch += 1;
-    }
+    after.epoch = match (&before.hold, &after.hold) {
+        // Held elsewhere as before: nobody here has lost anything.
+        (Some(_), Some(_)) => before.epoch,
+        (Some(_), None) => before.epoch + 1,
+        (None, _) => after.epoch,
+    };
     let there = after.issue.updated_at;
+    let told = scope.notices.len();
     // `save` writes the event and the counters of others, and a moment that is not the file's.
-    let mut saved = scope.save(before, after, "imported")?;
+    let mut saved = scope.save(before, after, IMPORTED)?;
+    if scope.notices.len() == told && before.issue.updated_at != there {
+        scope.record(&saved.issue, IMPORTED, json!({}));
+    }
+    if let Some(notice) = scope.notices.get_mut(told) {
+        notice.change.changes["updated_at"] = json!({"old": before.issue.updated_at, "new": there});
+    }
     saved.issue.updated_at = there;
     row::update(scope.conn, &saved)?;
     Ok(())
@@ -221,7 +234,7 @@ fn connect(scope: &mut Scope<'_>, edge: &Dependency, done: &mut Imported) -> Out
         after.issue.parent_id = Some(to_id.clone());
         row::update(scope.conn, &after)?;
     }
-    scope.record(&after.issue, "dependency_added", changes);
+    scope.record(&after.issue, IMPORTED, changes);
     Ok(())
 }
 
@@ -235,6 +248,9 @@ fn disconnect(scope: &mut Scope<'_>, edge: &Dependency) -> Outcome<()> {
     if edges::existing(scope, from_id, to_id)? == Some(*dep_type) {
         let file = row::find(scope.conn, from_id)?.map(|stored| stored.issue.updated_at);
         edges::remove(scope, from_id, to_id)?;
+        if let Some(notice) = scope.notices.last_mut() {
+            IMPORTED.clone_into(&mut notice.change.event_type);
+        }
         if let (Some(mut stored), Some(at)) = (row::find(scope.conn, from_id)?, file) {
             stored.issue.updated_at = at;
             row::update(scope.conn, &stored)?;
@@ -281,7 +297,7 @@ fn comments(scope: &mut Scope<'_>, incoming: &Incoming, mut there: Vec<Comment>)
             .conn
             .prepare_cached("INSERT INTO comments (issue_id, author, at, body) VALUES (?1, ?2, ?3, ?4)")?
             .execute((id.as_str(), &comment.author, row::time_text(comment.at), &comment.body))?;
-        scope.record(&incoming.issue, "commented", json!({"comment": {"old": null, "new": comment}}));
+        scope.record(&incoming.issue, IMPORTED, json!({"comment": {"old": null, "new": comment}}));
     }
     Ok(())
 }
@@ -321,7 +337,12 @@ pub(super) fn export(scope: &mut Scope<'_>) -> Outcome<Answer> {
         })?
         .into_iter()
         .collect();
-    let rows = read::collect(conn, &format!("SELECT {COLUMNS} FROM issues ORDER BY id"), none, row::read)?;
+    let rows = read::collect(
+        conn,
+        &format!("SELECT {COLUMNS} FROM issues ORDER BY created_at, rowid"),
+        none,
+        row::read,
+    )?;
     let issues = rows.into_iter().map(|Stored { issue, .. }| Outgoing {
         edges: edges.remove(&issue.id).unwrap_or_default(),
         unlinked: unlinked.remove(&issue.id).unwrap_or_default(),

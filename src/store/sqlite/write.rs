@@ -33,6 +33,7 @@ pub(super) fn create(scope: &mut Scope<'_>, new: &NewIssue) -> Outcome<Answer> {
             scope.get(target)?;
         }
     }
+    scope.touch_order();
     loop {
         scope.touch(Access::Write, &stored.issue.id);
         if row::insert(scope.conn, &stored)? {

@@ -40,6 +40,9 @@ pub fn answer(answer: &Answer, name: ListName, rows: Rows) -> Value {
         Answer::Dependency(dependency) => json!({"dependency": dependency}),
         Answer::History(changes) => json!({"changes": changes, "count": changes.len()}),
         Answer::Counts(counts) => json!({"counts": counts}),
+        Answer::Graph(graph) => {
+            json!({"issues": graph.snapshot.issues, "dependencies": graph.dependencies})
+        }
         Answer::Snapshot(snapshot) => json!({"snapshot": snapshot}),
         Answer::Imported(imported) => json!({"imported": imported}),
         Answer::Exported(export) => json!({"export": export}),

@@ -11,7 +11,7 @@
 #![allow(dead_code, reason = "a test, or a bench, uses the part it needs")]
 
 pub mod brain;
-mod chance;
+pub mod chance;
 mod connection;
 pub mod demo;
 mod events;

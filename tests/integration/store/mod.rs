@@ -8,4 +8,6 @@ mod desk;
 mod edges;
 mod footprints;
 mod holds;
+mod soundness;
 mod sqlite;
+mod stress;

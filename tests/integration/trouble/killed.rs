@@ -94,3 +94,24 @@ fn sixteen_workers_killed_leave_a_queue_that_works() {
     project.runner(["team.yaml"]).with_key().run().expect_code(0);
     assert_eq!(counts(&project), [0, 0, 0, 17]);
 }
+
+/// Somebody took an issue while nobody waited, and let the claim lapse before anybody did.
+#[test]
+fn a_claim_that_came_and_lapsed_unseen_is_given_back() {
+    let project_of_brain = std::sync::Arc::new(std::sync::OnceLock::<std::path::PathBuf>::new());
+    let file = project_of_brain.clone();
+    let server = AnthropicServer::start(brain(move |asked| {
+        if has_claimed(asked) {
+            let queue = Connection::open(file.get().expect("set before the run")).expect("the queue opens");
+            queue.busy_timeout(std::time::Duration::from_secs(10)).expect("a timeout");
+            let take = "UPDATE issues SET status = 'in_progress', assignee = 'somebody', epoch = epoch + 1, \
+                        hold_session = 'somebody', lease_until = '2020-01-01T00:00:00.000000Z', attempt_limit = 3 WHERE status = 'open'";
+            queue.execute_batch(take).expect("the columns are there");
+        }
+        think(asked, 2)
+    }));
+    let project = team(&server.url(), 1);
+    project_of_brain.set(project.path(WORKSPACE).join(".beads/issues.db")).expect("it is set once");
+    project.runner(["team.yaml"]).with_key().run().expect_code(0);
+    assert_eq!(counts(&project), [0, 0, 0, 2]);
+}

@@ -155,6 +155,27 @@ fn a_run_whose_model_did_not_answer_leaves_the_recording_alone() {
     assert_eq!(project.files("tape"), before);
 }
 
+/// What another process does to the queue is not in a ledger, so such a run cannot be played again.
+#[test]
+fn a_run_in_whose_queue_somebody_else_worked_is_no_recording() {
+    static DESK: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+    let server = AnthropicServer::start(brain(|_| {
+        let made = std::process::Command::new(env!("CARGO_BIN_EXE_runner"))
+            .args(["issues", "create", "From outside", "--workspace"])
+            .arg(DESK.get().expect("the desk is known before the run"))
+            .env_clear()
+            .output();
+        assert!(made.expect("the command starts").status.success());
+        Answer::text("Hello.")
+    }));
+    let project = talk(&server.url());
+    DESK.set(project.path("desk")).expect("set once");
+    project.replace("talk.yaml", "{ path: desk }", "{ path: desk, fresh: true }");
+    let outcome = project.runner(["record", "talk.yaml", "--to", "tape"]).with_key().run().expect_code(0);
+    assert!(outcome.stderr.contains("no recording is kept of a run in whose queue"), "{}", outcome.text());
+    assert!(!project.path("tape").exists());
+}
+
 #[test]
 fn a_worker_that_fails_gives_back_what_it_holds() {
     let server = AnthropicServer::start(brain(|asked| match has_claimed(asked) {

@@ -67,3 +67,21 @@ fn it_is_in_no_recording() {
         .expect_code(0);
     assert_nowhere(&project, &[recorded, replayed], &[]);
 }
+
+#[test]
+fn a_key_that_only_a_mount_plan_names_is_taken_out_too() {
+    let server = AnthropicServer::start(brain(|asked| match asked.since_prompt().len() {
+        0 => Answer::new(vec![Part::ToolUse {
+            name: "read_file".to_owned(),
+            input: json!({"file_path": "notes.txt"}),
+        }]),
+        _ => Answer::text("Noted."),
+    }));
+    let project = talk(&server.url());
+    project.write("desk/notes.txt", &format!("the key is {KEY}\n"));
+    project.replace("mount-plans/writer.json", "\"base_url\"", "\"api_key\": \"${GATEWAY}\", \"base_url\"");
+    let run = project.runner(["talk.yaml", "--json"]).env("GATEWAY", KEY).run().expect_code(0);
+    let seen = server.requests().iter().any(|request| request.body.to_string().contains(KEY));
+    assert!(!seen, "a model is shown the key");
+    assert_nowhere(&project, &[run], &["desk/"]);
+}
