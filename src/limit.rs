@@ -56,6 +56,9 @@ pub const SSE_EVENT_BYTES: usize = 16 * 1024 * 1024;
 /// Largest error body read from a provider. Bytes.
 pub const ERROR_BODY_BYTES: usize = 64 * 1024;
 
+/// Largest file of issues that is imported. Bytes. A hundred thousand issues of ordinary size; all of it is in memory.
+pub const IMPORT_BYTES: u64 = 512 * 1024 * 1024;
+
 /// Longest issue title. Characters; the bound of beads.
 pub const TITLE_CHARS: usize = 500;
 

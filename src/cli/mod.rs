@@ -68,6 +68,7 @@ async fn issues_command(arguments: &issues::IssuesArgs, surroundings: &Surroundi
     match issues::run(arguments, &given).await {
         Ok(output) => {
             surroundings.print(&output.text);
+            surroundings::tell(&output.aside);
             Exit::from_code(output.exit)
         }
         Err(error) => {

@@ -8,6 +8,9 @@ use super::soundness::{Contents, Entry, Finding, Holder, Kept, Rule};
 use crate::id::IssueId;
 use crate::issue::{Comment, Dependency, EdgeType};
 
+/// Entries by which files of other programs were brought in; what such an entry says of `updated_at` it says itself.
+const IMPORTED: &str = "imported";
+
 /// What the log says of an issue.
 #[derive(Debug, Default)]
 struct Folded {
@@ -95,8 +98,9 @@ impl Fold {
                 _ => self.field(entry, name, (old, new)),
             }
         }
-        // An edge alone is no change of the issue.
-        if !changes.contains_key("dependency") || changes.contains_key("parent_id") {
+        // An edge alone is no change of the issue, and an import keeps the moments of its file.
+        let is_edge = changes.contains_key("dependency") && !changes.contains_key("parent_id");
+        if !is_edge && entry.change.event_type != IMPORTED {
             let at = Value::from(entry.change.at.to_string());
             self.issue(id).fields.insert("updated_at".to_owned(), at);
         }
@@ -130,6 +134,11 @@ impl Fold {
         if is_claim {
             folded.claims += 1;
             folded.taken_by = Some(entry.by.clone());
+        }
+        if entry.change.event_type == IMPORTED && leads_to(changes) == Some("in_progress") {
+            // Held by whoever the file names, not by the one who brought the file.
+            folded.claims += 1;
+            folded.taken_by = None;
         }
     }
 
@@ -197,6 +206,13 @@ impl Fold {
             self.findings.push(Finding::of(Rule::Log, &from, message));
         }
     }
+}
+
+/// The status that an entry leads to, if it changes the status.
+fn leads_to(changes: &Map<String, Value>) -> Option<&str> {
+    let status = changes.get("status").and_then(|status| status.get("new"));
+    let whole = || changes.get("issue").and_then(|issue| issue.get("new")?.get("status"));
+    status.or_else(whole)?.as_str()
 }
 
 fn fields_agree(folded: &Folded, kept: &Kept) -> Vec<Finding> {

@@ -7,11 +7,14 @@
 //! * time and ids come from the caller; the same operations from the same callers give the same answers.
 
 mod fold;
+pub mod jsonl;
 mod soundness;
 mod sqlite;
+mod transfer;
 
 pub use soundness::{Finding, Rule, Soundness};
 pub use sqlite::SqliteStore;
+pub use transfer::{Export, Format, Import, Imported, Incoming, Original, Outgoing, Remark, Remarks};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -156,6 +159,10 @@ pub enum Operation {
         /// Which.
         id: IssueId,
     },
+    /// Brings the issues of files, all or none. Answers `Imported`.
+    Import(Box<Import>),
+    /// The whole queue, to be written to files. Answers `Exported`.
+    Export,
 }
 
 /// Whether giving back counts as an attempt.
@@ -291,6 +298,10 @@ pub enum Answer {
     Counts(Counts),
     /// What happened to an issue.
     History(Vec<Change>),
+    /// What an import came to.
+    Imported(Box<Imported>),
+    /// The whole queue.
+    Exported(Box<Export>),
     /// The whole queue with its edges.
     Graph(Box<Graph>),
 }

@@ -11,6 +11,7 @@ mod harness;
 mod harness_check;
 mod issue_tool;
 mod issues_command;
+mod issues_files;
 mod layers;
 mod limits;
 mod mount_plans;

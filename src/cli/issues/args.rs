@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::{Timestamp, parse_duration};
 use crate::issue::{EdgeType, ISSUE_TYPES, Status, Takes, priority_from_text};
+use crate::store::Format;
 
 /// Look at the issue queue of a workspace, and change it.
 #[derive(Debug, Clone, Args)]
@@ -105,6 +106,20 @@ pub enum IssuesCommand {
     Ready(ListArgs),
     /// List what cannot be worked on, and why
     Blocked,
+    /// Bring the issues of a file or folder, all or none
+    Import {
+        /// A file of JSON lines, or a folder with `issues.jsonl` and the files beside it
+        path: PathBuf,
+    },
+    /// Write the whole queue as JSON lines
+    Export {
+        /// beads or issue-manager
+        #[arg(long, value_parser = format, default_value = "beads")]
+        format: Format,
+        /// Into this file (beads) or folder (issue-manager); standard output when absent
+        #[arg(long, value_name = "PATH")]
+        to: Option<PathBuf>,
+    },
     /// Show what happened to an issue
     History {
         /// The issue
@@ -280,6 +295,11 @@ fn issue_type(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!("it must be one of {}", ISSUE_TYPES.join(", ")))
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    Format::from_text(text)
+        .ok_or_else(|| format!("it must be one of {}", Format::ALL.map(Format::as_str).join(", ")))
 }
 
 fn meta(text: &str) -> Result<(String, Value), String> {

@@ -2,6 +2,7 @@
 
 mod args;
 mod drawing;
+mod files;
 mod table;
 mod why;
 
@@ -16,6 +17,7 @@ use crate::id::{IdSource, IssueId, Seed, canonical_json};
 use crate::issue::{EdgeType, Issue, Takes};
 use crate::limit;
 use crate::plan::Variables;
+use crate::store::jsonl::Unreadable;
 use crate::store::{
     Answer, AttemptCount, Caller, Claim, Filter, Graph, IssueStore, IssueView, NewIssue, Operation,
     SqliteStore, StoreError, Update,
@@ -38,8 +40,10 @@ pub struct Surroundings<'a> {
 /// What the command came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// For standard output; ends with a line break.
+    /// For standard output; empty, or ends with a line break.
     pub text: String,
+    /// For standard error; empty, or ends with a line break.
+    pub aside: String,
     /// The exit code.
     pub exit: u8,
 }
@@ -56,6 +60,14 @@ pub enum IssuesError {
         /// Where it was looked for.
         place: String,
     },
+    /// No folder for a new queue.
+    #[error(
+        "there is no folder for a queue {place}; make the folder first, or name another one with --workspace"
+    )]
+    NoWorkspace {
+        /// Where it was looked for.
+        place: String,
+    },
     /// The start of an id that several issues have.
     #[error("`{start}` is the start of several issues: {}; write more of it", matches.join(", "))]
     Ambiguous {
@@ -64,6 +76,28 @@ pub enum IssuesError {
         /// Some of them.
         matches: Vec<String>,
     },
+    /// A file that was to be imported.
+    #[error("cannot read {path}: {reason}")]
+    CannotRead {
+        /// Which.
+        path: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A file that an export goes to.
+    #[error("cannot write {path}: {reason}")]
+    CannotWrite {
+        /// Which.
+        path: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// An export that needs a place.
+    #[error("issue-manager has three files; name the folder they go to with --to DIR")]
+    NoPlace,
+    /// Lines of a file that was to be imported.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     /// The queue refuses.
     #[error(transparent)]
     Refused(#[from] StoreError),
@@ -73,8 +107,13 @@ impl IssuesError {
     /// 2 when the command was wrong, 1 when the queue refuses.
     pub fn exit(&self) -> u8 {
         match self {
-            Self::NoQueue { .. } | Self::Ambiguous { .. } => 2,
-            Self::Refused(_) => 1,
+            Self::NoQueue { .. }
+            | Self::NoWorkspace { .. }
+            | Self::Ambiguous { .. }
+            | Self::CannotRead { .. }
+            | Self::NoPlace
+            | Self::Unreadable(_) => 2,
+            Self::Refused(_) | Self::CannotWrite { .. } => 1,
         }
     }
 }
@@ -84,6 +123,10 @@ impl IssuesError {
 /// # Errors
 /// There is no queue, the issue is not named clearly, or the queue refuses; nothing has changed then.
 pub async fn run(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<Output, IssuesError> {
+    let import = match &args.command {
+        IssuesCommand::Import { path } => Some(files::read(surroundings.folder, path)?),
+        _ => None,
+    };
     let path = queue(args, surroundings)?;
     if matches!(args.command, IssuesCommand::Verify) {
         return verify(&path, args.json.into());
@@ -91,6 +134,14 @@ pub async fn run(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<O
     let actor = args.actor.clone().or_else(|| surroundings.variables.get("USER").cloned());
     let actor = actor.filter(|actor| !actor.is_empty()).unwrap_or_else(|| "person".to_owned());
     let desk = Desk { store: SqliteStore::open(&path)?, actor, clock: surroundings.clock };
+    if let Some(import) = import {
+        let answer = desk.ask(Operation::Import(Box::new(import))).await?;
+        return Ok(files::imported(&answer, args.json));
+    }
+    if let IssuesCommand::Export { format, to } = &args.command {
+        let answer = desk.ask(Operation::Export).await?;
+        return files::export(&answer, surroundings.folder, *format, to.as_deref(), args.json);
+    }
     let format = Format::from(args.json);
     let text = match &args.command {
         IssuesCommand::Why { id, takes } => {
@@ -99,7 +150,7 @@ pub async fn run(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<O
         IssuesCommand::Graph => desk.draw(format).await?,
         command => desk.operate(command, format).await?,
     };
-    Ok(Output { text, exit: 0 })
+    Ok(Output { text, aside: String::new(), exit: 0 })
 }
 
 /// Checks the queue, as it is.
@@ -109,7 +160,7 @@ fn verify(path: &Path, format: Format) -> Result<Output, IssuesError> {
         Format::Json => line(&serde_json::json!(soundness)),
         Format::Words => table::soundness(&soundness),
     };
-    Ok(Output { text, exit: u8::from(!soundness.findings.is_empty()) })
+    Ok(Output { text, aside: String::new(), exit: u8::from(!soundness.findings.is_empty()) })
 }
 
 /// For whom the output is.
@@ -146,6 +197,12 @@ fn queue(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<PathBuf, 
             (found.into_iter().find(|path| path.is_file()), place)
         }
     };
+    if matches!(args.command, IssuesCommand::Import { .. }) {
+        // Bringing issues is how a queue may begin: in the folder that was named, or here.
+        let path = found.unwrap_or_else(|| surroundings.folder.join(QUEUE));
+        let workspace = path.parent().and_then(Path::parent).is_some_and(Path::is_dir);
+        return if workspace { Ok(path) } else { Err(IssuesError::NoWorkspace { place }) };
+    }
     found.filter(|path| path.is_file()).ok_or(IssuesError::NoQueue { place })
 }
 
@@ -291,6 +348,9 @@ impl Desk<'_> {
                 to: self.named(to).await?,
                 edge: *edge,
             },
+            IssuesCommand::Import { .. } | IssuesCommand::Export { .. } => {
+                unreachable!("whole queues go through `files`")
+            }
             IssuesCommand::Dep(DepCommand::Remove { from, to }) => {
                 Operation::RemoveDependency { from: self.named(from).await?, to: self.named(to).await? }
             }
@@ -339,8 +399,13 @@ impl Desk<'_> {
                 _ => format!("{}\n", table::edge(dependency)),
             },
             Answer::History(changes) => table::history(changes),
-            Answer::Left(_) | Answer::Snapshot(_) | Answer::Counts(_) | Answer::Graph(_) => {
-                unreachable!("no command asks for these")
+            Answer::Left(_)
+            | Answer::Snapshot(_)
+            | Answer::Counts(_)
+            | Answer::Graph(_)
+            | Answer::Imported(_)
+            | Answer::Exported(_) => {
+                unreachable!("no command asks for these here")
             }
         })
     }

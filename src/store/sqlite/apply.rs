@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::scope::{Fault, Kept, Outcome, Respect, Scope};
-use super::{claim, edges, moves, read, row, write};
+use super::{claim, edges, moves, read, row, transfer, write};
 use crate::issue::Dependency;
 use crate::store::{Answer, Applied, Caller, Notice, Operation, Refused};
 
@@ -72,6 +72,7 @@ fn is_question(operation: &Operation) -> bool {
             | Operation::Counts
             | Operation::Graph
             | Operation::History { .. }
+            | Operation::Export
     )
 }
 
@@ -103,5 +104,7 @@ fn dispatch(scope: &mut Scope<'_>, operation: &Operation) -> Outcome<Answer> {
         Operation::Counts => read::counts(scope),
         Operation::Graph => read::graph(scope),
         Operation::History { id } => read::history(scope, id),
+        Operation::Import(import) => transfer::import(scope, import),
+        Operation::Export => transfer::export(scope),
     }
 }

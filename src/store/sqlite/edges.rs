@@ -106,7 +106,7 @@ fn blocks(edge: EdgeType) -> bool {
     }
 }
 
-fn existing(scope: &Scope<'_>, from: &IssueId, to: &IssueId) -> Outcome<Option<EdgeType>> {
+pub(super) fn existing(scope: &Scope<'_>, from: &IssueId, to: &IssueId) -> Outcome<Option<EdgeType>> {
     Ok(scope
         .conn
         .prepare_cached("SELECT dep_type FROM dependencies WHERE from_id = ?1 AND to_id = ?2")?

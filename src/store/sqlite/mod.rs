@@ -6,6 +6,7 @@
 //! | `thread` | how requests of many callers become few transactions |
 //! | `apply`, `scope` | what one operation is given and leaves behind |
 //! | `write`, `moves`, `claim`, `edges`, `read` | the operations |
+//! | `transfer` | whole queues in and out |
 //! | `row` | how an issue stands in a row |
 //! | `examine` | how all contents are read to be checked |
 
@@ -19,6 +20,7 @@ mod row;
 mod schema;
 mod scope;
 mod thread;
+mod transfer;
 mod write;
 
 use std::path::{Path, PathBuf};

@@ -126,12 +126,15 @@ pub(super) fn last_comments(conn: &Connection, id: &IssueId) -> rusqlite::Result
     let sql = "SELECT author, at, body FROM (SELECT n, author, at, body FROM comments WHERE issue_id = :id \
                ORDER BY n DESC LIMIT :shown) ORDER BY n";
     let shown = i64::try_from(limit::COMMENTS_SHOWN).unwrap_or(i64::MAX);
-    collect(conn, sql, named_params! {":id": id.as_str(), ":shown": shown}, |row| {
-        Ok(Comment {
-            author: row.get("author")?,
-            at: row::time(row, "at")?.unwrap_or_default(),
-            body: row.get("body")?,
-        })
+    collect(conn, sql, named_params! {":id": id.as_str(), ":shown": shown}, comment)
+}
+
+/// Reads a remark.
+pub(super) fn comment(row: &rusqlite::Row<'_>) -> rusqlite::Result<Comment> {
+    Ok(Comment {
+        author: row.get("author")?,
+        at: row::time(row, "at")?.unwrap_or_default(),
+        body: row.get("body")?,
     })
 }
 

@@ -12,7 +12,8 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x726e_6e71;
 
 /// The steps from an empty file to the present one. The list only grows; `user_version` counts the steps taken.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE issues (
     id TEXT PRIMARY KEY NOT NULL,
     title TEXT NOT NULL,
@@ -77,7 +78,26 @@ CREATE TABLE events (
     UNIQUE (run_id, effect_id)
 ) STRICT;
 CREATE INDEX events_issue ON events (issue_id, seq);
-"];
+",
+    "
+CREATE TABLE kept_issues (
+    issue_id TEXT PRIMARY KEY NOT NULL REFERENCES issues (id),
+    format TEXT NOT NULL CHECK (format IN ('beads', 'issue-manager')),
+    object TEXT NOT NULL
+) STRICT;
+CREATE TABLE kept_edges (
+    from_id TEXT NOT NULL REFERENCES issues (id),
+    to_id TEXT NOT NULL,
+    dep_type TEXT NOT NULL CHECK (dep_type IN ('blocks', 'related', 'parent-child', 'discovered-from')),
+    PRIMARY KEY (from_id, to_id, dep_type)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX kept_edges_to ON kept_edges (to_id);
+CREATE TABLE kept_lines (
+    key TEXT PRIMARY KEY NOT NULL,
+    object TEXT NOT NULL
+) STRICT;
+",
+];
 
 /// Opens the file, makes it and its folder if absent, and brings it to the present form.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
@@ -251,6 +271,23 @@ impl Wait {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_an_older_runner_is_brought_up_to_date() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("issues.db");
+        for taken in 0..MIGRATIONS.len() {
+            let _ = std::fs::remove_file(&path);
+            let old = Connection::open(&path).unwrap();
+            MIGRATIONS[..taken].iter().for_each(|step| old.execute_batch(step).unwrap());
+            old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+            old.pragma_update(None, "user_version", i64::try_from(taken).unwrap()).unwrap();
+            drop(old);
+            let conn = open(&path).unwrap();
+            let kept: i64 = conn.query_row("SELECT count(*) FROM kept_lines", [], |row| row.get(0)).unwrap();
+            assert_eq!(kept, 0, "from {taken}");
+        }
+    }
 
     #[test]
     fn commits_wait_for_the_disk_unless_the_queue_can_be_made_again() {

@@ -44,6 +44,8 @@ pub fn answer(answer: &Answer, name: ListName, rows: Rows) -> Value {
             json!({"issues": graph.snapshot.issues, "dependencies": graph.dependencies})
         }
         Answer::Snapshot(snapshot) => json!({"snapshot": snapshot}),
+        Answer::Imported(imported) => json!({"imported": imported}),
+        Answer::Exported(export) => json!({"export": export}),
     }
 }
 
