@@ -293,6 +293,9 @@ pub struct Condition {
     pub place: Place,
 }
 
+/// Where a workspace keeps its queue unless the scenario says otherwise.
+pub const QUEUE_FILE: &str = ".beads/issues.db";
+
 /// The issue queue.
 #[derive(Debug, Clone, Serialize)]
 pub struct QueuePlan {

@@ -75,11 +75,6 @@ impl Summary {
         }
     }
 
-    /// What each role did in each phase, in the order of their first happening.
-    pub fn rows(&self) -> impl Iterator<Item = (&(PhaseId, RoleId), &Row)> {
-        self.rows.iter()
-    }
-
     /// The tables for people.
     pub fn render(&self) -> String {
         let mut out = table(&self.work());

@@ -92,11 +92,6 @@ impl RunFolder {
     pub fn journal(&self) -> PathBuf {
         self.path.join("journal.jsonl")
     }
-
-    /// Where a replay works when the scenario's workspace is not its own to empty.
-    pub fn workspace(&self) -> PathBuf {
-        self.path.join("workspace")
-    }
 }
 
 /// Whether the process of this run still lives: `None` when the run is not known below this root.

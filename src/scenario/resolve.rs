@@ -1,7 +1,6 @@
 //! How what is written becomes what will run: references followed, defaults filled in.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use indexmap::IndexMap;
 
@@ -11,19 +10,11 @@ use super::rules::Scene;
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::id::{PhaseId, RoleId};
 use crate::issue::Takes;
+use crate::limit;
 use crate::plan::{
-    ClaimBy, Condition, MonitorPlan, PhaseKind, PhasePlan, Plan, PoolPlan, QueuePlan, ReplayPlan, ReplayWhen,
-    RolePlan, SessionLife, SessionPlan, WorkersPlan, WorkspacePlan, WorkspaceStart,
+    ClaimBy, Condition, MonitorPlan, PhaseKind, PhasePlan, Plan, PoolPlan, QUEUE_FILE, QueuePlan, ReplayPlan,
+    ReplayWhen, RolePlan, SessionLife, SessionPlan, WorkersPlan, WorkspacePlan, WorkspaceStart,
 };
-
-/// The queue's file when the scenario names none, from the workspace.
-const QUEUE_FILE: &str = ".beads/issues.db";
-
-/// How long a claim lasts when the scenario does not say.
-const LEASE: Duration = Duration::from_secs(15 * 60);
-
-/// How often an issue is tried when the scenario does not say.
-const MAX_ATTEMPTS: u32 = 3;
 
 /// The plan of a scenario; `None` if something it needs is wrong, which the report says.
 pub(super) fn plan(scene: &Scene<'_>, paths: &Paths, file: &Path, report: &mut Report) -> Option<Plan> {
@@ -87,8 +78,8 @@ fn queue(scene: &Scene<'_>, report: &mut Report) -> Option<QueuePlan> {
     };
     Some(QueuePlan {
         path: PathBuf::from(path?),
-        lease: raw.lease.unwrap_or(LEASE),
-        max_attempts: raw.max_attempts.unwrap_or(MAX_ATTEMPTS),
+        lease: raw.lease.unwrap_or(limit::LEASE),
+        max_attempts: raw.max_attempts.unwrap_or(limit::ATTEMPTS),
     })
 }
 

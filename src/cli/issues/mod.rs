@@ -16,16 +16,13 @@ use crate::clock::Clock;
 use crate::id::{IdSource, IssueId, Seed, canonical_json};
 use crate::issue::{EdgeType, Issue, Takes};
 use crate::limit;
-use crate::plan::Variables;
+use crate::plan::{QUEUE_FILE, Variables};
 use crate::store::jsonl::Unreadable;
 use crate::store::{
     Answer, AttemptCount, Caller, Claim, Filter, Graph, IssueStore, IssueView, NewIssue, Operation,
     SqliteStore, StoreError, Update,
 };
 use crate::tool::issue::shape::{self, ListName, Rows};
-
-/// Where a workspace keeps its queue.
-const QUEUE: &str = ".beads/issues.db";
 
 /// What the command is given of the world.
 pub struct Surroundings<'a> {
@@ -53,7 +50,7 @@ pub struct Output {
 pub enum IssuesError {
     /// No queue where one was looked for.
     #[error(
-        "there is no issue queue {place}; run a scenario there first, or name the folder that holds {QUEUE} with \
+        "there is no issue queue {place}; run a scenario there first, or name the folder that holds {QUEUE_FILE} with \
          --workspace"
     )]
     NoQueue {
@@ -189,17 +186,17 @@ fn queue(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<PathBuf, 
         Some(folder) => {
             let folder = surroundings.folder.join(folder);
             let place = format!("in {}", folder.display());
-            (Some(folder.join(QUEUE)), place)
+            (Some(folder.join(QUEUE_FILE)), place)
         }
         None => {
-            let found = surroundings.folder.ancestors().map(|folder| folder.join(QUEUE));
+            let found = surroundings.folder.ancestors().map(|folder| folder.join(QUEUE_FILE));
             let place = format!("in {} or a folder above it", surroundings.folder.display());
             (found.into_iter().find(|path| path.is_file()), place)
         }
     };
     if matches!(args.command, IssuesCommand::Import { .. }) {
         // Bringing issues is how a queue may begin: in the folder that was named, or here.
-        let path = found.unwrap_or_else(|| surroundings.folder.join(QUEUE));
+        let path = found.unwrap_or_else(|| surroundings.folder.join(QUEUE_FILE));
         let workspace = path.parent().and_then(Path::parent).is_some_and(Path::is_dir);
         return if workspace { Ok(path) } else { Err(IssuesError::NoWorkspace { place }) };
     }
