@@ -255,7 +255,7 @@ pub(super) async fn play_out(
 }
 
 /// Whether something of a run is left to do that ended so.
-fn may_go_on(exit: Exit) -> bool {
+pub(super) fn may_go_on(exit: Exit) -> bool {
     match exit {
         Exit::Ok | Exit::Invalid | Exit::Divergence | Exit::Expectation | Exit::IssuesLeft => false,
         Exit::Failed

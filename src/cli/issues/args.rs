@@ -311,7 +311,7 @@ fn meta(text: &str) -> Result<(String, Value), String> {
     Ok((key.to_owned(), value))
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(in crate::cli) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "it must be a time with a unit, such as 30m or 8h".to_owned())
 }
 
