@@ -106,10 +106,13 @@ fn parse(path: &Path, wanted: Wanted) -> Result<Reading, ReadError> {
 fn line(text: &[u8]) -> Result<Option<Line>, String> {
     match serde_json::from_slice(text) {
         Ok(line) => Ok(Some(line)),
-        Err(error) => match serde_json::from_slice::<Value>(text) {
-            Ok(Value::Object(fields)) if fields.len() == 1 && fields.contains_key("event") => Ok(None),
-            _ => Err(error.to_string()),
-        },
+        Err(error) => {
+            let value: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+            let has = |path: &str| value.pointer(path).is_some_and(|part| part.is_u64() || part.is_string());
+            // Numbered, with a type: an event, if of a kind that was not thought of yet.
+            let is_event = has("/event/event/seq") && has("/event/event/event/type");
+            if is_event { Ok(None) } else { Err(error.to_string()) }
+        }
     }
 }
 
@@ -173,7 +176,13 @@ mod tests {
 
     #[test]
     fn what_is_damaged_in_the_middle_is_told_with_its_place() {
-        for damaged in ["{\"effect\":{\"rec", "{\"moon\":{}}", "\u{0}\u{0}", "{\"intent\":{}}"] {
+        for damaged in [
+            "{\"effect\":{\"rec",
+            "{\"moon\":{}}",
+            "\u{0}\u{0}",
+            "{\"intent\":{}}",
+            "{\"event\":{\"event\":{}}}",
+        ] {
             let (_folder, path) = journal(&format!("{INTENT}\n\n{damaged}\n{TOLD}\n"));
             let error = read(&path).unwrap_err().to_string();
             assert!(error.starts_with(&format!("{}:3: ", path.display())), "{error}");

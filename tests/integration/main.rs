@@ -9,6 +9,7 @@ mod engine;
 mod gate;
 mod harness;
 mod harness_check;
+mod history;
 mod issue_tool;
 mod issues_command;
 mod issues_files;

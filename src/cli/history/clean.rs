@@ -55,7 +55,8 @@ pub(in crate::cli) fn clean(arguments: &CleanArguments, surroundings: &Surroundi
     if !arguments.dry_run && count > 0 {
         point_latest(&runs);
     }
-    tell(&format!("{verb} {count} runs, {}\n", bytes(freed)));
+    let runs = if count == 1 { "run" } else { "runs" };
+    tell(&format!("{verb} {count} {runs}, {}\n", bytes(freed)));
     exit
 }
 

@@ -129,7 +129,7 @@ fn page(found: &Found, glance: &Glance, reasons: &[String], next: &[String]) -> 
     }
     let _ = write!(out, "\n{}", glance.summary.render());
     if !next.is_empty() {
-        let _ = write!(out, "\ngo on:\n");
+        let _ = write!(out, "\nnext:\n");
     }
     for command in next {
         let _ = writeln!(out, "  {command}");
