@@ -217,6 +217,7 @@ fn live(journal: Option<Journal>) -> Setup {
         seed: Seed::new("experiment"),
         journal,
         scrubber: Scrubber::default(),
+        faults: Arc::default(),
         halt: CancellationToken::new(),
     }
 }
