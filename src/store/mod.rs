@@ -8,6 +8,7 @@
 
 mod fold;
 pub mod jsonl;
+mod search;
 mod soundness;
 mod sqlite;
 mod transfer;
@@ -66,8 +67,10 @@ pub enum Operation {
     List(Filter),
     /// Ready issues, first to be worked first. Answers `Issues`.
     Ready(Filter),
-    /// Issues that cannot be worked on: by dependency, or by status. Answers `Blocked`.
-    Blocked,
+    /// Issues that cannot be worked on, by dependency or by status, in creation order. Answers `Blocked`.
+    Blocked(Filter),
+    /// Issues in which every word occurs; see `Search` for the order. Answers `Issues`.
+    Search(Search),
     /// Issues that are not closed and match one of these, with why they are left, in creation order. Answers `Left`.
     Left {
         /// Which are of interest.
@@ -198,6 +201,8 @@ pub struct NewIssue {
     pub discovered_from: Option<IssueId>,
     /// Whatever its creators agreed on.
     pub metadata: Map<String, Value>,
+    /// Its labels, in any order.
+    pub labels: Vec<String>,
     /// Estimated work, in minutes.
     pub estimate_minutes: Option<u32>,
     /// Not ready before this moment.
@@ -210,18 +215,38 @@ pub struct NewIssue {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Filter {
-    /// Of this status.
-    pub status: Option<Status>,
+    /// Of one of these statuses; none means any.
+    pub statuses: Vec<Status>,
     /// Of this priority.
     pub priority: Option<u8>,
     /// Of this type.
     pub issue_type: Option<String>,
     /// Held by, or meant for.
     pub assignee: Option<String>,
+    /// Held by nobody, and meant for nobody.
+    pub unassigned: bool,
+    /// Not ready before a moment that is yet to come.
+    pub deferred: bool,
+    /// With all of these labels.
+    pub labels: Vec<String>,
     /// Whose metadata match.
     pub takes: Takes,
     /// At most so many.
     pub limit: Option<usize>,
+}
+
+/// What to look for.
+///
+/// A word occurs when it is a part of the id, the title, the description, the notes, the close reason, a label or a
+/// comment; small and capital letters of any alphabet are the same. First come issues whose id and title have every word,
+/// then those that are not closed, then those that changed last, then the lowest id.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Search {
+    /// Words, with spaces between them.
+    pub query: String,
+    /// Among which issues.
+    pub filter: Filter,
 }
 
 /// Which issue to take.
@@ -231,10 +256,44 @@ pub struct Claim {
     pub id: Option<IssueId>,
     /// Which are welcome. A chosen one that does not match is refused.
     pub takes: Takes,
+    /// Only one with all of these labels. A chosen one that lacks any is refused.
+    #[serde(default)]
+    pub labels: Vec<String>,
     /// How long the claim lasts without renewal.
     pub lease: Duration,
     /// The attempts allowed, for when the claim ends without its holder's doing (a lapsed lease, a dead run).
     pub max_attempts: u32,
+}
+
+impl Claim {
+    /// The first ready one, whichever it is.
+    pub fn first(lease: Duration, max_attempts: u32) -> Self {
+        Self { id: None, takes: Takes::default(), labels: Vec::new(), lease, max_attempts }
+    }
+}
+
+/// What becomes of a field that may be empty.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Edit<T> {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// It becomes empty.
+    Clear,
+    /// It becomes this.
+    Set(T),
+}
+
+impl<T> Edit<T> {
+    /// What the field is afterwards.
+    pub fn apply(self, before: Option<T>) -> Option<T> {
+        match self {
+            Self::Keep => before,
+            Self::Clear => None,
+            Self::Set(value) => Some(value),
+        }
+    }
 }
 
 /// Fields to change; `None` leaves a field as it is.
@@ -257,10 +316,16 @@ pub struct Update {
     pub blocking_notes: Option<String>,
     /// Merged key by key; a null removes a key.
     pub metadata: Map<String, Value>,
+    /// Labels to add; those it has already change nothing.
+    pub add_labels: Vec<String>,
+    /// Labels to take away; those it has not change nothing.
+    pub remove_labels: Vec<String>,
+    /// The issue it becomes a part of, with the `parent-child` edge that says so.
+    pub parent_id: Edit<IssueId>,
     /// New estimate, in minutes.
-    pub estimate_minutes: Option<u32>,
+    pub estimate_minutes: Edit<u32>,
     /// Not ready before this moment.
-    pub defer_until: Option<Timestamp>,
+    pub defer_until: Edit<Timestamp>,
     /// How long a claim that this update makes lasts; `limit::LEASE` when absent.
     pub lease: Option<Duration>,
     /// The attempts allowed to a claim that this update makes; `limit::ATTEMPTS` when absent.
@@ -284,8 +349,13 @@ pub enum Answer {
         /// How many there are without the limit.
         total: usize,
     },
-    /// Issues that cannot be worked on.
-    Blocked(Vec<BlockedIssue>),
+    /// Issues that cannot be worked on; `total` counts those beyond a limit too.
+    Blocked {
+        /// The issues, with what they wait for.
+        issues: Vec<BlockedIssue>,
+        /// How many there are without the limit.
+        total: usize,
+    },
     /// Issues that are left.
     Left(Vec<LeftIssue>),
     /// An edge.
@@ -326,6 +396,20 @@ pub struct IssueView {
     /// Its edges, both ways.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependencies: Vec<Dependency>,
+    /// What its parts come to, when it was looked up and has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Parts>,
+}
+
+/// What the parts of an issue come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parts {
+    /// How many there are.
+    pub count: usize,
+    /// How many of them are closed.
+    pub closed: usize,
+    /// Their estimates together. A part that has estimated parts of its own counts with the sum of those.
+    pub estimate_minutes: u64,
 }
 
 /// An issue that cannot be worked on, with why.

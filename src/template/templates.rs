@@ -287,6 +287,7 @@ mod tests {
             parent_id: None,
             blocking_notes: None,
             metadata: serde_json::Map::new(),
+            labels: Vec::new(),
             estimate_minutes: None,
             defer_until: None,
             close_reason: None,

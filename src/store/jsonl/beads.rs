@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::field::Fields;
+use super::field::{Fields, label};
 use crate::clock::Timestamp;
 use crate::id::IssueId;
 use crate::issue::{Comment, EdgeType, Issue, Status};
 use crate::store::transfer::{Format, Incoming, Original, Outgoing, Remark, Remarks, remark};
 
 /// Fields the queue looks at; all others are only kept.
-pub(super) const UNDERSTOOD: [&str; 22] = [
+pub(super) const UNDERSTOOD: [&str; 23] = [
     "_type",
     "id",
     "title",
@@ -25,6 +25,7 @@ pub(super) const UNDERSTOOD: [&str; 22] = [
     "close_reason",
     "defer_until",
     "metadata",
+    "labels",
     "dependencies",
     "comments",
     "blocking_notes",
@@ -73,6 +74,7 @@ pub(super) fn incoming(object: Map<String, Value>, remarks: &mut Remarks) -> Res
         parent_id: None,
         blocking_notes: fields.words("blocking_notes")?.or(notes),
         metadata: fields.metadata(remarks),
+        labels: fields.labels(remarks),
         estimate_minutes: fields.count("estimated_minutes", remarks),
         defer_until: fields.time("defer_until", remarks)?,
         close_reason: fields.words("close_reason")?,
@@ -192,14 +194,15 @@ pub(super) fn outgoing(out: &Outgoing) -> Map<String, Value> {
         object.remove("content_hash");
     }
     let kept = |key: &str| same_words.and_then(|original| original.object.get(key)).and_then(Value::as_array);
-    put(&mut object, "dependencies", "dependency_count", out_edges(out, kept("dependencies")));
-    put(&mut object, "comments", "comment_count", out_comments(out, kept("comments")));
+    put(&mut object, "dependencies", Some("dependency_count"), out_edges(out, kept("dependencies")));
+    put(&mut object, "comments", Some("comment_count"), out_comments(out, kept("comments")));
+    put(&mut object, "labels", None, out_labels(&out.issue.labels, kept("labels")));
     object
 }
 
-fn put(object: &mut Map<String, Value>, key: &str, counter: &str, items: Vec<Value>) {
+fn put(object: &mut Map<String, Value>, key: &str, counter: Option<&str>, items: Vec<Value>) {
     let before = object.get(key).and_then(Value::as_array).map_or(0, Vec::len);
-    if object.contains_key(counter) && before != items.len() {
+    if let Some(counter) = counter.filter(|counter| object.contains_key(*counter) && before != items.len()) {
         object.insert(counter.to_owned(), items.len().into());
     }
     if !items.is_empty() {
@@ -263,6 +266,21 @@ fn out_edges(out: &Outgoing, kept: Option<&Vec<Value>>) -> Vec<Value> {
             "created_at": out.issue.created_at,
         })
     }));
+    items
+}
+
+/// The file's labels that are still there or could not be read, in its order, then those that are new.
+fn out_labels(labels: &[String], kept: Option<&Vec<Value>>) -> Vec<Value> {
+    let mut items = Vec::new();
+    let mut new: Vec<_> = labels.iter().collect();
+    for item in kept.into_iter().flatten() {
+        let read = label(item);
+        if read.as_ref().is_none_or(|label| labels.contains(label)) {
+            items.push(item.clone());
+        }
+        new.retain(|label| read.as_ref() != Some(*label));
+    }
+    items.extend(new.into_iter().map(|label| json!(label)));
     items
 }
 

@@ -1,10 +1,13 @@
 //! What one field of an object says, and what is wrong with it.
 
+use std::collections::BTreeSet;
+
 use jiff::civil;
 use serde_json::{Map, Value};
 
 use crate::clock::{Timestamp, micros};
 use crate::id::IssueId;
+use crate::issue::label_from_text;
 use crate::limit;
 use crate::store::transfer::{Remark, Remarks, remark};
 
@@ -112,6 +115,21 @@ impl Fields<'_> {
         Map::new()
     }
 
+    /// Labels, each once and in order; what cannot be one is remarked upon.
+    pub fn labels(&self, remarks: &mut Remarks) -> Vec<String> {
+        let items = match self.object.get("labels") {
+            None | Some(Value::Null) => return Vec::new(),
+            Some(Value::Array(items)) => items.as_slice(),
+            Some(other) => std::slice::from_ref(other),
+        };
+        let is_list = self.object["labels"].is_array();
+        let labels: BTreeSet<_> = items.iter().filter_map(label).filter(|_| is_list).collect();
+        if !is_list || items.iter().any(|item| label(item).is_none()) {
+            remark(remarks, Remark::OtherValue, format!("{} labels", self.about));
+        }
+        labels.into_iter().collect()
+    }
+
     /// Objects of a list; absent and null are empty.
     pub fn objects(&self, key: &str) -> Result<Vec<&Map<String, Value>>, String> {
         let wrong = |value: &Value| format!("`{key}` holds {}; it must be a list of objects", kind(value));
@@ -123,6 +141,12 @@ impl Fields<'_> {
             Some(other) => Err(wrong(other)),
         }
     }
+}
+
+/// The label that an item of a list is, if it can be one.
+pub(super) fn label(item: &Value) -> Option<String> {
+    let text = item.as_str()?;
+    label_from_text(text).ok().filter(|label| label == text)
 }
 
 fn kind(value: &Value) -> &'static str {

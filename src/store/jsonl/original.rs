@@ -9,8 +9,9 @@ use super::field::Fields;
 use crate::issue::{EdgeType, Issue, Status};
 use crate::store::transfer::{Format, Incoming, Original, Outgoing, Remark, Remarks, remark};
 
-/// Fields of an issue, all always there; `dependencies` and `close_reason` come from the other two files.
-pub(super) const UNDERSTOOD: [&str; 16] = [
+/// Fields of an issue, all always there; `dependencies`, `close_reason` and
+/// `labels` come from files beside it.
+pub(super) const UNDERSTOOD: [&str; 17] = [
     "id",
     "title",
     "description",
@@ -27,6 +28,7 @@ pub(super) const UNDERSTOOD: [&str; 16] = [
     "metadata",
     "dependencies",
     "close_reason",
+    "labels",
 ];
 
 /// Whether an object is an issue in these words: this field is always there, and never in beads.
@@ -57,6 +59,7 @@ pub(super) fn incoming(object: Map<String, Value>, remarks: &mut Remarks) -> Res
         parent_id: None,
         blocking_notes: fields.words("blocking_notes")?,
         metadata: fields.metadata(remarks),
+        labels: fields.labels(remarks),
         estimate_minutes: None,
         defer_until: None,
         close_reason: fields.words("close_reason")?,
@@ -101,6 +104,7 @@ pub(super) fn outgoing(out: &Outgoing) -> Map<String, Value> {
     let mut object = original.map(|original| original.object.clone()).unwrap_or_default();
     object.remove("dependencies");
     object.remove("close_reason");
+    object.remove("labels");
     let before = was.as_ref().map(|was| known(&was.issue));
     for (n, (key, value)) in known(&out.issue).into_iter().enumerate() {
         if before.as_ref().is_none_or(|before| before[n].1 != value) {

@@ -129,7 +129,7 @@ mod cases {
             list(Filter { issue_type: Some("feature".into()), ..Filter::default() }).await,
             std::slice::from_ref(&b)
         );
-        assert_eq!(list(Filter { status: Some(Status::Closed), ..Filter::default() }).await, [c]);
+        assert_eq!(list(Filter { statuses: vec![Status::Closed], ..Filter::default() }).await, [c]);
         desk.try_do(claim(Some(&b))).await.unwrap();
         assert_eq!(list(Filter { assignee: Some("foreman".into()), ..Filter::default() }).await, [b]);
         assert_eq!(list(Filter { limit: Some(1), ..Filter::default() }).await, [a]);

@@ -294,9 +294,7 @@ async fn dead_letters_and_taking_over_are_sound() {
     let worker = kim.beside(Some("run"), "w");
     let terms = Claim {
         id: Some(id.clone()),
-        takes: runner::issue::Takes::default(),
-        lease: Duration::from_secs(5),
-        max_attempts: 1,
+        ..Claim::first(Duration::from_secs(5), 1)
     };
     worker.try_do(Operation::Claim(terms)).await.unwrap();
     kim.wait(Duration::from_secs(60));
