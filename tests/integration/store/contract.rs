@@ -492,7 +492,7 @@ mod cases {
         let closed = desk.try_do(close(&b)).await.unwrap().footprint;
         assert_eq!(closed.writes, set(&[name(&a), name(&b), name(&child)]), "those that became ready");
         let get = desk.try_do(Operation::Get { id: a.clone() }).await.unwrap().footprint;
-        assert_eq!((get.reads, get.writes.len()), (set(&[name(&a)]), 0));
+        assert_eq!((get.reads, get.writes.len()), (set(&[name(&a), name(&child)]), 0), "with its parts");
         let claimed = desk.try_do(claim(None)).await.unwrap().footprint;
         assert_eq!((claimed.reads, claimed.writes), (set(&["issue:*".to_owned()]), set(&[name(&a)])));
         let far = Timestamp::MAX;

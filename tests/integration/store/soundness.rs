@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use runner::id::IssueId;
 use runner::issue::EdgeType;
-use runner::store::{Claim, NewIssue, Operation, SqliteStore, StoreError, Update};
+use runner::store::{Claim, Edit, NewIssue, Operation, SqliteStore, StoreError, Update};
 use rusqlite::Connection;
 use serde_json::{Map, json};
 
@@ -202,6 +202,8 @@ enum Deed {
     Part(usize),
     Force(usize),
     TakeOver(usize),
+    Label(usize, u8),
+    Move(usize, Option<usize>),
     ClaimAny,
     ReleaseAll,
     Wait,
@@ -216,7 +218,9 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => (n.clone(), 0..4_u8).prop_map(|(n, value)| Deed::Metadata(n, value)),
         1 => n.clone().prop_map(Deed::Part),
         1 => n.clone().prop_map(Deed::Force),
-        1 => n.prop_map(Deed::TakeOver),
+        1 => n.clone().prop_map(Deed::TakeOver),
+        2 => (n.clone(), 0..4_u8).prop_map(|(n, label)| Deed::Label(n, label)),
+        2 => (n.clone(), prop::option::of(n)).prop_map(|(n, whole)| Deed::Move(n, whole)),
         2 => Just(Deed::ClaimAny),
         1 => Just(Deed::ReleaseAll),
         1 => Just(Deed::Wait),
@@ -235,6 +239,17 @@ fn of_deed(deed: &Deed, ids: &[IssueId]) -> Option<Operation> {
         Deed::Metadata(n, value) => {
             let metadata = Map::from_iter([("k".to_owned(), metadata(*value))]);
             update(&ids[*n], Update { metadata, ..Update::default() })
+        }
+        Deed::Label(n, label) => {
+            let [add_labels, remove_labels] = match label {
+                0 => [vec![], vec!["l1".to_owned()]],
+                label => [vec![format!("l{label}")], vec![]],
+            };
+            update(&ids[*n], Update { add_labels, remove_labels, ..Update::default() })
+        }
+        Deed::Move(n, whole) => {
+            let parent_id = whole.map_or(Edit::Clear, |whole| Edit::Set(ids[whole].clone()));
+            update(&ids[*n], Update { parent_id, ..Update::default() })
         }
         Deed::Part(n) => {
             let parent_id = Some(ids[*n].clone());
