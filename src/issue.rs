@@ -374,7 +374,9 @@ mod tests {
         assert_eq!(refused("  "), "a label cannot be empty; leave it out");
         assert_eq!(refused("a,b"), "the label `a,b` holds a comma; give each label by itself");
         assert!(refused("a\nb").starts_with("the label \"a\\nb\" holds a line break"));
-        assert!(refused(&"a".repeat(limit::LABEL_CHARS + 1)).contains("has 65 characters, and 64 are allowed"));
+        assert!(
+            refused(&"a".repeat(limit::LABEL_CHARS + 1)).contains("has 65 characters, and 64 are allowed")
+        );
     }
 
     #[test]

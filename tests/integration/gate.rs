@@ -181,9 +181,7 @@ async fn yields(chance: u64) {
 fn operation(call: &Value, name: &str) -> Operation {
     let lease = Duration::from_secs(900);
     match call["op"].as_str() {
-        Some("claim") => {
-            Operation::Claim(Claim::first(lease, 3))
-        }
+        Some("claim") => Operation::Claim(Claim::first(lease, 3)),
         Some("close") => Operation::Close {
             id: IssueId::new(call["issue"].as_str().expect("the model names it")),
             reason: "done".to_owned(),

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use self::args::{CreateArgs, DepCommand, FieldArgs, IssuesArgs, IssuesCommand, ListArgs, UpdateArgs, WhichArgs};
+pub use self::args::{
+    CreateArgs, DepCommand, FieldArgs, IssuesArgs, IssuesCommand, ListArgs, UpdateArgs, WhichArgs,
+};
 use self::why::Question;
 use crate::clock::Clock;
 use crate::id::{IdSource, IssueId, Seed, canonical_json};
@@ -442,16 +444,9 @@ impl Desk<'_> {
                 IssuesCommand::Show { .. } => table::whole(view),
                 _ => table::issues(std::slice::from_ref(&view.issue), 1, ""),
             },
-            Answer::Nothing => "nothing is ready\n".to_owned(),
-            Answer::Issues { issues, total } => {
-                let none = match command {
-                    IssuesCommand::Ready(_) => "nothing is ready",
-                    IssuesCommand::Search { .. } => "nothing is found",
-                    _ => "no issues",
-                };
-                table::issues(issues, *total, none)
-            }
-            Answer::Blocked { issues, total } => table::blocked(issues, *total),
+            Answer::Nothing => format!("{}\n", none(command)),
+            Answer::Issues { issues, total } => table::issues(issues, *total, none(command)),
+            Answer::Blocked { issues, total } => table::blocked(issues, *total, none(command)),
             Answer::Dependency(dependency) => match command {
                 IssuesCommand::Dep(DepCommand::Remove { .. }) => {
                     format!("removed: {}\n", table::edge(dependency))
@@ -468,6 +463,22 @@ impl Desk<'_> {
                 unreachable!("no command asks for these here")
             }
         }
+    }
+}
+
+/// What is said when nothing is there: another thing where a filter may be the cause.
+fn none(command: &IssuesCommand) -> &'static str {
+    let is_narrow = |filter: Filter| filter != Filter { limit: filter.limit, ..Filter::default() };
+    match command {
+        IssuesCommand::List(list) if !is_narrow(filter(list)) => "no issues",
+        IssuesCommand::Ready(which) if !is_narrow(among(which)) => "nothing is ready",
+        IssuesCommand::Claim { labels, meta, .. } if labels.is_empty() && meta.is_empty() => {
+            "nothing is ready"
+        }
+        IssuesCommand::Blocked(list) if !is_narrow(filter(list)) => "nothing is blocked",
+        IssuesCommand::Ready(_) | IssuesCommand::Claim { .. } => "nothing that matches is ready",
+        IssuesCommand::Blocked(_) => "nothing that matches is blocked",
+        _ => "no issue matches",
     }
 }
 

@@ -39,11 +39,23 @@ pub(super) fn issues(issues: &[Issue], total: usize, none: &str) -> String {
     }
     let mut rows = vec![["ID", "P", "STATUS", "TYPE", "ASSIGNEE", "TITLE"].map(str::to_owned).to_vec()];
     rows.extend(issues.iter().map(row));
+    // Who uses no labels gives them no room.
+    if issues.iter().any(|issue| !issue.labels.is_empty()) {
+        let labels = issues.iter().map(|issue| issue.labels.join(", "));
+        let cells = std::iter::once("LABELS".to_owned()).chain(labels.map(|cell| or_dash(Some(cell))));
+        for (row, cell) in rows.iter_mut().zip(cells) {
+            row.insert(row.len() - 1, cell);
+        }
+    }
     let mut text = aligned(&rows);
     if total > issues.len() {
         text.push_str(&more(total - issues.len()));
     }
     text
+}
+
+fn or_dash(cell: Option<String>) -> String {
+    cell.filter(|cell| !cell.is_empty()).unwrap_or_else(|| "-".to_owned())
 }
 
 /// What a list says of those it does not show.
@@ -57,15 +69,15 @@ fn row(issue: &Issue) -> Vec<String> {
         issue.priority.to_string(),
         issue.status.to_string(),
         issue.issue_type.clone(),
-        issue.assignee.clone().unwrap_or_else(|| "-".to_owned()),
+        or_dash(issue.assignee.clone()),
         one_line(&issue.title),
     ]
 }
 
 /// What cannot be worked on, and why.
-pub(super) fn blocked(entries: &[BlockedIssue], total: usize) -> String {
+pub(super) fn blocked(entries: &[BlockedIssue], total: usize, none: &str) -> String {
     if entries.is_empty() {
-        return "nothing is blocked\n".to_owned();
+        return format!("{none}\n");
     }
     let mut rows = vec![["ID", "P", "STATUS", "WAITS FOR", "TITLE"].map(str::to_owned).to_vec()];
     for BlockedIssue { issue, blockers } in entries {

@@ -135,9 +135,8 @@ fn refuse_unready(scope: &mut Scope<'_>, stored: &Stored) -> Outcome<()> {
 }
 
 fn not_for_you(issue: &Issue, takes: &Takes, lacking: &[&String]) -> Fault {
-    let differs = |key: &String, values: &[Value]| {
-        issue.metadata.get(key).is_none_or(|value| !values.contains(value))
-    };
+    let differs =
+        |key: &String, values: &[Value]| issue.metadata.get(key).is_none_or(|value| !values.contains(value));
     let wanted = takes.0.iter().filter(|(key, values)| differs(key, values)).map(|(key, values)| {
         let values: Vec<_> = values.iter().map(Value::to_string).collect();
         let has = issue.metadata.get(key).map_or_else(|| "nothing".to_owned(), Value::to_string);
@@ -160,7 +159,8 @@ mod tests {
     fn the_first_ready_issue_is_found_by_the_index() {
         let folder = tempfile::tempdir().unwrap();
         let conn = super::super::schema::open(&folder.path().join("issues.db")).unwrap();
-        let sql = format!("EXPLAIN QUERY PLAN SELECT id, metadata, labels FROM issues WHERE {READY} {READY_ORDER}");
+        let sql =
+            format!("EXPLAIN QUERY PLAN SELECT id, metadata, labels FROM issues WHERE {READY} {READY_ORDER}");
         let mut statement = conn.prepare(&sql).unwrap();
         let steps = statement
             .query_map(named_params! {":now": "x"}, |row| row.get::<_, String>("detail"))

@@ -293,7 +293,8 @@ mod tests {
             drop(old);
             let conn = open(&path).unwrap();
             let kept: i64 = conn.query_row("SELECT count(*) FROM kept_lines", [], |row| row.get(0)).unwrap();
-            let labels: i64 = conn.query_row("SELECT count(labels) FROM issues", [], |row| row.get(0)).unwrap();
+            let labels: i64 =
+                conn.query_row("SELECT count(labels) FROM issues", [], |row| row.get(0)).unwrap();
             assert_eq!((kept, labels), (0, 0), "from {taken}");
         }
     }

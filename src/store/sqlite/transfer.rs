@@ -189,9 +189,8 @@ fn kept(conn: &Connection, id: &IssueId) -> rusqlite::Result<Option<Original>> {
 /// Gives issues of an older file the labels that were kept with them, each with an event, so that the log tells of it.
 pub(super) fn take_up_labels(conn: &Connection) -> rusqlite::Result<()> {
     let sql = "SELECT issue_id, format, object FROM kept_issues ORDER BY issue_id";
-    let kept = read::collect(conn, sql, named_params! {}, |row| {
-        Ok((row::id(row, "issue_id")?, original(row)?))
-    })?;
+    let kept =
+        read::collect(conn, sql, named_params! {}, |row| Ok((row::id(row, "issue_id")?, original(row)?)))?;
     for (id, original) in kept {
         let labels = understood(&original).map(|incoming| incoming.issue.labels).unwrap_or_default();
         if labels.is_empty() {

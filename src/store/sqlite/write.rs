@@ -128,10 +128,7 @@ fn move_to(scope: &mut Scope<'_>, id: &IssueId, parent: &Edit<IssueId>) -> Outco
         edges::remove(scope, id, before)?;
     }
     if let Some(to_id) = after {
-        edges::add(
-            scope,
-            &Dependency { from_id: id.clone(), to_id, dep_type: EdgeType::ParentChild },
-        )?;
+        edges::add(scope, &Dependency { from_id: id.clone(), to_id, dep_type: EdgeType::ParentChild })?;
     }
     Ok(())
 }

@@ -44,7 +44,9 @@ fn operation(name: &str, params: &Params<'_>, setup: &IssueToolSetup) -> Result<
     Ok(match name {
         "create" => Operation::Create(new_issue(params)?),
         "list" => Operation::List(filter(params)?),
-        "search" => Operation::Search(Search { query: params.required_text("query")?, filter: filter(params)? }),
+        "search" => {
+            Operation::Search(Search { query: params.required_text("query")?, filter: filter(params)? })
+        }
         "get" => Operation::Get { id: id()? },
         "update" => Operation::Update(id()?, update(params, setup)?),
         "close" => {

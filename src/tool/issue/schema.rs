@@ -201,7 +201,9 @@ pub(super) fn spec() -> ToolSpec {
             property["enum"] = json!(words);
         }
         match name {
-            "status" => property["items"] = json!({"type": "string", "enum": Status::ALL.map(Status::as_str)}),
+            "status" => {
+                property["items"] = json!({"type": "string", "enum": Status::ALL.map(Status::as_str)});
+            }
             "labels" | "add_labels" | "remove_labels" => property["items"] = json!({"type": "string"}),
             _ => {}
         }

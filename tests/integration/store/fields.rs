@@ -51,7 +51,8 @@ mod cases {
         let made = desk.create(NewIssue { labels: texts(&["web", " api ", "web"]), ..new("t") }).await;
         assert_eq!(made.labels, ["api", "web"]);
         let id = made.id;
-        let changed = desk.view(update(&id, relabel(&["größe:xl", "web"], &["api", "never-there"]))).await.issue;
+        let changed =
+            desk.view(update(&id, relabel(&["größe:xl", "web"], &["api", "never-there"]))).await.issue;
         assert_eq!(changed.labels, ["größe:xl", "web"]);
         assert_eq!(desk.get(&id).await, changed);
         // What changes nothing writes nothing.
@@ -75,7 +76,8 @@ mod cases {
             ("a\u{7}b", "control character"),
             (&long, "has 65 characters, and 64 are allowed"),
         ] {
-            let made = desk.error(Operation::Create(NewIssue { labels: texts(&["b", wrong]), ..new("t") })).await;
+            let made =
+                desk.error(Operation::Create(NewIssue { labels: texts(&["b", wrong]), ..new("t") })).await;
             let added = desk.error(update(&id, relabel(&["b", wrong], &[]))).await;
             let removed = desk.error(update(&id, relabel(&["b"], &[wrong]))).await;
             for error in [made, added, removed] {
@@ -113,7 +115,7 @@ mod cases {
         let empty = Update { defer_until: Edit::Clear, estimate_minutes: Edit::Clear, ..Update::default() };
         let issue = desk.view(update(&id, empty.clone())).await.issue;
         assert_eq!((issue.defer_until, issue.estimate_minutes), (None, None));
-        assert_eq!(desk.ready().await, [id.clone()]);
+        assert_eq!(desk.ready().await, std::slice::from_ref(&id));
         desk.try_do(update(&id, empty)).await.unwrap();
         assert_eq!(desk.history(&id).await, ["created", "updated"], "there was nothing left to empty");
         let set = Update { estimate_minutes: Edit::Set(7), ..Update::default() };
@@ -126,14 +128,14 @@ mod cases {
         let part = part_of(&desk, &stuck, None).await;
         let block = Operation::Block { id: stuck.clone(), notes: "why?".into(), force: false };
         desk.try_do(block).await.unwrap();
-        assert_eq!(desk.ready().await, [free.clone()]);
+        assert_eq!(desk.ready().await, std::slice::from_ref(&free));
         let moved = desk.view(update(&part, move_to(&free))).await;
         assert_eq!(moved.issue.parent_id, Some(free.clone()));
         assert_eq!(moved.dependencies.len(), 1);
         assert_eq!(desk.ready().await, [free.clone(), part.clone()], "it no longer waits with its old whole");
         desk.try_do(update(&part, move_to(&free))).await.unwrap();
         desk.try_do(update(&part, move_to(&stuck))).await.unwrap();
-        assert_eq!(desk.ready().await, [free.clone()]);
+        assert_eq!(desk.ready().await, std::slice::from_ref(&free));
         let none = Update { parent_id: Edit::Clear, title: Some("alone".into()), ..Update::default() };
         let alone = desk.view(update(&part, none)).await;
         assert_eq!((alone.issue.parent_id, alone.issue.title.as_str()), (None, "alone"));

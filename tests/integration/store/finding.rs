@@ -64,7 +64,9 @@ mod cases {
         let body = "in a comment, a thousand lines down".to_owned();
         desk.try_do(Operation::Comment { id: id.clone(), body }).await.unwrap();
         desk.task("Other hay").await;
-        for word in ["hay description", "notes", "label hay", "quo\"te", "COMMENT lines notes", &id.as_str()[3..]] {
+        for word in
+            ["hay description", "notes", "label hay", "quo\"te", "COMMENT lines notes", &id.as_str()[3..]]
+        {
             assert_eq!(found(&desk, word).await, ["Hay"], "{word}");
         }
         for word in ["hay needle", "metadata", "\\u"] {
@@ -104,7 +106,11 @@ mod cases {
         assert_eq!(found(&desk, "word").await, order);
         let comment = Operation::Comment { id: made[0].clone(), body: "x".into() };
         desk.try_do(comment).await.unwrap();
-        assert_eq!(found(&desk, "word").await[..2], ["word old", "word new"], "what changed last comes first");
+        assert_eq!(
+            found(&desk, "word").await[..2],
+            ["word old", "word new"],
+            "what changed last comes first"
+        );
         // Of one moment: the lowest id, whatever the order of making.
         let (other, mut twins) = (desk.beside(None, "other"), Vec::new());
         for _ in 0..6 {
@@ -197,7 +203,8 @@ mod cases {
             desk.waits(&id, &blocker).await;
         }
         let filter = Filter { limit: Some(3), ..Filter::default() };
-        let Answer::Blocked { issues, total } = desk.try_do(Operation::Blocked(filter)).await.unwrap().answer else {
+        let Answer::Blocked { issues, total } = desk.try_do(Operation::Blocked(filter)).await.unwrap().answer
+        else {
             panic!("blocked issues are asked for")
         };
         assert_eq!((issues.len(), total), (3, 4));
@@ -214,11 +221,15 @@ mod cases {
         let error = desk.error(with(Some(&plain), &["web"])).await;
         assert_eq!(
             error.to_string(),
-            format!("{plain} is not for you: it lacks the label `web`; `claim` without issue_id takes the first that is")
+            format!(
+                "{plain} is not for you: it lacks the label `web`; `claim` without issue_id takes the first that is"
+            )
         );
         assert_eq!(desk.try_do(with(None, &["web", "y"])).await.unwrap().answer, Answer::Nothing);
         assert_eq!(desk.view(with(None, &["x", "web"])).await.issue.id, wanted);
-        desk.try_do(update(&plain, Update { add_labels: labels(&["web"]), ..Update::default() })).await.unwrap();
+        desk.try_do(update(&plain, Update { add_labels: labels(&["web"]), ..Update::default() }))
+            .await
+            .unwrap();
         assert_eq!(desk.view(with(Some(&plain), &["web"])).await.issue.id, plain);
     }
 }

@@ -9,9 +9,7 @@ use proptest::prelude::*;
 use runner::event::Footprint;
 use runner::id::{IdSource, IssueId, RunId, Seed};
 use runner::issue::Status;
-use runner::store::{
-    Caller, Edit, Filter, IssueStore, NewIssue, Operation, Search, SqliteStore, Update,
-};
+use runner::store::{Caller, Edit, Filter, IssueStore, NewIssue, Operation, Search, SqliteStore, Update};
 
 use super::counters::{Act, ISSUES, act, operation};
 use super::desk::{Desk, LEASE, at, claim, fresh, set_status};
