@@ -61,7 +61,7 @@ Examples:
   runner issues claim --label web --lease 2h
   runner issues claim ID")]
     Claim {
-        /// The issue
+        /// Its id, or a beginning of it; the first ready one when absent
         id: Option<String>,
         /// Only one with this label; several mean all of them
         #[arg(long = "label", value_name = "LABEL", value_parser = label)]
@@ -75,7 +75,7 @@ Examples:
     },
     /// Say that an issue is done
     Close {
-        /// The issue
+        /// Its id, or a beginning of it that no other issue has
         id: String,
         /// What was done
         reason: Option<String>,
@@ -85,7 +85,7 @@ Examples:
     },
     /// Show one issue with its edges and comments
     Show {
-        /// The issue
+        /// Its id, or a beginning of it that no other issue has
         id: String,
     },
     /// Find issues in which all of these words occur
@@ -113,7 +113,7 @@ Examples:
     Update(UpdateArgs),
     /// Add a comment
     Comment {
-        /// The issue
+        /// Its id, or a beginning of it that no other issue has
         id: String,
         /// The text
         body: String,
@@ -124,7 +124,7 @@ Example:
   runner issues block ID \"Which version? Kim knows\"
 To let it wait for another issue: runner issues dep add ID OTHER-ID")]
     Block {
-        /// The issue
+        /// Its id, or a beginning of it that no other issue has
         id: String,
         /// What it waits for, and from whom
         notes: String,
@@ -134,7 +134,7 @@ To let it wait for another issue: runner issues dep add ID OTHER-ID")]
     },
     /// Answer what a blocked issue waits for, and open it
     Unblock {
-        /// The issue
+        /// Its id, or a beginning of it that no other issue has
         id: String,
         /// The answer; becomes a comment
         answer: Option<String>,
@@ -147,7 +147,7 @@ Examples:
   runner issues why ID
   runner issues why ID --takes worker_type=coding")]
     Why {
-        /// The issue
+        /// Its id, or a beginning of it that no other issue has
         id: String,
         /// For somebody who takes this; several values of one key mean any of them
         #[arg(long = "takes", value_name = "KEY=VALUE", value_parser = meta)]
@@ -155,7 +155,7 @@ Examples:
     },
     /// Give an issue back undone
     Release {
-        /// The issue
+        /// Its id, or a beginning of it that no other issue has
         id: String,
         /// Also if somebody else holds it
         #[arg(long)]
@@ -163,7 +163,7 @@ Examples:
     },
     /// Open a closed issue
     Reopen {
-        /// The issue
+        /// Its id, or a beginning of it that no other issue has
         id: String,
     },
     /// Add or remove an edge between two issues
@@ -173,7 +173,7 @@ Examples:
     Graph,
     /// Show what happened to an issue
     History {
-        /// The issue
+        /// Its id, or a beginning of it that no other issue has
         id: String,
     },
     /// Bring the issues of a file or folder, all or none
@@ -307,7 +307,7 @@ pub struct CreateArgs {
 /// Changes of an issue.
 #[derive(Debug, Clone, Args)]
 pub struct UpdateArgs {
-    /// The issue
+    /// Its id, or a beginning of it that no other issue has
     pub id: String,
     /// New title
     #[arg(long)]

@@ -67,6 +67,12 @@ pub enum IssuesError {
         /// Where it was looked for.
         place: String,
     },
+    /// No issue has this id, or one that starts so.
+    #[error("Issue not found: {start}; `runner issues list` shows the ids there are")]
+    Unknown {
+        /// As typed.
+        start: String,
+    },
     /// The start of an id that several issues have.
     #[error("`{start}` is the start of several issues: {}; write more of it", matches.join(", "))]
     Ambiguous {
@@ -112,7 +118,7 @@ impl IssuesError {
             | Self::CannotRead { .. }
             | Self::NoPlace
             | Self::Unreadable(_) => 2,
-            Self::Refused(_) | Self::CannotWrite { .. } => 1,
+            Self::Refused(_) | Self::Unknown { .. } | Self::CannotWrite { .. } => 1,
         }
     }
 }
@@ -275,7 +281,7 @@ impl Desk<'_> {
                 start: start.to_owned(),
                 matches: found.iter().take(5).map(ToString::to_string).collect(),
             }),
-            _ => Err(StoreError::NotFound { id: start.to_owned() }.into()),
+            _ => Err(IssuesError::Unknown { start: start.to_owned() }),
         }
     }
 
