@@ -339,6 +339,11 @@ mod tests {
     fn the_queue_is_counts_and_lists() {
         let queue = queue();
         assert_eq!(
+            render("{% for issue in issues.list() %}{{ issue.labels | length }}{% endfor %}", &queue),
+            Ok("0000".to_owned()),
+            "an issue without labels has an empty list of them"
+        );
+        assert_eq!(
             render("{{ issues.total }} {{ issues.ready }} {{ issues.closed }}", &queue),
             Ok("4 2 1".to_owned())
         );

@@ -145,7 +145,10 @@ async fn a_start_of_an_id_will_do() {
     assert_eq!(several.exit(), 2);
     assert!(several.to_string().starts_with("`bd-` is the start of several issues: bd-"), "{several}");
     let none = person.run(&["show", "no-such"]).await.unwrap_err();
-    assert_eq!((none.exit(), none.to_string()), (1, "Issue not found: no-such; `runner issues list` shows the ids there are".to_owned()));
+    assert_eq!(
+        (none.exit(), none.to_string()),
+        (1, "Issue not found: no-such; `runner issues list` shows the ids there are".to_owned())
+    );
 }
 
 #[tokio::test]

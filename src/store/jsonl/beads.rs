@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::field::{Fields, label};
-use crate::clock::Timestamp;
+use super::field::{self, Fields, label};
 use crate::id::IssueId;
 use crate::issue::{Comment, EdgeType, Issue, Status};
 use crate::store::transfer::{Format, Incoming, Original, Outgoing, Remark, Remarks, remark};
@@ -52,38 +51,20 @@ const NOT_WORK: [&str; 11] = [
 
 /// Reads an issue.
 pub(super) fn incoming(object: Map<String, Value>, remarks: &mut Remarks) -> Result<Incoming, String> {
-    let mut fields = Fields { object: &object, about: String::new() };
-    let id = fields.id("id")?;
-    fields.about = id.to_string();
-    let created_at = fields.must_time("created_at", remarks)?;
-    let updated_at = fields.time("updated_at", remarks)?.unwrap_or(created_at);
+    let fields = Fields::of_issue(&object)?;
     let (status, notes) = status(&fields, remarks)?;
-    let issue_type = fields.words("issue_type")?.unwrap_or_else(|| "task".to_owned());
-    if status == Status::Open && NOT_WORK.contains(&issue_type.as_str()) {
-        remark(remarks, Remark::NotWork, format!("{id} {issue_type}"));
-    }
-    let closed_at = closed_at(&fields, status, updated_at, remarks)?;
+    // Zero values are left out by many versions: nothing means 0, not the default of a new issue.
+    let shared = fields.issue(status, fields.priority()?.unwrap_or(0), remarks)?;
     let issue = Issue {
-        title: fields.title()?,
-        description: fields.text("description")?.unwrap_or_default(),
-        status,
-        // Zero values are left out by many versions: nothing means 0, not the default of a new issue.
-        priority: fields.priority()?.unwrap_or(0),
-        issue_type,
-        assignee: fields.words("assignee")?,
-        parent_id: None,
-        blocking_notes: fields.words("blocking_notes")?.or(notes),
-        metadata: fields.metadata(remarks),
-        labels: fields.labels(remarks),
+        blocking_notes: shared.blocking_notes.or(notes),
         estimate_minutes: fields.count("estimated_minutes", remarks),
         defer_until: fields.time("defer_until", remarks)?,
-        close_reason: fields.words("close_reason")?,
-        created_at,
-        updated_at,
-        closed_at,
         attempt: fields.count("attempt", remarks).unwrap_or(0),
-        id,
+        ..shared
     };
+    if status == Status::Open && NOT_WORK.contains(&issue.issue_type.as_str()) {
+        remark(remarks, Remark::NotWork, format!("{} {}", issue.id, issue.issue_type));
+    }
     let (edges, comments) = (edges(&fields, &issue.id, remarks)?, comments(&fields, remarks)?);
     Ok(Incoming { issue, edges, comments, original: Original { format: Format::Beads, object } })
 }
@@ -95,27 +76,6 @@ fn status(fields: &Fields<'_>, remarks: &mut Remarks) -> Result<(Status, Option<
     }
     remark(remarks, Remark::OtherStatus, format!("{} {word}", fields.about));
     Ok((Status::Blocked, Some(format!("its status was `{word}` where it was imported from"))))
-}
-
-/// Closed exactly when there is a moment of closing.
-pub(super) fn closed_at(
-    fields: &Fields<'_>,
-    status: Status,
-    updated_at: Timestamp,
-    remarks: &mut Remarks,
-) -> Result<Option<Timestamp>, String> {
-    let found = fields.time("closed_at", remarks)?;
-    match (status == Status::Closed, found) {
-        (true, None) => {
-            remark(remarks, Remark::NoClosedAt, fields.about.clone());
-            Ok(Some(updated_at))
-        }
-        (false, Some(_)) => {
-            remark(remarks, Remark::StrayClosedAt, fields.about.clone());
-            Ok(None)
-        }
-        (_, found) => Ok(found),
-    }
 }
 
 fn edges(
@@ -214,29 +174,19 @@ fn put(object: &mut Map<String, Value>, key: &str, counter: Option<&str>, items:
 
 /// The fields of an issue; null where beads would leave one out.
 fn known(issue: &Issue) -> Vec<(&'static str, Value)> {
-    let words = |text: &Option<String>| text.as_ref().map_or(Value::Null, |text| json!(text));
     let metadata = match issue.metadata.is_empty() {
         true => Value::Null,
         false => Value::Object(issue.metadata.clone()),
     };
-    vec![
-        ("id", json!(issue.id)),
-        ("title", json!(issue.title)),
-        ("description", json!(issue.description)),
-        ("status", json!(issue.status)),
-        ("priority", json!(issue.priority)),
-        ("issue_type", json!(issue.issue_type)),
-        ("assignee", words(&issue.assignee)),
+    let mut known = field::known(issue);
+    known.extend([
         ("estimated_minutes", json!(issue.estimate_minutes)),
-        ("created_at", json!(issue.created_at)),
-        ("updated_at", json!(issue.updated_at)),
-        ("closed_at", json!(issue.closed_at)),
-        ("close_reason", words(&issue.close_reason)),
+        ("close_reason", json!(issue.close_reason)),
         ("defer_until", json!(issue.defer_until)),
         ("metadata", metadata),
-        ("blocking_notes", words(&issue.blocking_notes)),
         ("attempt", if issue.attempt == 0 { Value::Null } else { json!(issue.attempt) }),
-    ]
+    ]);
+    known
 }
 
 /// The file's edges that are still there or were never made, then those that are new.
