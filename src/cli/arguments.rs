@@ -24,7 +24,8 @@ pub(super) struct Arguments {
         value_enum,
         value_name = "WHEN",
         default_value = "auto",
-        env = "RUNNER_COLOR"
+        env = "RUNNER_COLOR",
+        display_order = 903
     )]
     pub(super) color: ColorChoice,
     #[command(subcommand)]
