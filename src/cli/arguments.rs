@@ -9,6 +9,7 @@ use super::cassettes::CassetteArguments;
 use super::diff::DiffArguments;
 use super::history::{CleanArguments, LogsArguments, RunsArguments, ShowArguments};
 use super::issues::IssuesArgs;
+use crate::fault::Fault;
 
 /// Runs teams of LLM agents as scenario files declare them: `runner scenarios/demo.yaml`.
 #[derive(Debug, Parser)]
@@ -26,7 +27,8 @@ pub(super) struct Arguments {
         value_enum,
         value_name = "WHEN",
         default_value = "auto",
-        env = "RUNNER_COLOR"
+        env = "RUNNER_COLOR",
+        display_order = 903
     )]
     pub(super) color: ColorChoice,
     #[command(subcommand)]
@@ -92,6 +94,9 @@ pub(super) struct CommonArguments {
     /// What makes the exit code other than 0
     #[arg(long, value_enum, value_name = "WHAT", default_value = "phase")]
     pub(super) fail_on: FailOn,
+    /// Let something go wrong on purpose: EFFECT=http:STATUS, cut_after_event:N, error_event:TYPE, stall or kill
+    #[arg(long, value_name = "EFFECT=FAULT", value_parser = Fault::from_text)]
+    pub(super) fault: Vec<Fault>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -164,6 +169,9 @@ pub(super) struct ResumeArguments {
     /// What makes the exit code other than 0
     #[arg(long, value_enum, value_name = "WHAT", default_value = "phase")]
     pub(super) fail_on: FailOn,
+    /// Let something go wrong on purpose: EFFECT=http:STATUS, cut_after_event:N, error_event:TYPE, stall or kill
+    #[arg(long, value_name = "EFFECT=FAULT", value_parser = Fault::from_text)]
+    pub(super) fault: Vec<Fault>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
