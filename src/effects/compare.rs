@@ -264,6 +264,6 @@ mod tests {
         let strand = &found.strands["p/b"];
         assert_eq!((strand.same, strand.differ, strand.only_left, strand.only_right), (0, 1, 1, 0));
         assert_eq!(found.strands["p/a"], Strand { same: 2, ..Strand::default() });
-        assert!(found.first.unwrap().to_string().contains("    - x\n    + y\n"));
+        assert!(found.first.unwrap().to_string().contains("    - \"x\"\n    + \"y\"\n"));
     }
 }
