@@ -216,5 +216,5 @@ impl Effects {
 async fn die() {
     // Nothing is left that could be told if this failed.
     let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL);
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
