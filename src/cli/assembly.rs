@@ -182,6 +182,8 @@ fn manifest(scenario: &Scenario, site: &Site, head: &RecordingHead, scrubber: &S
         plan: scrubber.scrub_json(whole),
         given,
         files: Manifest::copies(scenario.sources.read_files().map(|(file, _)| file)),
+        models: head.models.clone(),
+        record: site.record.clone(),
     }
 }
 

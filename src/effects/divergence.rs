@@ -126,7 +126,7 @@ impl fmt::Display for Divergence {
 
 impl Difference {
     /// The changed lines, recorded ones with `-`, present ones with `+`, with two lines around them.
-    fn lines(&self) -> String {
+    pub(super) fn lines(&self) -> String {
         let mut out = String::new();
         match (&self.recorded, &self.now) {
             (Some(recorded), Some(now)) => {
@@ -302,7 +302,7 @@ fn may_render_anew(score: &Score, asked: &Asked) -> bool {
 }
 
 /// The text of a result: of a tool call what the model is shown, of others the JSON.
-fn result_text(result: &serde_json::Value) -> String {
+pub(super) fn result_text(result: &serde_json::Value) -> String {
     match result.get("content").and_then(serde_json::Value::as_str) {
         Some(content) => content.to_owned(),
         None => result.to_string(),

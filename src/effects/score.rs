@@ -148,7 +148,7 @@ impl Score {
 
 /// For each effect the earlier ones that must commit before it: those whose footprint overlaps, less what follows from
 /// others, and the one before it in its session.
-fn causal_order(effects: &[EffectRecord]) -> Vec<Vec<usize>> {
+pub(super) fn causal_order(effects: &[EffectRecord]) -> Vec<Vec<usize>> {
     let mut kinds: HashMap<&str, Kind> = HashMap::new();
     let mut last_in_session: HashMap<&str, usize> = HashMap::new();
     let mut order = Vec::with_capacity(effects.len());
