@@ -234,8 +234,8 @@ impl Books {
             }
         };
         let origin = match play {
-            Play::Replay { recording, strictness, jitter } => {
-                Origin::Replay(Replay { recording: *recording, strictness, jitter })
+            Play::Replay { recording, strictness, jitter, tolerance } => {
+                Origin::Replay(Replay { recording: *recording, strictness, jitter, tolerance })
             }
             Play::Live { .. } | Play::Scripted { .. } | Play::Resume(_) => Origin::Live,
         };

@@ -11,7 +11,7 @@ use super::outcome;
 use super::signals::Signals;
 use super::surroundings::{Surroundings, complain, tell};
 use crate::cassette;
-use crate::effects::Strictness;
+use crate::effects::{Strictness, Tolerance};
 use crate::engine::{self, TakeUp};
 use crate::event::{Envelope, Evidence, Happening, Listener, Mode, Recording, Whereabouts};
 use crate::journal::{self, Durability, Line, Record};
@@ -110,7 +110,8 @@ fn replayed(
         );
         return Err(Exit::Divergence);
     };
-    Ok(Play::Replay { recording: launch::recording(&folder)?, strictness, jitter })
+    let recording = launch::recording(&folder)?;
+    Ok(Play::Replay { recording, strictness, jitter, tolerance: Tolerance::Nothing })
 }
 
 /// Recordings are made on purpose, by a person who looks at them.

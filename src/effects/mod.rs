@@ -30,7 +30,7 @@ pub use compare::{Comparison, Split, Strand, compare};
 pub use divergence::{Class, Difference, Divergence};
 pub use gate::{Effects, Origin, Setup, Time};
 pub use memory::Past;
-pub use score::{Replay, Strictness};
+pub use score::{Replay, Strictness, Tolerance};
 pub use wait::{Alarm, Busy, Rest};
 
 use crate::clock::Timestamp;
