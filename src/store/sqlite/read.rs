@@ -1,9 +1,9 @@
 //! What is asked of the queue without changing it: lists, what is ready, what is blocked, counts, history.
 
-use rusqlite::{Connection, named_params};
+use rusqlite::{Connection, ToSql, named_params};
 use serde_json::Value;
 
-use super::row::{self, COLUMNS, READY, READY_ORDER, Stored};
+use super::row::{self, COLUMNS, NOT_CLOSED, NOT_YET, READY, READY_ORDER, Stored, UNBLOCKED};
 use super::scope::{Outcome, Scope};
 use crate::clock::Timestamp;
 use crate::id::IssueId;
@@ -13,53 +13,85 @@ use crate::store::{Answer, BlockedIssue, Change, Counts, Filter, Graph, Hold, Le
 
 /// Issues in creation order.
 pub(super) fn list(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer> {
-    select(scope, filter, ("1 = 1 OR :now IS NULL", "ORDER BY created_at, rowid"))
+    select(scope, filter, &Among { which: None, order: "ORDER BY created_at, rowid", but: None })
 }
 
 /// Ready issues, first to be worked first.
 pub(super) fn ready(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer> {
-    select(scope, filter, (READY, READY_ORDER))
+    // Few are deferred and their index knows them, so all others are counted without a look at their rows.
+    let among = Among { which: Some(READY), order: READY_ORDER, but: Some((UNBLOCKED, NOT_YET)) };
+    select(scope, filter, &among)
 }
 
-fn select(scope: &mut Scope<'_>, filter: &Filter, (among, order): (&str, &str)) -> Outcome<Answer> {
+/// Among which issues a question selects, and how.
+struct Among {
+    which: Option<&'static str>,
+    order: &'static str,
+    /// The same as a larger set and what of it is not meant, where that is faster to count.
+    but: Option<(&'static str, &'static str)>,
+}
+
+/// The conditions of a filter that SQL decides. Only what is asked for is named, so that an index can serve it.
+fn conditions(filter: &Filter) -> Vec<(&'static str, (&'static str, Box<dyn ToSql>))> {
+    let mut named: Vec<(&str, (&str, Box<dyn ToSql>))> = Vec::new();
+    if let Some(status) = filter.status {
+        named.push(("status = :status", (":status", Box::new(status.as_str()))));
+    }
+    if let Some(priority) = filter.priority {
+        named.push(("priority = :priority", (":priority", Box::new(priority))));
+    }
+    if let Some(issue_type) = &filter.issue_type {
+        named.push(("issue_type = :issue_type", (":issue_type", Box::new(issue_type.clone()))));
+    }
+    if let Some(assignee) = &filter.assignee {
+        named.push(("assignee = :assignee", (":assignee", Box::new(assignee.clone()))));
+    }
+    named
+}
+
+fn select(scope: &mut Scope<'_>, filter: &Filter, among: &Among) -> Outcome<Answer> {
     scope.touch_all();
-    let place = format!(
-        "FROM issues WHERE ({among}) AND (:status IS NULL OR status = :status) \
-         AND (:priority IS NULL OR priority = :priority) AND (:issue_type IS NULL OR issue_type = :issue_type) \
-         AND (:assignee IS NULL OR assignee = :assignee)"
-    );
-    let now = row::time_text(scope.at);
-    let params = named_params! {
-        ":now": now,
-        ":status": filter.status.map(Status::as_str),
-        ":priority": filter.priority,
-        ":issue_type": filter.issue_type,
-        ":assignee": filter.assignee,
+    let conditions = conditions(filter);
+    let place = |which: Option<&'static str>| {
+        let all: Vec<&str> = which.into_iter().chain(conditions.iter().map(|(text, _)| *text)).collect();
+        let sieve = if all.is_empty() { String::new() } else { format!(" WHERE {}", all.join(" AND ")) };
+        format!("FROM issues{sieve}")
     };
+    let now = row::time_text(scope.at);
+    let mut params: Vec<(&str, &dyn ToSql)> =
+        conditions.iter().map(|(_, (name, value))| (*name, &**value)).collect();
+    let without_now = params.clone();
+    if among.which.is_some() {
+        params.push((":now", &now));
+    }
     let wanted = filter.limit.unwrap_or(usize::MAX);
     let counted_here = !filter.takes.0.is_empty();
     // Metadata are compared here, by the one function that says what matches, so SQL cannot stop at the limit then.
     let stop = if counted_here { -1 } else { i64::try_from(wanted).unwrap_or(-1) };
-    let mut statement =
-        scope.conn.prepare_cached(&format!("SELECT {COLUMNS} {place} {order} LIMIT {stop}"))?;
-    let mut rows = statement.query(params)?;
+    let sql = format!("SELECT {COLUMNS} {} {} LIMIT {stop}", place(among.which), among.order);
+    let mut statement = scope.conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(&*params)?;
     let (mut issues, mut total) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        let issue = row::read(row)?.issue;
-        if !filter.takes.matches(&issue.metadata) {
+        if counted_here && !filter.takes.matches(&row::json(row, "metadata")?) {
             continue;
         }
         total += 1;
         if issues.len() < wanted {
-            issues.push(issue);
+            issues.push(row::read(row)?.issue);
         }
     }
-    if !counted_here && stop >= 0 {
-        let count: i64 = scope
-            .conn
-            .prepare_cached(&format!("SELECT count(*) {place}"))?
-            .query_row(params, |row| row.get(0))?;
-        total = usize::try_from(count).unwrap_or(usize::MAX);
+    // Fewer than were wanted are all there are.
+    if !counted_here && total >= wanted {
+        let count = |which, params: &[(&str, &dyn ToSql)]| -> rusqlite::Result<usize> {
+            let sql = format!("SELECT count(*) {}", place(which));
+            let count: i64 = scope.conn.prepare_cached(&sql)?.query_row(params, |row| row.get(0))?;
+            Ok(usize::try_from(count).unwrap_or(usize::MAX))
+        };
+        total = match among.but {
+            Some((larger, but)) => count(Some(larger), &without_now)? - count(Some(but), &params)?,
+            None => count(among.which, &params)?,
+        };
     }
     Ok(Answer::Issues { issues, total })
 }
@@ -68,7 +100,7 @@ fn select(scope: &mut Scope<'_>, filter: &Filter, (among, order): (&str, &str)) 
 pub(super) fn blocked(scope: &mut Scope<'_>) -> Outcome<Answer> {
     scope.touch_all();
     let sql = format!(
-        "SELECT {COLUMNS} FROM issues WHERE status = 'blocked' OR (status <> 'closed' AND open_blockers > 0) \
+        "SELECT {COLUMNS} FROM issues WHERE status IN {NOT_CLOSED} AND (status = 'blocked' OR open_blockers > 0) \
          ORDER BY created_at, rowid"
     );
     let stuck = collect(scope.conn, &sql, named_params! {}, row::read)?;
@@ -84,7 +116,7 @@ pub(super) fn blocked(scope: &mut Scope<'_>) -> Outcome<Answer> {
 pub(super) fn left(scope: &mut Scope<'_>, takes: &[Takes]) -> Outcome<Answer> {
     scope.touch_all();
     let sql = format!(
-        "SELECT {COLUMNS}, ({READY}) AS is_ready FROM issues WHERE status <> 'closed' ORDER BY created_at, rowid"
+        "SELECT {COLUMNS}, ({READY}) AS is_ready FROM issues WHERE status IN {NOT_CLOSED} ORDER BY created_at, rowid"
     );
     let now = row::time_text(scope.at);
     let open = collect(scope.conn, &sql, named_params! {":now": now}, |row| {
@@ -212,9 +244,12 @@ fn count(scope: &Scope<'_>) -> Outcome<Counts> {
     let by_status = collect(scope.conn, sql, named_params! {}, |row| {
         Ok((row::status(row, "status")?, row.get::<_, i64>("n")?.unsigned_abs()))
     })?;
+    let sql = format!(
+        "SELECT (SELECT count(*) FROM issues WHERE {UNBLOCKED}) - (SELECT count(*) FROM issues WHERE {NOT_YET})"
+    );
     let ready: i64 = scope
         .conn
-        .prepare_cached(&format!("SELECT count(*) FROM issues WHERE {READY}"))?
+        .prepare_cached(&sql)?
         .query_row(named_params! {":now": row::time_text(scope.at)}, |row| row.get(0))?;
     let mut counts = Counts { ready: ready.unsigned_abs(), ..Counts::default() };
     for (status, n) in by_status {

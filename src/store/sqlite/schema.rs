@@ -97,6 +97,9 @@ CREATE TABLE kept_lines (
     object TEXT NOT NULL
 ) STRICT;
 ",
+    "
+CREATE INDEX issues_status ON issues (status, created_at);
+",
 ];
 
 /// Opens the file, makes it and its folder if absent, and brings it to the present form.
