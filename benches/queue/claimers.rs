@@ -55,8 +55,12 @@ impl Hand {
 
     /// Claims the first ready issue, if there is one.
     pub async fn claim(&self, store: &Arc<dyn IssueStore>) -> Option<IssueId> {
-        let terms =
-            Claim { id: None, takes: Takes::default(), lease: limit::LEASE, max_attempts: limit::ATTEMPTS };
+        self.claim_of(store, Takes::default()).await
+    }
+
+    /// Claims the first ready issue of a kind, if there is one.
+    pub async fn claim_of(&self, store: &Arc<dyn IssueStore>, takes: Takes) -> Option<IssueId> {
+        let terms = Claim { id: None, takes, lease: limit::LEASE, max_attempts: limit::ATTEMPTS };
         match self.ask(store, Operation::Claim(terms)).await {
             Answer::Issue(view) => Some(view.issue.id),
             _ => None,

@@ -27,7 +27,9 @@ enum Way {
 /// Prints the table.
 pub fn measure(extent: Extent) {
     say("\n## Claims\n");
-    say("| open issues | who | claim and close, pairs/s | of SQLite, a transaction each | of SQLite, 16 a transaction |");
+    say(
+        "| open issues | who | claim and close, pairs/s | of SQLite, a transaction each | of SQLite, 16 a transaction |",
+    );
     say("|---:|---|---:|---:|---:|");
     let mut claims = Vec::new();
     for open in extent.sizes() {

@@ -23,8 +23,11 @@ impl Order {
     pub fn of(args: &[String]) -> Option<Self> {
         let [word, path, claimers, pairs] = args else { return None };
         let number = |text: &String| text.parse().ok();
-        (word == WORD)
-            .then_some(Self { path: path.into(), claimers: number(claimers)?, pairs: number(pairs)? })
+        (word == WORD).then_some(Self {
+            path: path.into(),
+            claimers: number(claimers)?,
+            pairs: number(pairs)?,
+        })
     }
 }
 

@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use runner::issue::Status;
+use runner::clock::{Clock as _, SystemClock};
+use runner::issue::{Status, Takes};
 use runner::store::{Filter, NewIssue, Operation};
 
 use crate::claimers::Hand;
@@ -48,12 +49,27 @@ fn of_size(shape: Shape) -> Vec<(&'static str, Sample)> {
     };
     let few = |status: Option<Status>| Filter { status, limit: Some(50), ..Filter::default() };
     let new = NewIssue { title: "One more".to_owned(), description: "x".repeat(300), ..NewIssue::default() };
+    let takes = Takes([("worker_type".to_owned(), vec!["nobody's".into()])].into());
     vec![
         ("`ready`, 50 rows", ask(TIMES, Operation::Ready(few(None)))),
         ("`list`, 50 rows", ask(TIMES, Operation::List(few(None)))),
         ("`list` of open ones, 50 rows", ask(TIMES, Operation::List(few(Some(Status::Open))))),
         ("`create`", ask(TIMES, Operation::Create(new))),
         ("`claim`", timed(&runtime, TIMES, || async { assert!(hand.claim(&store).await.is_some()) })),
+        (
+            "`claim` of a kind that nobody made",
+            timed(&runtime, TIMES, || async {
+                assert!(hand.claim_of(&store, takes.clone()).await.is_none())
+            }),
+        ),
+        (
+            "what 16 waiting workers ask, half of whom nothing is ready for",
+            timed(&runtime, TIMES, || async {
+                let welcome = [Takes::default(), takes.clone()];
+                let offers = store.first_ready(&welcome, 16, SystemClock::default().now()).await;
+                assert_eq!(offers.expect("the queue answers").len(), 16);
+            }),
+        ),
         ("counts", ask(TIMES, Operation::Counts)),
         ("what a prompt may ask (snapshot)", ask(WHOLE, Operation::Snapshot)),
         ("`export`", ask(WHOLE, Operation::Export)),

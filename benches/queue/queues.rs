@@ -86,12 +86,15 @@ pub fn import(import: Import) -> (Queue, Duration) {
 pub fn brought(shape: Shape) -> Import {
     let lines: Vec<String> = (0..shape.open + shape.closed).map(|n| line(shape, n).to_string()).collect();
     let text = lines.join("\n");
-    jsonl::read(&[Part { name: "issues.jsonl", role: FILES[0], bytes: text.as_bytes() }]).expect("it is sound")
+    jsonl::read(&[Part { name: "issues.jsonl", role: FILES[0], bytes: text.as_bytes() }])
+        .expect("it is sound")
 }
 
 fn line(shape: Shape, n: usize) -> Value {
     let id = |n: usize| format!("bd-{n:08}");
-    let at = |n: usize| format!("2026-01-{:02}T{:02}:{:02}:{:02}Z", n / 86_400 + 1, n / 3_600 % 24, n / 60 % 60, n % 60);
+    let at = |n: usize| {
+        format!("2026-01-{:02}T{:02}:{:02}:{:02}Z", n / 86_400 + 1, n / 3_600 % 24, n / 60 % 60, n % 60)
+    };
     let edge = |to: usize, kind: &str| json!([{"issue_id": id(n), "depends_on_id": id(to), "type": kind}]);
     let edges = match n % 10 {
         4 | 9 => edge(n - 1, "blocks"),

@@ -1,11 +1,10 @@
 //! How an issue is taken: the first ready one that matches, or a chosen one; lapsed leases are given back on the way.
 
-use rusqlite::named_params;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::moves;
-use super::row::{self, Held, READY, READY_ORDER, Stored};
+use super::row::{self, Held, Stored};
 use super::scope::{Fault, Outcome, Scope, invalid, wrong_state};
+use super::{moves, ready};
 use crate::clock::{later, micros};
 use crate::event::Access;
 use crate::id::IssueId;
@@ -19,7 +18,7 @@ pub(super) fn claim(scope: &mut Scope<'_>, claim: &Claim) -> Outcome<Answer> {
         None => {
             scope.touch_all();
             give_back_lapsed(scope)?;
-            match first_ready(scope, &claim.takes)? {
+            match ready::first(scope.conn, &claim.takes, scope.at)? {
                 Some(id) => id,
                 None => return Ok(Answer::Nothing),
             }
@@ -63,19 +62,6 @@ pub(super) fn give_back_if_lapsed(scope: &mut Scope<'_>, stored: Stored) -> Outc
     }
     moves::take_from_holder(scope, &stored, "lease_expired")?;
     scope.get(&stored.issue.id)
-}
-
-fn first_ready(scope: &Scope<'_>, takes: &Takes) -> Outcome<Option<IssueId>> {
-    let sql = format!("SELECT id, metadata FROM issues WHERE {READY} {READY_ORDER}");
-    let mut statement = scope.conn.prepare_cached(&sql)?;
-    let mut rows = statement.query(named_params! {":now": row::time_text(scope.at)})?;
-    while let Some(row) = rows.next()? {
-        let metadata: Map<String, Value> = row::json(row, "metadata")?;
-        if takes.matches(&metadata) {
-            return Ok(Some(row::id(row, "id")?));
-        }
-    }
-    Ok(None)
 }
 
 /// Takes an issue in memory, or says why not. Taking what one holds already extends the lease.
@@ -144,24 +130,4 @@ fn not_for_you(issue: &Issue, takes: &Takes) -> Fault {
         issue.id,
         wanted.collect::<Vec<_>>().join(", ")
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The promise that a claim costs the same in a queue of any size rests on this plan.
-    #[test]
-    fn the_first_ready_issue_is_found_by_the_index() {
-        let folder = tempfile::tempdir().unwrap();
-        let conn = super::super::schema::open(&folder.path().join("issues.db")).unwrap();
-        let sql = format!("EXPLAIN QUERY PLAN SELECT id, metadata FROM issues WHERE {READY} {READY_ORDER}");
-        let mut statement = conn.prepare(&sql).unwrap();
-        let steps = statement
-            .query_map(named_params! {":now": "x"}, |row| row.get::<_, String>("detail"))
-            .unwrap()
-            .collect::<rusqlite::Result<Vec<_>>>()
-            .unwrap();
-        assert_eq!(steps, ["SCAN issues USING INDEX issues_ready"]);
-    }
 }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, ToSql, named_params};
 use serde_json::Value;
 
-use super::row::{self, COLUMNS, NOT_CLOSED, NOT_YET, READY, READY_ORDER, Stored, UNBLOCKED};
+use super::row::{self, COLUMNS, FROM_READY, NOT_CLOSED, NOT_YET, READY, READY_ORDER, Stored, UNBLOCKED};
 use super::scope::{Outcome, Scope};
 use crate::clock::Timestamp;
 use crate::id::IssueId;
@@ -13,22 +13,19 @@ use crate::store::{Answer, BlockedIssue, Change, Counts, Filter, Graph, Hold, Le
 
 /// Issues in creation order.
 pub(super) fn list(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer> {
-    select(scope, filter, &Among { which: None, order: "ORDER BY created_at, rowid", but: None })
+    select(scope, filter, &Among { from: "FROM issues", which: None, order: "ORDER BY created_at, rowid" })
 }
 
 /// Ready issues, first to be worked first.
 pub(super) fn ready(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer> {
-    // Few are deferred and their index knows them, so all others are counted without a look at their rows.
-    let among = Among { which: Some(READY), order: READY_ORDER, but: Some((UNBLOCKED, NOT_YET)) };
-    select(scope, filter, &among)
+    select(scope, filter, &Among { from: FROM_READY, which: Some(READY), order: READY_ORDER })
 }
 
 /// Among which issues a question selects, and how.
 struct Among {
+    from: &'static str,
     which: Option<&'static str>,
     order: &'static str,
-    /// The same as a larger set and what of it is not meant, where that is faster to count.
-    but: Option<(&'static str, &'static str)>,
 }
 
 /// The conditions of a filter that SQL decides. Only what is asked for is named, so that an index can serve it.
@@ -52,15 +49,12 @@ fn conditions(filter: &Filter) -> Vec<(&'static str, (&'static str, Box<dyn ToSq
 fn select(scope: &mut Scope<'_>, filter: &Filter, among: &Among) -> Outcome<Answer> {
     scope.touch_all();
     let conditions = conditions(filter);
-    let place = |which: Option<&'static str>| {
-        let all: Vec<&str> = which.into_iter().chain(conditions.iter().map(|(text, _)| *text)).collect();
-        let sieve = if all.is_empty() { String::new() } else { format!(" WHERE {}", all.join(" AND ")) };
-        format!("FROM issues{sieve}")
-    };
+    let all: Vec<&str> = among.which.into_iter().chain(conditions.iter().map(|(text, _)| *text)).collect();
+    let sieve = if all.is_empty() { String::new() } else { format!(" WHERE {}", all.join(" AND ")) };
+    let place = format!("{}{sieve}", among.from);
     let now = row::time_text(scope.at);
     let mut params: Vec<(&str, &dyn ToSql)> =
         conditions.iter().map(|(_, (name, value))| (*name, &**value)).collect();
-    let without_now = params.clone();
     if among.which.is_some() {
         params.push((":now", &now));
     }
@@ -68,7 +62,7 @@ fn select(scope: &mut Scope<'_>, filter: &Filter, among: &Among) -> Outcome<Answ
     let counted_here = !filter.takes.0.is_empty();
     // Metadata are compared here, by the one function that says what matches, so SQL cannot stop at the limit then.
     let stop = if counted_here { -1 } else { i64::try_from(wanted).unwrap_or(-1) };
-    let sql = format!("SELECT {COLUMNS} {} {} LIMIT {stop}", place(among.which), among.order);
+    let sql = format!("SELECT {COLUMNS} {place} {} LIMIT {stop}", among.order);
     let mut statement = scope.conn.prepare_cached(&sql)?;
     let mut rows = statement.query(&*params)?;
     let (mut issues, mut total) = (Vec::new(), 0);
@@ -83,14 +77,13 @@ fn select(scope: &mut Scope<'_>, filter: &Filter, among: &Among) -> Outcome<Answ
     }
     // Fewer than were wanted are all there are.
     if !counted_here && total >= wanted {
-        let count = |which, params: &[(&str, &dyn ToSql)]| -> rusqlite::Result<usize> {
-            let sql = format!("SELECT count(*) {}", place(which));
-            let count: i64 = scope.conn.prepare_cached(&sql)?.query_row(params, |row| row.get(0))?;
-            Ok(usize::try_from(count).unwrap_or(usize::MAX))
-        };
-        total = match among.but {
-            Some((larger, but)) => count(Some(larger), &without_now)? - count(Some(but), &params)?,
-            None => count(among.which, &params)?,
+        total = match (among.which, conditions.is_empty()) {
+            (Some(_), true) => count_ready(scope)?,
+            _ => {
+                let sql = format!("SELECT count(*) {place}");
+                let count: i64 = scope.conn.prepare_cached(&sql)?.query_row(&*params, |row| row.get(0))?;
+                usize::try_from(count).unwrap_or(usize::MAX)
+            }
         };
     }
     Ok(Answer::Issues { issues, total })
@@ -212,7 +205,7 @@ fn whole(scope: &mut Scope<'_>) -> Outcome<Snapshot> {
     let now = row::time_text(scope.at);
     let ready = collect(
         scope.conn,
-        &format!("SELECT id FROM issues WHERE {READY} {READY_ORDER}"),
+        &format!("SELECT id {FROM_READY} WHERE {READY} {READY_ORDER}"),
         named_params! {":now": now},
         |row| row::id(row, "id"),
     )?;
@@ -244,14 +237,8 @@ fn count(scope: &Scope<'_>) -> Outcome<Counts> {
     let by_status = collect(scope.conn, sql, named_params! {}, |row| {
         Ok((row::status(row, "status")?, row.get::<_, i64>("n")?.unsigned_abs()))
     })?;
-    let sql = format!(
-        "SELECT (SELECT count(*) FROM issues WHERE {UNBLOCKED}) - (SELECT count(*) FROM issues WHERE {NOT_YET})"
-    );
-    let ready: i64 = scope
-        .conn
-        .prepare_cached(&sql)?
-        .query_row(named_params! {":now": row::time_text(scope.at)}, |row| row.get(0))?;
-    let mut counts = Counts { ready: ready.unsigned_abs(), ..Counts::default() };
+    let mut counts =
+        Counts { ready: u64::try_from(count_ready(scope)?).unwrap_or(u64::MAX), ..Counts::default() };
     for (status, n) in by_status {
         counts.total += n;
         match status {
@@ -262,6 +249,19 @@ fn count(scope: &Scope<'_>) -> Outcome<Counts> {
         }
     }
     Ok(counts)
+}
+
+/// How many are ready. Few are deferred and their index knows them, so the others are counted without a look at their
+/// rows.
+fn count_ready(scope: &Scope<'_>) -> Outcome<usize> {
+    let sql = format!(
+        "SELECT (SELECT count(*) {FROM_READY} WHERE {UNBLOCKED}) - \
+         (SELECT count(*) FROM issues INDEXED BY issues_deferred WHERE {NOT_YET})"
+    );
+    let now = row::time_text(scope.at);
+    let count: i64 =
+        scope.conn.prepare_cached(&sql)?.query_row(named_params! {":now": now}, |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or_default())
 }
 
 /// What happened to an issue, oldest first.

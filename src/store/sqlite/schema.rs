@@ -99,6 +99,7 @@ CREATE TABLE kept_lines (
 ",
     "
 CREATE INDEX issues_status ON issues (status, created_at);
+CREATE INDEX issues_kinds ON issues (metadata, priority, created_at) WHERE status = 'open' AND open_blockers = 0;
 ",
 ];
 
