@@ -60,7 +60,8 @@ impl Hand {
 
     /// Claims the first ready issue of a kind, if there is one.
     pub async fn claim_of(&self, store: &Arc<dyn IssueStore>, takes: Takes) -> Option<IssueId> {
-        let terms = Claim { id: None, takes, lease: limit::LEASE, max_attempts: limit::ATTEMPTS };
+        let terms =
+            Claim { id: None, takes, labels: Vec::new(), lease: limit::LEASE, max_attempts: limit::ATTEMPTS };
         match self.ask(store, Operation::Claim(terms)).await {
             Answer::Issue(view) => Some(view.issue.id),
             _ => None,

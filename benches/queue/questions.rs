@@ -47,13 +47,13 @@ fn of_size(shape: Shape) -> Vec<(&'static str, Sample)> {
             hand.ask(&store, operation.clone()).await;
         })
     };
-    let few = |status: Option<Status>| Filter { status, limit: Some(50), ..Filter::default() };
+    let few = |statuses: Vec<Status>| Filter { statuses, limit: Some(50), ..Filter::default() };
     let new = NewIssue { title: "One more".to_owned(), description: "x".repeat(300), ..NewIssue::default() };
     let takes = Takes([("worker_type".to_owned(), vec!["nobody's".into()])].into());
     vec![
-        ("`ready`, 50 rows", ask(TIMES, Operation::Ready(few(None)))),
-        ("`list`, 50 rows", ask(TIMES, Operation::List(few(None)))),
-        ("`list` of open ones, 50 rows", ask(TIMES, Operation::List(few(Some(Status::Open))))),
+        ("`ready`, 50 rows", ask(TIMES, Operation::Ready(few(Vec::new())))),
+        ("`list`, 50 rows", ask(TIMES, Operation::List(few(Vec::new())))),
+        ("`list` of open ones, 50 rows", ask(TIMES, Operation::List(few(vec![Status::Open])))),
         ("`create`", ask(TIMES, Operation::Create(new))),
         ("`claim`", timed(&runtime, TIMES, || async { assert!(hand.claim(&store).await.is_some()) })),
         (

@@ -18,7 +18,7 @@ pub(super) fn claim(scope: &mut Scope<'_>, claim: &Claim) -> Outcome<Answer> {
         None => {
             scope.touch_all();
             give_back_lapsed(scope)?;
-            match ready::first(scope.conn, &claim.takes, scope.at)? {
+            match ready::first(scope.conn, claim, scope.at)? {
                 Some(id) => id,
                 None => return Ok(Answer::Nothing),
             }
@@ -77,8 +77,9 @@ pub(super) fn take(scope: &mut Scope<'_>, stored: &mut Stored, terms: &Claim) ->
         return Err(moves::held_by_another(stored));
     }
     refuse_unready(scope, stored)?;
-    if !terms.takes.matches(&stored.issue.metadata) {
-        return Err(not_for_you(&stored.issue, &terms.takes));
+    let lacking: Vec<_> = terms.labels.iter().filter(|label| !stored.issue.labels.contains(label)).collect();
+    if !terms.takes.matches(&stored.issue.metadata) || !lacking.is_empty() {
+        return Err(not_for_you(&stored.issue, &terms.takes, &lacking));
     }
     moves::step(scope, stored, Move::Claim)?;
     stored.epoch += 1;
@@ -119,15 +120,18 @@ fn refuse_unready(scope: &mut Scope<'_>, stored: &Stored) -> Outcome<()> {
     )))
 }
 
-fn not_for_you(issue: &Issue, takes: &Takes) -> Fault {
-    let wanted = takes.0.iter().map(|(key, values)| {
+fn not_for_you(issue: &Issue, takes: &Takes, lacking: &[&String]) -> Fault {
+    let differs =
+        |key: &String, values: &[Value]| issue.metadata.get(key).is_none_or(|value| !values.contains(value));
+    let wanted = takes.0.iter().filter(|(key, values)| differs(key, values)).map(|(key, values)| {
         let values: Vec<_> = values.iter().map(Value::to_string).collect();
         let has = issue.metadata.get(key).map_or_else(|| "nothing".to_owned(), Value::to_string);
         format!("{key} must be {} and is {has}", values.join(" or "))
     });
+    let labels = lacking.iter().map(|label| format!("it lacks the label `{label}`"));
     invalid(format!(
         "{} is not for you: {}; `claim` without issue_id takes the first that is",
         issue.id,
-        wanted.collect::<Vec<_>>().join(", ")
+        wanted.chain(labels).collect::<Vec<_>>().join(", ")
     ))
 }

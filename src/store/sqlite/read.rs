@@ -1,108 +1,63 @@
-//! What is asked of the queue without changing it: lists, what is ready, what is blocked, counts, history.
+//! What is asked of the queue without changing it: one issue, what is left, counts, the whole of it, history.
 
-use rusqlite::{Connection, ToSql, named_params};
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, named_params};
 use serde_json::Value;
 
+use super::edges;
 use super::row::{self, COLUMNS, FROM_READY, NOT_CLOSED, NOT_YET, READY, READY_ORDER, Stored, UNBLOCKED};
-use super::scope::{Outcome, Scope};
+use super::scope::{Kept, Outcome, Scope};
 use crate::clock::Timestamp;
-use crate::id::IssueId;
+use crate::event::EffectId;
+use crate::id::{IssueId, RunId};
 use crate::issue::{Comment, Dependency, Issue, Status, Takes};
 use crate::limit;
-use crate::store::{Answer, BlockedIssue, Change, Counts, Filter, Graph, Hold, LeftIssue, Snapshot};
+use crate::store::{Answer, Change, Counts, Graph, Hold, LeftIssue, Parts, Snapshot, WhichEffects};
 
-/// Issues in creation order.
-pub(super) fn list(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer> {
-    select(scope, filter, &Among { from: "FROM issues", which: None, order: "ORDER BY created_at, rowid" })
+/// One issue with all that belongs to it.
+pub(super) fn get(scope: &mut Scope<'_>, id: &IssueId) -> Outcome<Answer> {
+    let mut answer = scope.view(id)?;
+    if let Answer::Issue(view) = &mut answer {
+        view.parts = parts(scope, id)?;
+    }
+    Ok(answer)
 }
 
-/// Ready issues, first to be worked first.
-pub(super) fn ready(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer> {
-    select(scope, filter, &Among { from: FROM_READY, which: Some(READY), order: READY_ORDER })
-}
-
-/// Among which issues a question selects, and how.
-struct Among {
-    from: &'static str,
-    which: Option<&'static str>,
-    order: &'static str,
-}
-
-/// The conditions of a filter that SQL decides. Only what is asked for is named, so that an index can serve it.
-fn conditions(filter: &Filter) -> Vec<(&'static str, (&'static str, Box<dyn ToSql>))> {
-    let mut named: Vec<(&str, (&str, Box<dyn ToSql>))> = Vec::new();
-    if let Some(status) = filter.status {
-        named.push(("status = :status", (":status", Box::new(status.as_str()))));
+/// What the parts of an issue come to; `None` when it has none.
+fn parts(scope: &mut Scope<'_>, id: &IssueId) -> Outcome<Option<Parts>> {
+    // Everything below it, each after what it is a part of; the first ones are parts of the issue itself.
+    let mut below: Vec<(Option<usize>, Issue)> = Vec::new();
+    let mut seen = BTreeSet::from([id.clone()]);
+    let (mut here, mut next) = (None, 0);
+    loop {
+        let whole = here.map_or(id, |n: usize| &below[n].1.id).clone();
+        for child in edges::ids(scope, edges::CHILDREN_OF, &whole)? {
+            if seen.insert(child.clone()) {
+                below.push((here, scope.get(&child)?.issue));
+            }
+        }
+        if next == below.len() {
+            break;
+        }
+        here = Some(next);
+        next += 1;
     }
-    if let Some(priority) = filter.priority {
-        named.push(("priority = :priority", (":priority", Box::new(priority))));
-    }
-    if let Some(issue_type) = &filter.issue_type {
-        named.push(("issue_type = :issue_type", (":issue_type", Box::new(issue_type.clone()))));
-    }
-    if let Some(assignee) = &filter.assignee {
-        named.push(("assignee = :assignee", (":assignee", Box::new(assignee.clone()))));
-    }
-    named
-}
-
-fn select(scope: &mut Scope<'_>, filter: &Filter, among: &Among) -> Outcome<Answer> {
-    scope.touch_all();
-    let conditions = conditions(filter);
-    let all: Vec<&str> = among.which.into_iter().chain(conditions.iter().map(|(text, _)| *text)).collect();
-    let sieve = if all.is_empty() { String::new() } else { format!(" WHERE {}", all.join(" AND ")) };
-    let place = format!("{}{sieve}", among.from);
-    let now = row::time_text(scope.at);
-    let mut params: Vec<(&str, &dyn ToSql)> =
-        conditions.iter().map(|(_, (name, value))| (*name, &**value)).collect();
-    if among.which.is_some() {
-        params.push((":now", &now));
-    }
-    let wanted = filter.limit.unwrap_or(usize::MAX);
-    let counted_here = !filter.takes.0.is_empty();
-    // Metadata are compared here, by the one function that says what matches, so SQL cannot stop at the limit then.
-    let stop = if counted_here { -1 } else { i64::try_from(wanted).unwrap_or(-1) };
-    let sql = format!("SELECT {COLUMNS} {place} {} LIMIT {stop}", among.order);
-    let mut statement = scope.conn.prepare_cached(&sql)?;
-    let mut rows = statement.query(&*params)?;
-    let (mut issues, mut total) = (Vec::new(), 0);
-    while let Some(row) = rows.next()? {
-        if counted_here && !filter.takes.matches(&row::json(row, "metadata")?) {
+    let mut parts = Parts::default();
+    // What the parts of each are estimated at together; its own estimate counts only where that is nothing.
+    let mut within = vec![0; below.len()];
+    for (n, (whole, issue)) in below.iter().enumerate().rev() {
+        let own = issue.estimate_minutes.map_or(0, u64::from);
+        let minutes = if within[n] > 0 { within[n] } else { own };
+        if let Some(whole) = whole {
+            within[*whole] += minutes;
             continue;
         }
-        total += 1;
-        if issues.len() < wanted {
-            issues.push(row::read(row)?.issue);
-        }
+        parts.count += 1;
+        parts.closed += usize::from(issue.status == Status::Closed);
+        parts.estimate_minutes += minutes;
     }
-    // Fewer than were wanted are all there are.
-    if !counted_here && total >= wanted {
-        total = match (among.which, conditions.is_empty()) {
-            (Some(_), true) => count_ready(scope)?,
-            _ => {
-                let sql = format!("SELECT count(*) {place}");
-                let count: i64 = scope.conn.prepare_cached(&sql)?.query_row(&*params, |row| row.get(0))?;
-                usize::try_from(count).unwrap_or(usize::MAX)
-            }
-        };
-    }
-    Ok(Answer::Issues { issues, total })
-}
-
-/// Issues that cannot be worked on.
-pub(super) fn blocked(scope: &mut Scope<'_>) -> Outcome<Answer> {
-    scope.touch_all();
-    let sql = format!(
-        "SELECT {COLUMNS} FROM issues WHERE status IN {NOT_CLOSED} AND (status = 'blocked' OR open_blockers > 0) \
-         ORDER BY created_at, rowid"
-    );
-    let stuck = collect(scope.conn, &sql, named_params! {}, row::read)?;
-    let mut answer = Vec::new();
-    for Stored { issue, .. } in stuck {
-        let blockers = blockers(scope.conn, &issue.id)?;
-        answer.push(BlockedIssue { issue, blockers });
-    }
-    Ok(Answer::Blocked(answer))
+    Ok((parts.count > 0).then_some(parts))
 }
 
 /// Issues that are not closed, with why.
@@ -253,7 +208,7 @@ fn count(scope: &Scope<'_>) -> Outcome<Counts> {
 
 /// How many are ready. Few are deferred and their index knows them, so the others are counted without a look at their
 /// rows.
-fn count_ready(scope: &Scope<'_>) -> Outcome<usize> {
+pub(super) fn count_ready(scope: &Scope<'_>) -> Outcome<usize> {
     let sql = format!(
         "SELECT (SELECT count(*) {FROM_READY} WHERE {UNBLOCKED}) - \
          (SELECT count(*) FROM issues INDEXED BY issues_deferred WHERE {NOT_YET})"
@@ -262,6 +217,22 @@ fn count_ready(scope: &Scope<'_>) -> Outcome<usize> {
     let count: i64 =
         scope.conn.prepare_cached(&sql)?.query_row(named_params! {":now": now}, |row| row.get(0))?;
     Ok(usize::try_from(count).unwrap_or_default())
+}
+
+/// Which effects of the caller's run have changed the queue, and what each did to holds.
+pub(super) fn applied(scope: &Scope<'_>, which: WhichEffects) -> Outcome<Answer> {
+    let run = scope.caller.run.as_ref().map(RunId::as_str);
+    let own = match which {
+        WhichEffects::OfRun => None,
+        WhichEffects::Own => scope.caller.effect.as_ref().map(EffectId::as_str),
+    };
+    let sql = "SELECT effect_id, result FROM events WHERE run_id = :run AND effect_id IS NOT NULL \
+               AND (:own IS NULL OR effect_id = :own)";
+    let effects = collect(scope.conn, sql, named_params! {":run": run, ":own": own}, |row| {
+        let kept: Kept = row::json(row, "result")?;
+        Ok((EffectId::from_text(row.get::<_, String>("effect_id")?), kept.holds))
+    })?;
+    Ok(Answer::Applied(effects.into_iter().collect()))
 }
 
 /// What happened to an issue, oldest first.

