@@ -103,17 +103,18 @@ fn by_kinds(
     let limit = i64::try_from(wanted).unwrap_or(i64::MAX);
     // Less than any text.
     let (mut kind, mut labels) = (String::new(), String::new());
+    let mut next_labels = conn.prepare_cached(&next_labels_sql())?;
     let mut next_kind = conn.prepare_cached(&next_kind_sql())?;
     let mut of_kind = conn.prepare_cached(&of_kind_sql())?;
+    let read = |row: &Row<'_>| Ok((row.get("metadata")?, row.get("labels")?, welcome.judge(row)?));
     loop {
-        let next = next_kind.query_row(named_params! {":kind": kind, ":labels": labels}, |row| {
-            Ok((row.get("metadata")?, row.get("labels")?, welcome.judge(row)?))
-        });
-        let metadata;
-        (kind, labels, metadata) = match next.optional()? {
-            Some(next) => next,
-            None => break,
+        let next = match next_labels.query_row([&kind, &labels], read).optional()? {
+            Some(next) => Some(next),
+            None => next_kind.query_row([&kind], read).optional()?,
         };
+        let Some(next) = next else { break };
+        let metadata: Option<Map<String, Value>>;
+        (kind, labels, metadata) = next;
         if metadata.is_some() {
             let params = named_params! {":now": now, ":kind": kind, ":labels": labels, ":limit": limit};
             let mut rows = of_kind.query(params)?;
@@ -138,10 +139,18 @@ fn front_sql() -> String {
     format!("SELECT {CANDIDATE} {FROM_READY} WHERE {READY} {READY_ORDER}")
 }
 
+// Two statements: for both columns in one comparison SQLite reads all issues of the kind.
+fn next_labels_sql() -> String {
+    format!(
+        "SELECT metadata, labels FROM issues INDEXED BY issues_kinds WHERE {UNBLOCKED} \
+         AND metadata = ?1 AND labels > ?2 ORDER BY labels LIMIT 1"
+    )
+}
+
 fn next_kind_sql() -> String {
     format!(
         "SELECT metadata, labels FROM issues INDEXED BY issues_kinds WHERE {UNBLOCKED} \
-         AND (metadata, labels) > (:kind, :labels) ORDER BY metadata, labels LIMIT 1"
+         AND metadata > ?1 ORDER BY metadata, labels LIMIT 1"
     )
 }
 
