@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::surroundings::{Surroundings, complain, tell};
 use crate::cassette;
 use crate::diagnostic::{Code, Diagnostic, Report};
-use crate::effects::Strictness;
+use crate::effects::{Strictness, Tolerance};
 use crate::event::{Evidence, Recording};
 use crate::fault::Faults;
 use crate::journal::Given;
@@ -58,6 +58,8 @@ pub(super) enum Play {
         strictness: Strictness,
         /// How its schedule is disturbed.
         jitter: Option<u64>,
+        /// What may read otherwise.
+        tolerance: Tolerance,
     },
     /// From the run's own journal as far as it goes, then as it began.
     Resume(Box<Taken>),
@@ -224,7 +226,8 @@ pub(super) fn choose(scenario: &Scenario, surroundings: &Surroundings) -> Told<P
         };
         tell(&format!("{why}: REPLAY of {kind}, {}\n", shown(folder, &plan.root)));
         // Somebody looks at this one: in the recorded order every line stands where it stood, with its time.
-        return Ok(Play::Replay { recording, strictness: Strictness::Total, jitter: None });
+        let (strictness, tolerance) = (Strictness::Total, Tolerance::Nothing);
+        return Ok(Play::Replay { recording, strictness, jitter: None, tolerance });
     }
     require_credentials(scenario)?;
     Ok(Play::Live { record: None })

@@ -11,7 +11,7 @@ use super::outcome;
 use super::signals::Signals;
 use super::surroundings::{Surroundings, complain, tell};
 use crate::cassette;
-use crate::effects::Strictness;
+use crate::effects::{Strictness, Tolerance};
 use crate::engine::{self, TakeUp};
 use crate::event::{Envelope, Evidence, Happening, Listener, Mode, Recording, Whereabouts};
 use crate::journal::{self, Durability, Line, Record};
@@ -110,7 +110,8 @@ fn replayed(
         );
         return Err(Exit::Divergence);
     };
-    Ok(Play::Replay { recording: launch::recording(&folder)?, strictness, jitter })
+    let recording = launch::recording(&folder)?;
+    Ok(Play::Replay { recording, strictness, jitter, tolerance: Tolerance::Nothing })
 }
 
 /// Recordings are made on purpose, by a person who looks at them.
@@ -221,6 +222,7 @@ pub(super) async fn play_out(
         outcome: exit.name().to_owned(),
         exit_code: exit.code(),
         folder: Some(shown_folder.clone()),
+        unfit: outcome::unfit_for_recording(&end).filter(|_| mode == Mode::Live).map(str::to_owned),
     };
     stage.hub.tell(stage.effects.now(), &Whereabouts::default(), finished);
     if !common.json {
@@ -257,7 +259,7 @@ pub(super) async fn play_out(
 }
 
 /// Whether something of a run is left to do that ended so.
-fn may_go_on(exit: Exit) -> bool {
+pub(super) fn may_go_on(exit: Exit) -> bool {
     match exit {
         Exit::Ok | Exit::Invalid | Exit::Divergence | Exit::Expectation | Exit::IssuesLeft => false,
         Exit::Failed
@@ -273,8 +275,9 @@ fn shown_workspace(workspace: &engine::Workspace, scenario: &Scenario) -> String
     launch::shown(workspace.path(), &scenario.plan.root)
 }
 
-/// A recording begins where its replay will: with an empty queue, and with no files if anybody may read them.
-async fn check_beginning(ready: &Ready) -> Told<()> {
+/// A recording begins where its replay will: with an empty queue, and with no files if anybody may read them. Why this
+/// run does not begin so, if it does not; a run that is to be recorded is refused then.
+async fn check_beginning(ready: &Ready) -> Told<Option<String>> {
     let refuse = |text: String| {
         complain(&text);
         Err(Exit::Configuration)
@@ -285,28 +288,32 @@ async fn check_beginning(ready: &Ready) -> Told<()> {
         Ok(found) => found,
         Err(error) => return refuse(error.to_string()),
     };
-    if ready.record.is_none() {
-        return Ok(());
-    }
-    if found > 0 {
-        return refuse(format!(
-            "a recording must begin with an empty queue, as its replay does, but {folder} has {found} issues; {remedy}"
-        ));
+    if ready.mode == Mode::Replay {
+        return Ok(None);
     }
     let tools = ready.setup.plan.roles.values().flat_map(|role| &role.mount_plan.tools);
     let mut reads_files =
         tools.filter(|tool| matches!(tool.module.as_str(), "tool-filesystem" | "tool-bash"));
-    if ready.workspace.beginning() == engine::Beginning::Filled && reads_files.next().is_some() {
-        return refuse(format!(
-            "a recording must begin with an empty workspace, as its replay does, but {folder} has files in it; {remedy}"
-        ));
+    let (what, found, end) = if found > 0 {
+        ("queue", format!("{found} issues"), "")
+    } else if ready.workspace.beginning() == engine::Beginning::Filled && reads_files.next().is_some() {
+        ("workspace", "files".to_owned(), " in it")
+    } else {
+        return Ok(None);
+    };
+    if ready.record.is_none() {
+        return Ok(Some(format!(
+            "it began with {found} in its {what}, and a replay begins with an empty one"
+        )));
     }
-    Ok(())
+    refuse(format!(
+        "a recording must begin with an empty {what}, as its replay does, but {folder} has {found}{end}; {remedy}"
+    ))
 }
 
 /// Begins a new run: nothing is wrong with it any more, and people are told.
 async fn begin(ready: &Ready, scenario: &Scenario) -> Told<()> {
-    check_beginning(ready).await?;
+    let unfit = check_beginning(ready).await?;
     announce(ready)?;
     let plan = &scenario.plan;
     let sessions: usize = plan.phases.iter().map(|phase| phase.sessions().len()).sum();
@@ -319,6 +326,7 @@ async fn begin(ready: &Ready, scenario: &Scenario) -> Told<()> {
         evidence,
         workspace: shown_workspace(&ready.workspace, scenario),
         sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
+        unfit,
     };
     tell_all(ready, started);
     Ok(())
@@ -391,17 +399,16 @@ fn save(
         }
     };
     let Record { effects, texts, .. } = Record::of(lines);
-    let recording = Recording { head, effects, texts };
-    match cassette::write(&recording, to) {
-        Ok(()) => {
-            let (evidence, shown) =
-                (recording.head.evidence.as_str(), launch::shown(to, &scenario.plan.root));
-            tell(&format!("recording: {shown} ({evidence}, {} effects)\n", recording.effects.len()));
-            None
-        }
-        Err(error) => {
-            complain(&error.to_string());
-            Some(Exit::Failed)
-        }
+    keep(&Recording { head, effects, texts }, to, &launch::shown(to, &scenario.plan.root)).err()
+}
+
+/// Writes a recording, and tells of it.
+pub(super) fn keep(recording: &Recording, to: &Path, shown: &str) -> Told<()> {
+    if let Err(error) = cassette::write(recording, to) {
+        complain(&error.to_string());
+        return Err(Exit::Failed);
     }
+    let evidence = recording.head.evidence.as_str();
+    tell(&format!("recording: {shown} ({evidence}, {} effects)\n", recording.effects.len()));
+    Ok(())
 }
