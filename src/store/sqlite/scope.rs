@@ -169,7 +169,7 @@ impl<'c> Scope<'c> {
         }
         let id = after.issue.id.clone();
         self.touch(Access::Write, &id);
-        row::update(self.conn, &after)?;
+        row::update_from(self.conn, before, &after)?;
         self.note_hold(before, &after);
         if !changes.is_empty() {
             self.record(&after.issue, event_type, Value::Object(changes));
