@@ -8,6 +8,8 @@ mod desk;
 mod edges;
 mod footprints;
 mod holds;
+mod importing;
+mod model;
 mod soundness;
 mod sqlite;
 mod stress;
