@@ -391,6 +391,20 @@ proptest! {
     }
 }
 
+/// What the fuzz target once found, and the files it starts from.
+#[test]
+fn what_an_import_promises_holds_for_every_input() {
+    let mut count = 0;
+    for folder in ["issues", "importing"] {
+        crate::harness::walk(&repository().join("tests/inputs").join(folder), &mut |path| {
+            println!("{}", path.display());
+            crate::store::importing::hold(&std::fs::read(path).unwrap());
+            count += 1;
+        });
+    }
+    assert!(count > 10, "there are inputs");
+}
+
 /// Types that beads does not list as ready.
 const MACHINERY: [&str; 5] = ["agent", "message", "molecule", "role", "merge-request"];
 

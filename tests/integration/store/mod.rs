@@ -4,11 +4,12 @@
 
 mod contract;
 mod counters;
+mod crash;
 mod desk;
 mod edges;
 mod footprints;
 mod holds;
-mod importing;
+pub(crate) mod importing;
 mod model;
 mod soundness;
 mod sqlite;
