@@ -11,7 +11,7 @@ use runner::cli::issues::{self, IssuesArgs, IssuesError, Output, Surroundings};
 use runner::clock::{ManualClock, Timestamp};
 use runner::plan::Variables;
 use runner::store::jsonl::{self, Part};
-use runner::store::{Export, Format, Import, Outgoing, SqliteStore};
+use runner::store::{Export, Format, Import, Outgoing, SqliteStore, StoreError};
 use serde_json::{Value, json};
 
 use crate::harness::repository;
@@ -388,6 +388,40 @@ proptest! {
         let second = read(&printed.files[0].1);
         prop_assert_eq!(&first.issues[0].issue, &second.issues[0].issue);
         prop_assert_eq!(&first.issues[0].edges, &second.issues[0].edges);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The only id that begins so, with or without `bd-`; a whole id is meant even where another one begins with it.
+    #[test]
+    fn an_id_is_named_by_its_beginning(
+        ids in proptest::collection::btree_set("(bd-)?[ab]{1,4}", 1..8),
+        starts in proptest::collection::vec("(bd-)?[ab]{0,4}", 1..12),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let person = Person::new();
+            let lines: Vec<_> = ids.iter().map(|id| issue(id, "2026-01-01T00:00:00Z")).collect();
+            person.import(&person.write("ids.jsonl", &lines)).await;
+            for start in starts.iter().filter(|start| !start.is_empty()) {
+                let mut wanted: Vec<_> = ids.iter().filter(|id| *id == start).collect();
+                if wanted.is_empty() {
+                    let begins = |id: &&String| id.starts_with(start) || id.starts_with(&format!("bd-{start}"));
+                    wanted = ids.iter().filter(begins).collect();
+                }
+                match (person.run(&["show", start, "--json"]).await, wanted.as_slice()) {
+                    (Ok(text), [only]) => {
+                        let shown: Value = serde_json::from_str(&text).unwrap();
+                        assert_eq!(shown["issue"]["id"], **only, "{start} of {ids:?}");
+                    }
+                    (Err(IssuesError::Ambiguous { .. }), [_, _, ..]) => {}
+                    (Err(IssuesError::Refused(StoreError::NotFound { .. })), []) => {}
+                    (other, wanted) => panic!("{start} of {ids:?}: {other:?}, not {wanted:?}"),
+                }
+            }
+        });
     }
 }
 
