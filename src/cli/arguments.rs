@@ -38,6 +38,8 @@ pub(super) enum Command {
     Record(RecordArguments),
     /// Play a scenario's recording and compare
     Replay(ReplayArguments),
+    /// Go on with a run that was stopped, failed or was killed
+    Resume(ResumeArguments),
     /// Say what is wrong with scenario files, without running them
     Check(CheckArguments),
     /// Look at the issue queue of a workspace, and change it
@@ -131,6 +133,22 @@ pub(super) struct ReplayArguments {
     /// Disturb the schedule at places that follow from this number
     #[arg(long, value_name = "NUMBER")]
     pub(super) jitter: Option<u64>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct ResumeArguments {
+    /// The run: its id, the beginning or end of it, or `latest`
+    #[arg(value_name = "RUN")]
+    pub(super) run: Option<String>,
+    /// Read variables from this file in place of the one it was started with
+    #[arg(long, value_name = "FILE")]
+    pub(super) env_file: Option<PathBuf>,
+    /// Print events as JSON lines on standard output
+    #[arg(long)]
+    pub(super) json: bool,
+    /// What makes the exit code other than 0
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "phase")]
+    pub(super) fail_on: FailOn,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -178,7 +178,7 @@ impl Company {
             .stage
             .effects
             .perform(busy, asked, |grant| async move {
-                let caller = self.caller(&rendering.id, "engine", "run", &grant);
+                let caller = self.caller("engine", "run", &grant);
                 match self.store.apply(caller, Operation::Snapshot).await {
                     Ok(applied) => {
                         let snapshot = match applied.answer {

@@ -198,8 +198,12 @@ impl Session {
         let path = &self.identity.path;
         let name = path.strip_prefix(phase.as_str()).unwrap_or(path).trim_start_matches('/');
         let id = EffectId::engine(phase, &format!("stopped.{name}"), turn).attempt(look);
-        let stops =
-            if effects.is_replay() { effects.is_recorded(&id) } else { self.stop.soft.is_cancelled() };
+        let stops = if effects.is_replay() {
+            effects.is_recorded(&id)
+        } else {
+            // What was done before the run went on is played to its end.
+            self.stop.soft.is_cancelled() && !effects.is_past()
+        };
         if stops {
             let asked = Asked::engine(id, EffectKind::Wake, Policy::Tape);
             effects.perform(busy, asked, |_| async { Some(Ran::plain("stopped".into())) }).await?;

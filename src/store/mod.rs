@@ -26,7 +26,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::event::{EffectId, Footprint, Sequence};
-use crate::id::{IdSource, IssueId, RunId};
+use crate::id::{IdSource, IssueId, RunId, Seed};
 use crate::issue::{Comment, Dependency, EdgeType, Issue, Status, Takes};
 pub use crate::issue::{Counts, Hold, Snapshot};
 
@@ -49,6 +49,22 @@ pub struct Caller {
     pub ids: Arc<IdSource>,
     /// The commit numbers of the run.
     pub sequence: Option<Sequence>,
+}
+
+impl Caller {
+    /// One who only asks, about an effect of a run: what is asked is no effect itself.
+    pub fn asking(run: &RunId, effect: &EffectId, name: &str) -> Self {
+        Self {
+            run: Some(run.clone()),
+            effect: Some(effect.clone()),
+            actor: name.to_owned(),
+            holder: name.to_owned(),
+            epochs: BTreeMap::new(),
+            at: Timestamp::UNIX_EPOCH,
+            ids: Arc::new(IdSource::new(&Seed::new(run.as_str()), effect.as_str())),
+            sequence: None,
+        }
+    }
 }
 
 /// One whole operation on the queue.
@@ -154,6 +170,11 @@ pub enum Operation {
     Counts,
     /// Every issue and every edge at one moment. Answers `Graph`.
     Graph,
+    /// Which effects of the caller's run have changed the queue: all, or only the caller's own. Answers `Applied`.
+    Applied {
+        /// Which.
+        which: WhichEffects,
+    },
     /// What happened to an issue, oldest first. Answers `History`.
     History {
         /// Which.
@@ -163,6 +184,16 @@ pub enum Operation {
     Import(Box<Import>),
     /// The whole queue, to be written to files. Answers `Exported`.
     Export,
+}
+
+/// Which effects of a run are asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhichEffects {
+    /// All of the caller's run.
+    OfRun,
+    /// The caller's own one.
+    Own,
 }
 
 /// Whether giving back counts as an attempt.
@@ -304,6 +335,8 @@ pub enum Answer {
     Exported(Box<Export>),
     /// The whole queue with its edges.
     Graph(Box<Graph>),
+    /// Effects that have changed the queue, with what each did to its caller's holds.
+    Applied(BTreeMap<EffectId, HoldChange>),
 }
 
 /// The whole queue with its edges, at one moment.

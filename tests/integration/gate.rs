@@ -11,7 +11,7 @@ use std::time::Duration;
 use runner::cassette;
 use runner::clock::{ManualClock, SystemClock, Timestamp, later};
 use runner::effects::{
-    Announce, Asked, Busy, Class, Divergence, Effects, Halt, Ran, Replay, Setup, Strictness, Time,
+    Announce, Asked, Busy, Class, Divergence, Effects, Halt, Origin, Ran, Replay, Setup, Strictness, Time,
 };
 use runner::event::{
     Access, EffectId, EffectKind, EffectRecord, Evidence, Footprint, Policy, RECORDING_FORMAT, Recording,
@@ -212,7 +212,7 @@ fn epoch() -> Timestamp {
 
 fn live(journal: Option<Journal>) -> Setup {
     Setup {
-        replay: None,
+        origin: Origin::Live,
         time: virtual_time(),
         seed: Seed::new("experiment"),
         journal,
@@ -223,7 +223,7 @@ fn live(journal: Option<Journal>) -> Setup {
 
 fn replaying(recording: &Recording, strictness: Strictness, jitter: Option<u64>) -> Setup {
     let replay = Replay { recording: recording.clone(), strictness, jitter };
-    Setup { replay: Some(replay), ..live(None) }
+    Setup { origin: Origin::Replay(replay), ..live(None) }
 }
 
 fn head() -> RecordingHead {

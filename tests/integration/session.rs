@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use runner::chat::{Reply, Request, ToolSpec};
 use runner::clock::{ManualClock, Timestamp};
 use runner::context::Simple;
-use runner::effects::{Effects, Replay, Setup, Strictness, Time};
+use runner::effects::{Effects, Origin, Replay, Setup, Strictness, Time};
 use runner::event::{
     Access, EffectRecord, Envelope, Evidence, Footprint, Happening, Hub, Listener, Policy, RECORDING_FORMAT,
     Recording, RecordingHead, SessionEnd, Whereabouts,
@@ -239,7 +239,7 @@ impl Scene {
         });
         let is_replay = replay.is_some();
         let effects = Effects::new(Setup {
-            replay,
+            origin: replay.map_or(Origin::Live, Origin::Replay),
             time: match self.is_virtual {
                 true => Time::Virtual(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))),
                 false => Time::Real(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))),

@@ -399,6 +399,7 @@ impl Desk<'_> {
             Answer::Left(_)
             | Answer::Snapshot(_)
             | Answer::Counts(_)
+            | Answer::Applied(_)
             | Answer::Graph(_)
             | Answer::Imported(_)
             | Answer::Exported(_) => {

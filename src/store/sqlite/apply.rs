@@ -15,15 +15,18 @@ pub(super) struct Done {
 
 /// Applies an operation within the open transaction. Fails only when SQLite does; the transaction is lost then.
 pub(super) fn apply(conn: &Connection, caller: &Caller, operation: &Operation) -> rusqlite::Result<Done> {
-    let seq = caller.sequence.as_ref().map(crate::event::Sequence::next);
+    let next = || caller.sequence.as_ref().map(crate::event::Sequence::next);
     if let Some(kept) = repeated(conn, caller, operation)? {
-        let Kept { answer, footprint, holds } = kept;
+        let Kept { answer, footprint, holds, seq } = kept;
+        // It took effect when it had that number, whoever has learnt of it only now.
+        let seq = seq.or_else(next);
         return Ok(Done { result: Ok(Applied { answer, seq, footprint, holds }), notices: Vec::new() });
     }
+    let seq = next();
     conn.prepare_cached("SAVEPOINT operation")?.execute([])?;
     let mut scope = Scope::new(conn, caller);
     let outcome = dispatch(&mut scope, operation).and_then(|answer| {
-        scope.write_events(&answer)?;
+        scope.write_events(&answer, seq)?;
         Ok(answer)
     });
     let footprint = scope.final_footprint();
@@ -71,6 +74,7 @@ fn is_question(operation: &Operation) -> bool {
             | Operation::Snapshot
             | Operation::Counts
             | Operation::Graph
+            | Operation::Applied { .. }
             | Operation::History { .. }
             | Operation::Export
     )
@@ -103,6 +107,7 @@ fn dispatch(scope: &mut Scope<'_>, operation: &Operation) -> Outcome<Answer> {
         Operation::Snapshot => read::snapshot(scope),
         Operation::Counts => read::counts(scope),
         Operation::Graph => read::graph(scope),
+        Operation::Applied { which } => read::applied(scope, *which),
         Operation::History { id } => read::history(scope, id),
         Operation::Import(import) => transfer::import(scope, import),
         Operation::Export => transfer::export(scope),

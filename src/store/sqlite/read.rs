@@ -4,12 +4,15 @@ use rusqlite::{Connection, named_params};
 use serde_json::Value;
 
 use super::row::{self, COLUMNS, READY, READY_ORDER, Stored};
-use super::scope::{Outcome, Scope};
+use super::scope::{Kept, Outcome, Scope};
 use crate::clock::Timestamp;
-use crate::id::IssueId;
+use crate::event::EffectId;
+use crate::id::{IssueId, RunId};
 use crate::issue::{Comment, Dependency, Issue, Status, Takes};
 use crate::limit;
-use crate::store::{Answer, BlockedIssue, Change, Counts, Filter, Graph, Hold, LeftIssue, Snapshot};
+use crate::store::{
+    Answer, BlockedIssue, Change, Counts, Filter, Graph, Hold, LeftIssue, Snapshot, WhichEffects,
+};
 
 /// Issues in creation order.
 pub(super) fn list(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer> {
@@ -230,6 +233,22 @@ fn count(scope: &Scope<'_>) -> Outcome<Counts> {
 }
 
 /// What happened to an issue, oldest first.
+/// Which effects of the caller's run have changed the queue, and what each did to holds.
+pub(super) fn applied(scope: &Scope<'_>, which: WhichEffects) -> Outcome<Answer> {
+    let run = scope.caller.run.as_ref().map(RunId::as_str);
+    let own = match which {
+        WhichEffects::OfRun => None,
+        WhichEffects::Own => scope.caller.effect.as_ref().map(EffectId::as_str),
+    };
+    let sql = "SELECT effect_id, result FROM events WHERE run_id = :run AND effect_id IS NOT NULL \
+               AND (:own IS NULL OR effect_id = :own)";
+    let effects = collect(scope.conn, sql, named_params! {":run": run, ":own": own}, |row| {
+        let kept: Kept = row::json(row, "result")?;
+        Ok((EffectId::from_text(row.get::<_, String>("effect_id")?), kept.holds))
+    })?;
+    Ok(Answer::Applied(effects.into_iter().collect()))
+}
+
 pub(super) fn history(scope: &mut Scope<'_>, id: &IssueId) -> Outcome<Answer> {
     scope.get(id)?;
     Ok(Answer::History(changes_of(scope.conn, id)?))

@@ -63,6 +63,9 @@ pub(super) struct Kept {
     pub answer: Answer,
     pub footprint: Footprint,
     pub holds: HoldChange,
+    /// The commit number it took effect with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
 }
 
 /// What all operations that make issues write: two issues of one moment are told apart by which was made first.
@@ -211,7 +214,7 @@ impl<'c> Scope<'c> {
     }
 
     /// Writes the events. The last one keeps the whole answer under the effect's id.
-    pub fn write_events(&self, answer: &Answer) -> Outcome<()> {
+    pub fn write_events(&self, answer: &Answer, seq: Option<u64>) -> Outcome<()> {
         let mut insert = self.conn.prepare_cached(
             "INSERT INTO events (run_id, effect_id, issue_id, event_type, actor, session, changes, result, at) \
              VALUES (:run, :effect, :issue, :event_type, :actor, :session, :changes, :result, :at)",
@@ -224,6 +227,7 @@ impl<'c> Scope<'c> {
                     answer: answer.clone(),
                     footprint: self.final_footprint(),
                     holds: self.holds.clone(),
+                    seq,
                 };
                 serde_json::to_string(&kept).expect("an answer is plain data with text keys")
             });

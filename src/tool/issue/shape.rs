@@ -43,6 +43,7 @@ pub fn answer(answer: &Answer, name: ListName, rows: Rows) -> Value {
         Answer::Graph(graph) => {
             json!({"issues": graph.snapshot.issues, "dependencies": graph.dependencies})
         }
+        Answer::Applied(effects) => json!({"applied": effects}),
         Answer::Snapshot(snapshot) => json!({"snapshot": snapshot}),
         Answer::Imported(imported) => json!({"imported": imported}),
         Answer::Exported(export) => json!({"export": export}),
