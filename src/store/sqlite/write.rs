@@ -196,9 +196,12 @@ fn to_status(
             moves::wait_for(scope, stored, &notes, respect)?;
             moved.event = "blocked";
         }
-        (Status::Closed, _) => {
+        (Status::Closed, was) => {
             moves::finish(scope, stored, "", respect)?;
-            moved.event = "closed";
+            // Closing again changes nothing; what else the update changes is no closing.
+            if was != Status::Closed {
+                moved.event = "closed";
+            }
         }
         (Status::Open, Status::Open) => {}
         (Status::Open, Status::InProgress) => {

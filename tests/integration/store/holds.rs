@@ -271,6 +271,9 @@ mod cases {
         let applied = a.try_do(update(&other, change)).await.unwrap();
         assert_eq!((applied.holds.gained.len(), applied.holds.ended), (0, vec![other.clone()]));
         assert_eq!(a.history(&other).await, ["created", "claimed", "closed"]);
+        let change = Update { priority: Some(0), ..set_status(Status::Closed) };
+        a.view(update(&other, change)).await;
+        assert_eq!(a.history(&other).await, ["created", "claimed", "closed", "updated"]);
     }
 
     pub(super) async fn others_may_do_the_rest(store: Store) {

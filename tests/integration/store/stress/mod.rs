@@ -118,7 +118,7 @@ fn round(seed: u64, size: Size) -> Seen {
     });
     sound(&order.file);
     assert_eq!(seen.failed.iter().map(String::as_str).collect::<Vec<_>>(), [FULL], "whose disk was full");
-    assert!(seen.claims >= 20 && seen.written >= 60 && seen.refused > 0 && seen.unanswered > 0, "{seen:?}");
+    assert!(seen.claims >= 20 && seen.written >= 60 && seen.refused > 0, "{seen:?}");
     seen
 }
 

@@ -1,6 +1,7 @@
 //! What a process of the stress test does: several workers on one store, at random, on a clock that jumps.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -131,7 +132,7 @@ impl Worker {
         self.log.write(&Line::Asks { run: run.clone(), effect: effect.clone(), at: caller.at, lease });
         let result = self.store.apply(caller.clone(), operation.clone()).await;
         let line = match &result {
-            Ok(applied) => Line::Done { run, effect, wrote: wrote(&operation, applied) },
+            Ok(applied) => Line::Done { run, effect, wrote: self.wrote(&operation, applied) },
             Err(refused) => match &refused.error {
                 StoreError::Unusable { reason, .. } => Line::Failed { run, effect, why: reason.clone() },
                 StoreError::NotFound { id } => panic!("{id} was lost"),
@@ -140,7 +141,7 @@ impl Worker {
         };
         self.log.write(&line);
         // Whoever started this process counts such lines and kills it after some.
-        println!("\nasked");
+        writeln!(std::io::stdout().lock(), "\nasked").unwrap();
         let applied = result.ok()?;
         let changed =
             matches!(line, Line::Done { wrote, .. } if !matches!(wrote, Wrote::Perhaps | Wrote::Nothing));
@@ -161,8 +162,9 @@ impl Worker {
     /// Takes an issue, does something about it and lets it go, or forgets it.
     async fn labour(&mut self) {
         let lease = [20, 200, 60_000, 3_600_000][self.chance.below(4)];
+        let chosen = (self.chance.below(3) == 0).then(|| self.any());
         let claim = Claim {
-            id: None,
+            id: chosen,
             takes: Takes::default(),
             lease: Duration::from_millis(lease),
             max_attempts: u32::MAX,
@@ -208,7 +210,8 @@ impl Worker {
     async fn meddle(&mut self) {
         let (id, other, mark) = (self.any(), self.any(), self.mark());
         let edge = EdgeType::ALL[self.chance.below(4)];
-        let operation = match self.chance.below(8) {
+        let operation = match self.chance.below(9) {
+            8 => Operation::Reclaim { runs: Vec::new() },
             0 | 1 => Operation::AddDependency { from: id, to: other, edge },
             2 => Operation::RemoveDependency { from: id, to: other },
             3 => Operation::Reopen { id },
@@ -221,32 +224,41 @@ impl Worker {
         };
         self.ask(operation).await;
     }
-}
 
-/// What must be in the log of events after such an answer.
-fn wrote(operation: &Operation, applied: &Applied) -> Wrote {
-    let shown = match &applied.answer {
-        Answer::Issue(view) => Some(&view.issue),
-        _ => None,
-    };
-    match (operation, shown) {
-        (Operation::Claim(_), Some(issue)) => Wrote::Claim(issue.id.clone(), applied.holds.gained[&issue.id]),
-        (Operation::Create(_), Some(issue)) => Wrote::Issue(issue.id.clone()),
-        (Operation::Comment { id, body }, _) => Wrote::Comment(id.clone(), body.clone()),
-        (Operation::Unblock { id, answer }, _) => Wrote::Comment(id.clone(), answer.clone()),
-        (Operation::Update(_, change), _) => match change.metadata.keys().next() {
-            Some(mark) => Wrote::Note(mark.clone()),
-            None => Wrote::Perhaps,
-        },
-        (Operation::Close { reason, .. }, Some(issue)) => match issue.close_reason.as_ref() == Some(reason) {
-            true => Wrote::Event,
-            false => Wrote::Perhaps,
-        },
-        (Operation::Reopen { .. } | Operation::RemoveDependency { .. } | Operation::Block { .. }, _) => {
-            Wrote::Event
+    /// What must be in the log of events after such an answer.
+    fn wrote(&self, operation: &Operation, applied: &Applied) -> Wrote {
+        let shown = match &applied.answer {
+            Answer::Issue(view) => Some(&view.issue),
+            _ => None,
+        };
+        match (operation, shown) {
+            (Operation::Claim(_), Some(issue)) => {
+                let epoch = applied.holds.gained[&issue.id];
+                // Claiming what one holds is no new claim.
+                match self.epochs.get(&issue.id) == Some(&epoch) {
+                    true => Wrote::Perhaps,
+                    false => Wrote::Claim(issue.id.clone(), epoch),
+                }
+            }
+            (Operation::Create(_), Some(issue)) => Wrote::Issue(issue.id.clone()),
+            (Operation::Comment { id, body }, _) => Wrote::Comment(id.clone(), body.clone()),
+            (Operation::Unblock { id, answer }, _) => Wrote::Comment(id.clone(), answer.clone()),
+            (Operation::Update(_, change), _) => match change.metadata.keys().next() {
+                Some(mark) => Wrote::Note(mark.clone()),
+                None => Wrote::Perhaps,
+            },
+            (Operation::Close { reason, .. }, Some(issue)) => {
+                match issue.close_reason.as_ref() == Some(reason) {
+                    true => Wrote::Event,
+                    false => Wrote::Perhaps,
+                }
+            }
+            (Operation::Reopen { .. } | Operation::RemoveDependency { .. } | Operation::Block { .. }, _) => {
+                Wrote::Event
+            }
+            (Operation::Release { .. }, _) if !applied.holds.ended.is_empty() => Wrote::Event,
+            (Operation::Release { .. }, _) => Wrote::Nothing,
+            _ => Wrote::Perhaps,
         }
-        (Operation::Release { .. }, _) if !applied.holds.ended.is_empty() => Wrote::Event,
-        (Operation::Release { .. }, _) => Wrote::Nothing,
-        _ => Wrote::Perhaps,
     }
 }
