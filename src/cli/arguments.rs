@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::issues::IssuesArgs;
+use crate::fault::Fault;
 
 /// Runs teams of LLM agents as scenario files declare them: `runner scenarios/demo.yaml`.
 #[derive(Debug, Parser)]
@@ -23,7 +24,8 @@ pub(super) struct Arguments {
         value_enum,
         value_name = "WHEN",
         default_value = "auto",
-        env = "RUNNER_COLOR"
+        env = "RUNNER_COLOR",
+        display_order = 903
     )]
     pub(super) color: ColorChoice,
     #[command(subcommand)]
@@ -77,6 +79,9 @@ pub(super) struct CommonArguments {
     /// What makes the exit code other than 0
     #[arg(long, value_enum, value_name = "WHAT", default_value = "phase")]
     pub(super) fail_on: FailOn,
+    /// Let something go wrong on purpose: EFFECT=http:STATUS, cut_after_event:N, error_event:TYPE, stall or kill
+    #[arg(long, value_name = "EFFECT=FAULT", value_parser = Fault::from_text)]
+    pub(super) fault: Vec<Fault>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -149,6 +154,9 @@ pub(super) struct ResumeArguments {
     /// What makes the exit code other than 0
     #[arg(long, value_enum, value_name = "WHAT", default_value = "phase")]
     pub(super) fail_on: FailOn,
+    /// Let something go wrong on purpose: EFFECT=http:STATUS, cut_after_event:N, error_event:TYPE, stall or kill
+    #[arg(long, value_name = "EFFECT=FAULT", value_parser = Fault::from_text)]
+    pub(super) fault: Vec<Fault>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -138,6 +138,7 @@ pub(super) fn prepare(
         seed: head.seed.clone(),
         journal: Some(journal.clone()),
         scrubber,
+        faults: scenario.faults.clone(),
         halt: CancellationToken::new(),
     };
     let stage = Stage {
@@ -147,6 +148,7 @@ pub(super) fn prepare(
         policies: plan.replay.tools.clone(),
         workspace: path,
         budget: Budget::new(plan.limits),
+        faults: scenario.faults.clone(),
         files: FileOrder::new(if record.is_some() { Commands::Recorded } else { Commands::Free }),
         stop,
     };

@@ -11,6 +11,7 @@ use crate::cassette;
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::effects::Strictness;
 use crate::event::{Evidence, Recording};
+use crate::fault::Faults;
 use crate::journal::Given;
 use crate::mount_plan::read_env_file;
 use crate::plan::{Plan, ReplayWhen, Variables};
@@ -31,6 +32,8 @@ pub(super) struct Scenario {
     pub(super) given: Given,
     /// The texts of scripts that mount plans name for `provider-mock`.
     pub(super) scripts: Vec<(String, String)>,
+    /// What goes wrong on purpose.
+    pub(super) faults: Arc<Faults>,
 }
 
 /// Where the replies come from, and where they go.
@@ -97,7 +100,8 @@ pub(super) fn scenario_of(
                 workspace: common.workspace.clone(),
                 script: None,
             };
-            Ok(Scenario { plan: Arc::new(plan), sources, variables, given, scripts })
+            let faults = Arc::new(Faults::new(common.fault.clone()));
+            Ok(Scenario { plan: Arc::new(plan), sources, variables, given, scripts, faults })
         }
         None => Err(exit_of(&loaded.report)),
     }

@@ -101,6 +101,7 @@ fn as_given(arguments: &ResumeArguments, manifest: &Manifest, working_dir: &Path
         workspace: given.workspace.clone(),
         json: arguments.json,
         fail_on: arguments.fail_on,
+        fault: arguments.fault.clone(),
     })
 }
 

@@ -7,6 +7,8 @@ mod counters;
 mod crash;
 mod desk;
 mod edges;
+mod fields;
+mod finding;
 mod footprints;
 mod holds;
 pub(crate) mod importing;

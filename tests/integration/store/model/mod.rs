@@ -13,7 +13,9 @@ use runner::clock::{Timestamp, later};
 use runner::event::EffectId;
 use runner::id::{IdSource, IssueId, RunId, Seed};
 use runner::issue::{Issue, Move, Status};
-use runner::store::{Answer, Applied, Caller, Counts, IssueStore, Operation, SqliteStore, StoreError};
+use runner::store::{
+    Answer, Applied, Caller, Counts, Filter, IssueStore, Operation, SqliteStore, StoreError,
+};
 
 use self::queue::{No, One, Queue, leads_to};
 use self::steps::{Act, Do, LEASE, MOST, PEOPLE, Person, Step, Word, metadata, step};
@@ -160,7 +162,8 @@ impl Both {
             })
             .collect();
         assert_eq!(shown, holds);
-        let Answer::Blocked(blocked) = self.question(Operation::Blocked).await else { panic!() };
+        let every = Operation::Blocked(Filter::default());
+        let Answer::Blocked { issues: blocked, .. } = self.question(every).await else { panic!() };
         let shown: Vec<_> = blocked
             .into_iter()
             .map(|entry| {
@@ -284,6 +287,7 @@ impl Both {
             updated_at: one.updated,
             closed_at: one.closed,
             attempt: one.attempt,
+            labels: Vec::new(),
         }
     }
 }

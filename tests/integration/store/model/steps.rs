@@ -7,7 +7,7 @@ use proptest::sample::select;
 use runner::clock::Timestamp;
 use runner::id::{IssueId, RunId};
 use runner::issue::{EdgeType, Status, Takes};
-use runner::store::{AttemptCount, Claim, NewIssue, Operation, Update};
+use runner::store::{AttemptCount, Claim, Edit, NewIssue, Operation, Update};
 use serde_json::{Map, Value};
 
 pub(super) const LEASE: Duration = Duration::from_secs(60);
@@ -198,7 +198,7 @@ impl Do {
     /// What the store is asked.
     pub fn operation(&self, who: Person, ids: &[IssueId]) -> Operation {
         let id = |n: &usize| ids[*n].clone();
-        let claim = |id, takes| Operation::Claim(Claim { id, takes, lease: LEASE, max_attempts: LIMIT });
+        let claim = |id, takes| Operation::Claim(Claim { id, takes, ..Claim::first(LEASE, LIMIT) });
         match self {
             Self::Create { priority, kind, parent, epic, blocked } => Operation::Create(NewIssue {
                 title: format!("issue {}", ids.len()),
@@ -255,7 +255,7 @@ impl Change {
                 .kind
                 .map(|kind| Map::from_iter([("kind".to_owned(), kind.map_or(Value::Null, Value::from))]))
                 .unwrap_or_default(),
-            defer_until: self.defer,
+            defer_until: self.defer.map_or(Edit::Keep, Edit::Set),
             lease: Some(LEASE),
             max_attempts: Some(LIMIT),
             force: self.force,

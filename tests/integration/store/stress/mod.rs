@@ -149,7 +149,7 @@ async fn prepare(desk: &Desk) -> (IssueId, Vec<IssueId>) {
 async fn sweep(desk: &Desk, board: &IssueId) {
     // The clocks of the others were days ahead of the machine's; this one is decades.
     *desk.now.lock().unwrap() = 2_000_000_000;
-    let blocked = Filter { status: Some(Status::Blocked), ..Filter::default() };
+    let blocked = Filter { statuses: vec![Status::Blocked], ..Filter::default() };
     for issue in desk.list(blocked).await {
         if issue.id != *board {
             desk.view(Operation::Unblock { id: issue.id, answer: "that".to_owned() }).await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use runner::clock::{Clock, SystemClock, Timestamp};
 use runner::event::EffectId;
 use runner::id::{IdSource, IssueId, RunId, Seed};
-use runner::issue::{EdgeType, Takes};
+use runner::issue::EdgeType;
 use runner::store::{
     Answer, Applied, AttemptCount, Caller, Claim, IssueStore, NewIssue, Operation, SqliteStore, StoreError,
     Update,
@@ -163,12 +163,7 @@ impl Worker {
     async fn labour(&mut self) {
         let lease = [20, 200, 60_000, 3_600_000][self.chance.below(4)];
         let chosen = (self.chance.below(3) == 0).then(|| self.any());
-        let claim = Claim {
-            id: chosen,
-            takes: Takes::default(),
-            lease: Duration::from_millis(lease),
-            max_attempts: u32::MAX,
-        };
+        let claim = Claim { id: chosen, ..Claim::first(Duration::from_millis(lease), u32::MAX) };
         let Some(applied) = self.ask(Operation::Claim(claim)).await else { return };
         let Answer::Issue(view) = applied.answer else { return };
         let id = view.issue.id;
