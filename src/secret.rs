@@ -94,6 +94,39 @@ impl Scrubber {
     }
 }
 
+/// Whether a text looks as if a scrubber had taken something out of it.
+pub fn is_scrubbed(text: &str) -> bool {
+    parts(text).len() > 1
+}
+
+/// Whether a text is what this one was before it was scrubbed, whatever stood where the marks are.
+pub fn fits_scrubbed(text: &str, scrubbed: &str) -> bool {
+    let parts = parts(scrubbed);
+    let (Some((first, rest)), true) = (parts.split_first(), text.len() >= parts.concat().len()) else {
+        return false;
+    };
+    let Some(mut left) = text.strip_prefix(first) else { return false };
+    let Some((last, between)) = rest.split_last() else { return left.is_empty() };
+    for part in between {
+        let Some(at) = left.find(part) else { return false };
+        left = &left[at + part.len()..];
+    }
+    left.ends_with(last)
+}
+
+/// What of a text stands between the marks.
+fn parts(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut left = text;
+    while let Some(start) = left.find("[secret:") {
+        let Some(end) = left[start..].find(']') else { break };
+        parts.push(&left[..start]);
+        left = &left[start + end + 1..];
+    }
+    parts.push(left);
+    parts
+}
+
 /// Whether a variable's name says that it holds a credential.
 pub fn names_a_credential(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
@@ -123,6 +156,16 @@ fn looks_random(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_fits_what_is_left_of_it() {
+        let kept = "key: [secret:A]\nother: [secret:B]\nend\n";
+        assert!(is_scrubbed(kept) && !is_scrubbed("a [secret: b"));
+        assert!(fits_scrubbed("key: one\nother: two\nend\n", kept));
+        assert!(!fits_scrubbed("key: one\nanother: two\nend\n", kept));
+        assert!(!fits_scrubbed("key: one\nother: two\n", kept));
+        assert!(fits_scrubbed("plain", "plain") && !fits_scrubbed("plain", "plai"));
+    }
 
     #[test]
     fn scrubs_text_and_json_and_prints_nothing() {

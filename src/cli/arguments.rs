@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::issues::IssuesArgs;
+use crate::fault::Fault;
 
 /// Runs teams of LLM agents as scenario files declare them: `runner scenarios/demo.yaml`.
 #[derive(Debug, Parser)]
@@ -23,7 +24,8 @@ pub(super) struct Arguments {
         value_enum,
         value_name = "WHEN",
         default_value = "auto",
-        env = "RUNNER_COLOR"
+        env = "RUNNER_COLOR",
+        display_order = 903
     )]
     pub(super) color: ColorChoice,
     #[command(subcommand)]
@@ -38,6 +40,8 @@ pub(super) enum Command {
     Record(RecordArguments),
     /// Play a scenario's recording and compare
     Replay(ReplayArguments),
+    /// Go on with a run that was stopped, failed or was killed
+    Resume(ResumeArguments),
     /// Say what is wrong with scenario files, without running them
     Check(CheckArguments),
     /// Look at the issue queue of a workspace, and change it
@@ -75,6 +79,9 @@ pub(super) struct CommonArguments {
     /// What makes the exit code other than 0
     #[arg(long, value_enum, value_name = "WHAT", default_value = "phase")]
     pub(super) fail_on: FailOn,
+    /// Let something go wrong on purpose: EFFECT=http:STATUS, cut_after_event:N, error_event:TYPE, stall or kill
+    #[arg(long, value_name = "EFFECT=FAULT", value_parser = Fault::from_text)]
+    pub(super) fault: Vec<Fault>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -131,6 +138,25 @@ pub(super) struct ReplayArguments {
     /// Disturb the schedule at places that follow from this number
     #[arg(long, value_name = "NUMBER")]
     pub(super) jitter: Option<u64>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct ResumeArguments {
+    /// The run: its id, the beginning or end of it, or `latest`
+    #[arg(value_name = "RUN")]
+    pub(super) run: Option<String>,
+    /// Read variables from this file in place of the one it was started with
+    #[arg(long, value_name = "FILE")]
+    pub(super) env_file: Option<PathBuf>,
+    /// Print events as JSON lines on standard output
+    #[arg(long)]
+    pub(super) json: bool,
+    /// What makes the exit code other than 0
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "phase")]
+    pub(super) fail_on: FailOn,
+    /// Let something go wrong on purpose: EFFECT=http:STATUS, cut_after_event:N, error_event:TYPE, stall or kill
+    #[arg(long, value_name = "EFFECT=FAULT", value_parser = Fault::from_text)]
+    pub(super) fault: Vec<Fault>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -2,11 +2,14 @@
 //! environment, the working directory and the arguments.
 
 mod arguments;
+mod assembly;
 mod check;
 mod exit;
+mod find_run;
 pub mod issues;
 mod launch;
 mod outcome;
+mod resume;
 mod run;
 mod signals;
 mod surroundings;
@@ -49,6 +52,7 @@ pub fn main() -> ExitCode {
             Command::Run(arguments) => run::run(arguments, surroundings).await,
             Command::Record(arguments) => run::record(arguments, surroundings).await,
             Command::Replay(arguments) => run::replay(arguments, surroundings).await,
+            Command::Resume(arguments) => resume::resume(arguments, surroundings).await,
             Command::Check(arguments) => check::check(&arguments, &surroundings),
             Command::Issues(arguments) => issues_command(&arguments, &surroundings).await,
         }

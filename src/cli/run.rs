@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::arguments::{CommonArguments, RecordArguments, ReplayArguments, RunArguments, StrictnessChoice};
+use super::assembly::{self, Ready, Resumed};
 use super::exit::Exit;
-use super::launch::{self, Play, Ready, Scenario, Told};
+use super::launch::{self, Play, Scenario, Told};
 use super::outcome;
 use super::signals::Signals;
 use super::surroundings::{Surroundings, complain, tell};
 use crate::cassette;
 use crate::effects::Strictness;
-use crate::engine;
+use crate::engine::{self, TakeUp};
 use crate::event::{Envelope, Evidence, Happening, Listener, Mode, Recording, Whereabouts};
-use crate::journal::{self, Line};
+use crate::journal::{self, Durability, Line, Record};
 use crate::progress::{JsonLines, PlainLines};
 use crate::provider::Script;
 use crate::session::Stop;
@@ -52,10 +53,13 @@ pub(super) async fn run(arguments: RunArguments, surroundings: Surroundings) -> 
 pub(super) async fn record(arguments: RecordArguments, surroundings: Surroundings) -> Exit {
     let begin = || {
         refuse_in_ci(&surroundings)?;
-        let scenario = launch::scenario(&arguments.common, &surroundings)?;
+        let mut scenario = launch::scenario(&arguments.common, &surroundings)?;
         let record = destination(arguments.to.as_deref(), &scenario, &surroundings)?;
         let play = match &arguments.script {
-            Some(path) => Play::Scripted { script: script(path, &surroundings)?, record },
+            Some(path) => {
+                let script = script(path, &mut scenario, &surroundings)?;
+                Play::Scripted { script, record }
+            }
             None => {
                 launch::require_credentials(&scenario)?;
                 Play::Live { record: Some(record) }
@@ -89,7 +93,7 @@ pub(super) async fn replay(arguments: ReplayArguments, surroundings: Surrounding
     }
 }
 
-fn told(exit: Exit) -> Exit {
+pub(super) fn told(exit: Exit) -> Exit {
     tell(&format!("exit {}: {}\n", exit.code(), exit.name()));
     exit
 }
@@ -134,13 +138,19 @@ fn destination(to: Option<&Path>, scenario: &Scenario, surroundings: &Surroundin
     }
 }
 
-fn script(path: &Path, surroundings: &Surroundings) -> Told<Arc<Script>> {
-    let shown = path.display().to_string();
-    let text = std::fs::read_to_string(surroundings.working_dir.join(path)).map_err(|error| {
-        complain(&format!("cannot read the script {shown}: {error}"));
+/// Reads a script; its text belongs to what the run is made of.
+fn script(path: &Path, scenario: &mut Scenario, surroundings: &Surroundings) -> Told<Arc<Script>> {
+    let file = surroundings.working_dir.join(path);
+    let source = scenario.sources.read(&file, path).map_err(|error| {
+        complain(&format!("cannot use the script: {error}"));
         Exit::Invalid
     })?;
-    Script::from_text(&shown, &text).map(Arc::new).map_err(|error| {
+    scenario.given.script = Some(file);
+    script_of(path, scenario.sources.text(source))
+}
+
+pub(super) fn script_of(path: &Path, text: &str) -> Told<Arc<Script>> {
+    Script::from_text(&path.display().to_string(), text).map(Arc::new).map_err(|error| {
         complain(&error.to_string());
         Exit::Invalid
     })
@@ -156,7 +166,7 @@ impl Listener for Collector {
 }
 
 /// Runs from the first event to the exit code.
-async fn play_out(
+pub(super) async fn play_out(
     common: &CommonArguments,
     surroundings: &Surroundings,
     scenario: &Scenario,
@@ -178,22 +188,27 @@ async fn play_out(
             return told(Exit::Configuration);
         }
     };
-    let ready = match launch::prepare(scenario, play, seed, listeners, stop) {
+    let ready = match assembly::prepare(scenario, play, seed, listeners, stop) {
         Ok(ready) => ready,
         Err(exit) => return told(exit),
     };
-    if let Err(exit) = check_beginning(&ready).await {
-        ready.folder.discard();
+    let begun = match &ready.resumed {
+        None => begin(&ready, scenario).await,
+        Some(resumed) => {
+            if let Ok(mut summary) = summary.lock() {
+                resumed.record.events.iter().for_each(|event| summary.heard(event));
+            }
+            go_on(&ready, resumed, scenario).await
+        }
+    };
+    if let Err(exit) = begun {
+        if ready.resumed.is_none() {
+            ready.folder.discard();
+        }
         return told(exit);
     }
-    if let Err(error) = ready.folder.announce() {
-        complain(&error.to_string());
-        ready.folder.discard();
-        return told(Exit::Configuration);
-    }
-    begin(&ready, scenario);
     let Ready { setup, journal, folder, head, record, mode, workspace, .. } = ready;
-    let stage = setup.stage.clone();
+    let (stage, run) = (setup.stage.clone(), setup.run.clone());
     let (end, signal) = signals.around(engine::run(setup)).await;
     // A run that cannot be looked at afterwards is not a good one, and is not announced as one.
     let lost = journal.sync().await.err();
@@ -232,7 +247,26 @@ async fn play_out(
         }
         (None, _) => exit,
     };
+    for fault in stage.faults.left() {
+        tell(&format!("note: the fault {fault} never came: the run has no such effect\n"));
+    }
+    if mode == Mode::Live && may_go_on(exit) {
+        tell(&format!("go on with it: runner resume {run}\n"));
+    }
     if exit == Exit::Ok { exit } else { told(exit) }
+}
+
+/// Whether something of a run is left to do that ended so.
+fn may_go_on(exit: Exit) -> bool {
+    match exit {
+        Exit::Ok | Exit::Invalid | Exit::Divergence | Exit::Expectation | Exit::IssuesLeft => false,
+        Exit::Failed
+        | Exit::Configuration
+        | Exit::Budget
+        | Exit::Bug
+        | Exit::Interrupted
+        | Exit::Terminated => true,
+    }
 }
 
 fn shown_workspace(workspace: &engine::Workspace, scenario: &Scenario) -> String {
@@ -270,14 +304,13 @@ async fn check_beginning(ready: &Ready) -> Told<()> {
     Ok(())
 }
 
-fn begin(ready: &Ready, scenario: &Scenario) {
+/// Begins a new run: nothing is wrong with it any more, and people are told.
+async fn begin(ready: &Ready, scenario: &Scenario) -> Told<()> {
+    check_beginning(ready).await?;
+    announce(ready)?;
     let plan = &scenario.plan;
     let sessions: usize = plan.phases.iter().map(|phase| phase.sessions().len()).sum();
-    let stage = &ready.setup.stage;
-    let evidence = match (ready.mode, ready.head.evidence) {
-        (Mode::Live, Evidence::Recorded) => None,
-        (_, evidence) => Some(evidence),
-    };
+    let evidence = evidence(ready);
     let started = Happening::RunStarted {
         run: ready.setup.run.clone(),
         scenario: plan.name.clone(),
@@ -287,8 +320,59 @@ fn begin(ready: &Ready, scenario: &Scenario) {
         workspace: shown_workspace(&ready.workspace, scenario),
         sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
     };
+    tell_all(ready, started);
+    Ok(())
+}
+
+/// Takes a run up where it was left.
+async fn go_on(ready: &Ready, resumed: &Resumed, scenario: &Scenario) -> Told<()> {
+    let refuse = |error: &dyn std::fmt::Display| {
+        complain(&error.to_string());
+        Exit::Configuration
+    };
+    let (plan, setup) = (&scenario.plan, &ready.setup);
+    let at = setup.stage.effects.now();
+    let taken = TakeUp { run: &setup.run, record: &resumed.record, queue: &plan.queue, now: at };
+    let held_again = engine::take_up(&setup.store, taken).await.map_err(|error| refuse(&error))?;
+    let line = Line::Resumed { at, undone: resumed.undone.clone() };
+    let written = match ready.journal.append(&line, Durability::Synced) {
+        Ok(written) => written.await,
+        Err(error) => Err(error),
+    };
+    written.map_err(|error| refuse(&error))?;
+    announce(ready)?;
+    let event = Happening::RunResumed {
+        run: setup.run.clone(),
+        scenario: plan.name.clone(),
+        evidence: evidence(ready),
+        workspace: shown_workspace(&ready.workspace, scenario),
+        effects: resumed.record.effects.len() as u64,
+        undone: resumed.undone.len() as u64,
+        held_again,
+    };
+    tell_all(ready, event);
+    Ok(())
+}
+
+fn announce(ready: &Ready) -> Told<()> {
+    ready.folder.announce().map_err(|error| {
+        complain(&error.to_string());
+        Exit::Configuration
+    })
+}
+
+/// What made the replies, when it was no model just now.
+fn evidence(ready: &Ready) -> Option<Evidence> {
+    match (ready.mode, ready.head.evidence) {
+        (Mode::Live, Evidence::Recorded) => None,
+        (_, evidence) => Some(evidence),
+    }
+}
+
+fn tell_all(ready: &Ready, beginning: Happening) {
+    let stage = &ready.setup.stage;
     let tell = |event| stage.hub.tell(stage.effects.now(), &Whereabouts::default(), event);
-    tell(started);
+    tell(beginning);
     ready.notices.iter().for_each(|text| tell(Happening::Notice { text: text.clone() }));
 }
 
@@ -306,14 +390,8 @@ fn save(
             return Some(Exit::Failed);
         }
     };
-    let mut recording = Recording { head, effects: Vec::new(), texts: std::collections::BTreeMap::new() };
-    for line in lines {
-        if let Line::Effect { record, texts } = line {
-            recording.effects.push(record);
-            recording.texts.extend(texts.into_iter().map(|(hash, text)| (hash, text.into())));
-        }
-    }
-    recording.effects.sort_by_key(|record| record.seq);
+    let Record { effects, texts, .. } = Record::of(lines);
+    let recording = Recording { head, effects, texts };
     match cassette::write(&recording, to) {
         Ok(()) => {
             let (evidence, shown) =

@@ -13,7 +13,7 @@ pub(super) struct Surroundings {
     pub(super) variables: Variables,
     pub(super) working_dir: PathBuf,
     pub(super) home: Option<PathBuf>,
-    color: ColorChoice,
+    pub(super) color: ColorChoice,
 }
 
 impl Surroundings {

@@ -1,13 +1,18 @@
 //! Where a replay leaves its recording, and what a person needs to see why: which effect, which part, which lines.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
 use similar::{ChangeTag, TextDiff};
 
 use super::score::Score;
 use super::{Asked, Ran};
-use crate::event::{EffectId, EffectKind, Policy, Segment};
+use crate::event::{EffectId, EffectKind, EffectRecord, Policy, Segment};
 use crate::id::Fingerprint;
+
+/// Texts of segments by fingerprint, as far as they are kept.
+type Texts = BTreeMap<Fingerprint, Arc<str>>;
 
 /// The first difference between a replay and its recording.
 #[derive(Debug, Clone, PartialEq)]
@@ -187,11 +192,48 @@ pub(super) fn check_asked(score: &Score, asked: &Asked) -> Result<usize, Box<Div
         let summary = format!("recorded as {}, now {}", record.kind.as_str(), asked.kind.as_str());
         return Err(Divergence::new(Class::Extra, &asked.id, summary).advise().into());
     }
-    check_key(score, asked, &record.key)?;
+    check_key(&score.replay.recording.texts, asked, &record.key)?;
     Ok(at)
 }
 
-fn check_key(score: &Score, asked: &Asked, recorded: &[Segment]) -> Result<(), Box<Divergence>> {
+/// Holds what an effect of a run that goes on is asked with against the line of its journal.
+pub(super) fn check_known(
+    texts: &Texts,
+    record: &EffectRecord,
+    asked: &Asked,
+    is_second: bool,
+) -> Result<(), Box<Divergence>> {
+    let refuse = |summary: String| Err(Divergence::new(Class::Extra, &asked.id, summary).into());
+    if is_second {
+        return refuse(format!("{} happens a second time", asked.id));
+    }
+    if record.kind != asked.kind {
+        return refuse(format!("it was {} and is now {}", record.kind.as_str(), asked.kind.as_str()));
+    }
+    check_key(texts, asked, &record.key).map_err(|mut divergence| {
+        divergence.next = vec![OTHER_RUN.to_owned()];
+        divergence
+    })
+}
+
+const OTHER_RUN: &str = "a run goes on as it was started: put back what has changed since (variables that mount plans refer to, \
+                         another version of runner), or start a new run";
+
+/// A run that goes on no longer comes to something it had done.
+pub(super) fn unreached(record: &EffectRecord, waiting: &[&str]) -> Divergence {
+    let summary = format!(
+        "the run had done {} {} (number {}), but does not come to it again",
+        record.kind.as_str(),
+        record.id,
+        record.seq
+    );
+    let mut divergence = Divergence::new(Class::Missing, &record.id, summary);
+    divergence.notes.extend(waiting.iter().take(5).map(|name| format!("{name} waits for it")));
+    divergence.next.push(OTHER_RUN.to_owned());
+    divergence
+}
+
+fn check_key(texts: &Texts, asked: &Asked, recorded: &[Segment]) -> Result<(), Box<Divergence>> {
     let equal = recorded
         .iter()
         .zip(&asked.key)
@@ -215,14 +257,10 @@ fn check_key(score: &Score, asked: &Asked, recorded: &[Segment]) -> Result<(), B
     divergence.equal = recorded[..equal].iter().map(|segment| segment.label.clone()).collect();
     divergence.difference = Some(Difference {
         label,
-        recorded: old.and_then(|segment| kept_text(score, &segment.hash)),
+        recorded: old.and_then(|segment| texts.get(&segment.hash)).map(ToString::to_string),
         now: new.map(|segment| segment.text.to_string()),
     });
     Err(divergence.advise().into())
-}
-
-fn kept_text(score: &Score, hash: &Fingerprint) -> Option<String> {
-    score.replay.recording.texts.get(hash).map(ToString::to_string)
 }
 
 /// Holds what an effect came to against its recorded line.

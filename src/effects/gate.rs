@@ -1,27 +1,29 @@
-//! The gate itself: begins and commits effects, live or against a recording, and knows when nobody can go on.
+//! The gate itself: what sessions and the engine ask of it, live, against a recording, or in a run that goes on.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::divergence;
+use super::memory::{Memory, Past};
 use super::score::{Replay, Score, Strictness};
-use super::wait::{Alarm, Busy, Ticket, Wait};
-use super::{Announce, Asked, Grant, Halt, Ran};
+use super::state::{Shared, State, TimerKind};
+use super::wait::{Alarm, Busy, Wait};
+use super::{Asked, Grant, Halt, Kept, Ran};
 use crate::clock::{Clock, ManualClock, Timestamp, later};
-use crate::event::{EffectId, EffectKind, EffectRecord, Policy, Sequence};
-use crate::id::{Fingerprint, IdSource, Seed};
-use crate::journal::{Durability, Journal, Line};
+use crate::event::{EffectId, Policy, Sequence};
+use crate::fault::Faults;
+use crate::id::{IdSource, Seed};
+use crate::journal::Journal;
 use crate::secret::Scrubber;
 
 /// What the gate of a run is made of.
 pub struct Setup {
-    /// The recording to play; `None` is live.
-    pub replay: Option<Replay>,
+    /// Where results come from.
+    pub origin: Origin,
     /// Which time the run lives in.
     pub time: Time,
     /// The seed of every id.
@@ -30,8 +32,20 @@ pub struct Setup {
     pub journal: Option<Journal>,
     /// What must never be kept or shown.
     pub scrubber: Scrubber,
+    /// What goes wrong on purpose.
+    pub faults: Arc<Faults>,
     /// Cancelled when the replay diverges or the run can no longer be recorded.
     pub halt: CancellationToken,
+}
+
+/// Where the results of a run come from.
+pub enum Origin {
+    /// From what is run.
+    Live,
+    /// From a recording, or from what is run and must equal it.
+    Replay(Replay),
+    /// From the run's own journal as far as it goes, then from what is run.
+    Resume(Past),
 }
 
 /// Which time a run lives in. A replay always lives in that of its recording.
@@ -46,63 +60,27 @@ pub enum Time {
 /// The gate of a run; cheap to share.
 #[derive(Clone)]
 pub struct Effects {
-    shared: Arc<Shared>,
-}
-
-pub(super) struct Shared {
-    time: Time,
-    seed: Seed,
-    journal: Option<Journal>,
-    scrubber: Scrubber,
-    halt: CancellationToken,
-    sequence: Sequence,
-    is_replay: bool,
-    /// Whether only one goes on at a time, so that everything has one order: see [`Effects::turn`].
-    is_serial: bool,
-    jitter: Option<u64>,
-    state: Mutex<State>,
-}
-
-pub(super) struct State {
-    pub(super) busy: usize,
-    pub(super) tickets: HashMap<u64, Ticket>,
-    next_ticket: u64,
-    timers: BTreeMap<(Timestamp, u64), TimerKind>,
-    /// Tickets of those who wait for their turn: by round, then by name.
-    turns: BTreeMap<(u64, String, u64), u64>,
-    /// The round that is being played.
-    round: u64,
-    score: Option<Score>,
-    written: HashSet<Fingerprint>,
-    halted: Option<Halt>,
-}
-
-/// Whose wait a timer ends: both are counted as busy when it rings.
-#[derive(Clone, Copy)]
-enum TimerKind {
-    Pause,
-    Alarm,
-}
-
-/// An effect that may run.
-struct Permit {
-    asked: Asked,
-    at: Timestamp,
-    recorded: Option<usize>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Effects {
     /// A gate. In a replay the time is that of the recording, whatever `setup.time` says.
     pub fn new(setup: Setup) -> Self {
-        let time = match &setup.replay {
+        let (replay, past) = match setup.origin {
+            Origin::Live => (None, None),
+            Origin::Replay(replay) => (Some(replay), None),
+            Origin::Resume(past) => (None, Some(past)),
+        };
+        let time = match &replay {
             Some(replay) => Time::Virtual(Arc::new(ManualClock::new(replay.recording.head.epoch))),
             None => setup.time,
         };
-        let jitter = setup.replay.as_ref().and_then(|replay| replay.jitter);
-        let is_serial = match &setup.replay {
+        let jitter = replay.as_ref().and_then(|replay| replay.jitter);
+        let is_serial = match &replay {
             Some(replay) => replay.strictness == Strictness::Total,
             None => matches!(time, Time::Virtual(_)),
         };
+        let sequence = Sequence::after(past.as_ref().map_or(0, |past| past.last_seq));
         let state = State {
             busy: 0,
             tickets: HashMap::new(),
@@ -110,8 +88,9 @@ impl Effects {
             timers: BTreeMap::new(),
             turns: BTreeMap::new(),
             round: 0,
-            score: setup.replay.map(Score::new),
-            written: HashSet::new(),
+            score: replay.map(Score::new),
+            written: past.iter().flat_map(|past| past.texts.keys().cloned()).collect(),
+            memory: past.map(Memory::new),
             halted: None,
         };
         let shared = Shared {
@@ -121,8 +100,9 @@ impl Effects {
             seed: setup.seed,
             journal: setup.journal,
             scrubber: setup.scrubber,
+            faults: setup.faults,
             halt: setup.halt,
-            sequence: Sequence::default(),
+            sequence,
             jitter,
             state: Mutex::new(state),
         };
@@ -171,6 +151,11 @@ impl Effects {
         self.shared.state().score.as_ref().is_some_and(|score| score.index.contains_key(id))
     }
 
+    /// Whether a run that goes on is still being told what it did before: nothing may be decided anew meanwhile.
+    pub fn is_past(&self) -> bool {
+        self.shared.state().memory.as_ref().is_some_and(|memory| !memory.is_over())
+    }
+
     /// Ends a replay that somebody stops: it has nothing to finish.
     pub fn stop(&self) {
         self.shared.halt(&mut self.shared.state(), Halt::Stopped);
@@ -186,11 +171,11 @@ impl Effects {
         F: FnOnce(Grant) -> R,
         R: Future<Output = Option<Ran>>,
     {
-        self.perform_or_restore(busy, asked, run, |_| async { Ok(()) }).await
+        self.perform_or_restore(busy, asked, run, |_, _| async { Ok(()) }).await
     }
 
-    /// The same for an effect that leaves something behind: when its result is on tape, `restore` makes what it left
-    /// from the result, before anything that follows may begin.
+    /// The same for an effect that leaves something behind: when its result is kept somewhere, `restore` makes what it
+    /// left from the result, before anything that follows may begin.
     ///
     /// # Errors
     /// As `perform`, and when `restore` fails.
@@ -204,21 +189,27 @@ impl Effects {
     where
         F: FnOnce(Grant) -> R,
         R: Future<Output = Option<Ran>>,
-        T: FnOnce(Value) -> S,
+        T: FnOnce(Kept, Value) -> S,
         S: Future<Output = Result<(), Halt>>,
     {
         let permit = self.begin(busy, asked).await?;
+        if let Some(result) = permit.known {
+            restore(Kept::Journal(permit.name), result.clone()).await?;
+            return Ok(result);
+        }
         if let Some(at) = permit.recorded
             && permit.asked.policy == Policy::Tape
         {
             let result = self.shared.state().score().record(at).result.clone();
-            restore(result.clone()).await?;
+            restore(Kept::Recording, result.clone()).await?;
             self.commit(permit, Ran::plain(result.clone())).await?;
             return Ok(result);
         }
         let grant = Grant {
+            effect: permit.name.clone(),
+            beginning: permit.beginning,
             at: permit.at,
-            ids: Arc::new(IdSource::new(&self.shared.seed, permit.asked.id.without_attempt())),
+            ids: Arc::new(IdSource::new(&self.shared.seed, permit.name.without_attempt())),
             sequence: (!self.shared.is_replay).then(|| self.shared.sequence.clone()),
         };
         let mut ran = run(grant).await.ok_or(Halt::Stopped)?;
@@ -259,7 +250,7 @@ impl Effects {
 
     /// Waits, in the run's time. Not an effect: nothing may depend on how long it took. A replay does not wait.
     pub async fn pause(&self, busy: &Busy, span: Duration) {
-        if self.shared.is_replay || span.is_zero() {
+        if self.shared.is_replay || span.is_zero() || self.is_past() {
             return;
         }
         match &self.shared.time {
@@ -302,7 +293,7 @@ impl Effects {
         }
     }
 
-    /// The end of a run: in a replay everything recorded must have happened.
+    /// The end of a run: everything recorded, or done before it went on, must have happened.
     ///
     /// # Errors
     /// Something recorded was not asked for.
@@ -311,9 +302,15 @@ impl Effects {
         if let Some(halt) = &state.halted {
             return Err(halt.clone());
         }
-        let missing = state.score.as_ref().and_then(|score| Some((score, score.next_missing()?)));
-        let Some((score, at)) = missing else { return Ok(()) };
-        let divergence = divergence::missing(score, at, &[]);
+        if let Some(memory) = &state.memory {
+            memory.end();
+        }
+        let unreached = state.memory.as_ref().and_then(Memory::missing);
+        let unplayed = || {
+            let score = state.score.as_ref()?;
+            Some(divergence::missing(score, score.next_missing()?, &[]))
+        };
+        let Some(divergence) = unreached.or_else(unplayed) else { return Ok(()) };
         Err(self.shared.halt(&mut state, Halt::Diverged(Arc::new(divergence))))
     }
 
@@ -322,241 +319,5 @@ impl Effects {
         let state = self.shared.state();
         let score = state.score.as_ref()?;
         Some((score.done.iter().filter(|done| **done).count(), score.done.len()))
-    }
-
-    async fn begin(&self, busy: &Busy, asked: Asked) -> Result<Permit, Halt> {
-        debug_assert!(Arc::ptr_eq(&busy.shared, &self.shared), "a token is of the gate it is used at");
-        if !self.shared.is_replay {
-            return self.begin_live(asked).await;
-        }
-        self.jitter(&asked.id, 0).await;
-        let (at, ticket) = {
-            let mut state = self.shared.state();
-            if let Some(halt) = &state.halted {
-                return Err(halt.clone());
-            }
-            match divergence::check_asked(state.score(), &asked) {
-                Err(divergence) => {
-                    return Err(self.shared.halt(&mut state, Halt::Diverged(Arc::from(divergence))));
-                }
-                Ok(at) => {
-                    state.score().begun[at] = true;
-                    let is_free = state.score().may_run(at);
-                    if is_free && !self.shared.is_serial {
-                        (at, None)
-                    } else {
-                        let ticket = state.new_ticket();
-                        if is_free {
-                            state.queue_turn(asked.id.as_str(), ticket);
-                        } else {
-                            state.score().waiting.insert(at, ticket);
-                        }
-                        state.busy -= 1;
-                        self.shared.settle(&mut state);
-                        (at, Some(ticket))
-                    }
-                }
-            }
-        };
-        if let Some(ticket) = ticket {
-            Wait { shared: &self.shared, ticket, done: false }.await?;
-        }
-        self.jitter(&asked.id, 1).await;
-        let now = self.shared.state().score().record(at).at;
-        if let Time::Virtual(clock) = &self.shared.time {
-            clock.advance_to(now);
-        }
-        Ok(Permit { asked, at: now, recorded: Some(at) })
-    }
-
-    async fn begin_live(&self, asked: Asked) -> Result<Permit, Halt> {
-        if let Some(halt) = self.halted() {
-            return Err(halt);
-        }
-        let at = self.shared.now();
-        if let (Announce::Intent, Some(journal)) = (asked.announce, &self.shared.journal) {
-            let line = Line::Intent { id: asked.id.clone(), at };
-            let written = match journal.append(&line, Durability::Synced) {
-                Ok(written) => written.await,
-                Err(error) => Err(error),
-            };
-            written.map_err(|error| self.shared.halt(&mut self.shared.state(), error.into()))?;
-        }
-        Ok(Permit { asked, at, recorded: None })
-    }
-
-    async fn commit(&self, permit: Permit, ran: Ran) -> Result<(), Halt> {
-        if let Some(at) = permit.recorded {
-            return self.commit_replayed(&permit, at, &ran);
-        }
-        let durability = match permit.asked.kind {
-            EffectKind::Llm => Durability::Synced,
-            _ => Durability::Later,
-        };
-        let written = {
-            let mut state = self.shared.state();
-            if let Some(halt) = &state.halted {
-                return Err(halt.clone());
-            }
-            let Some(journal) = &self.shared.journal else { return Ok(()) };
-            let texts = state.new_texts(&permit.asked);
-            let Asked { id, kind, key, footprint, policy, .. } = permit.asked;
-            let record = EffectRecord {
-                // Drawn under the lock that the line is queued under: numbers and lines have one order.
-                seq: ran.seq.unwrap_or_else(|| self.shared.sequence.next()),
-                id,
-                kind,
-                at: permit.at,
-                key,
-                footprint: ran.footprint.unwrap_or(footprint),
-                policy,
-                result: ran.result,
-            };
-            match journal.append(&Line::Effect { record, texts }, durability) {
-                Ok(written) => written,
-                Err(error) => return Err(self.shared.halt(&mut state, error.into())),
-            }
-        };
-        written.await.map_err(|error| self.shared.halt(&mut self.shared.state(), error.into()))
-    }
-
-    fn commit_replayed(&self, permit: &Permit, at: usize, ran: &Ran) -> Result<(), Halt> {
-        let mut state = self.shared.state();
-        if let Some(halt) = &state.halted {
-            return Err(halt.clone());
-        }
-        if let Err(divergence) = divergence::check_ran(state.score(), at, &permit.asked, ran) {
-            return Err(self.shared.halt(&mut state, Halt::Diverged(Arc::from(divergence))));
-        }
-        for ticket in state.score().commit(at) {
-            if self.shared.is_serial {
-                // In the total order there is only ever one, so that its name decides nothing.
-                state.queue_turn("", ticket);
-            } else {
-                state.answer(ticket, Ok(()));
-            }
-        }
-        Ok(())
-    }
-
-    async fn jitter(&self, id: &EffectId, place: u8) {
-        let Some(seed) = self.shared.jitter else { return };
-        let digest = Sha256::digest(format!("{seed}/{id}/{place}"));
-        for _ in 0..digest[0] % 24 {
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-impl Shared {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics while it holds the gate")
-    }
-
-    fn now(&self) -> Timestamp {
-        match &self.time {
-            Time::Real(clock) => clock.now(),
-            Time::Virtual(clock) => clock.now(),
-        }
-    }
-
-    pub(super) fn one_less(&self) {
-        let mut state = self.state();
-        state.busy -= 1;
-        self.settle(&mut state);
-    }
-
-    /// When nobody is busy: gives the next turn, moves virtual time on, or says that a replay is stuck.
-    fn settle(&self, state: &mut State) {
-        if state.busy > 0 || state.halted.is_some() {
-            return;
-        }
-        if let Some(ticket) = state.next_turn() {
-            state.answer(ticket, Ok(()));
-            return;
-        }
-        let State { score, tickets, .. } = state;
-        if let Some(score) = score {
-            // Waits that were abandoned have no ticket any more.
-            score.waiting.retain(|_, ticket| tickets.contains_key(ticket));
-            if !score.waiting.is_empty() {
-                let divergence = divergence::stuck(score);
-                self.halt(state, Halt::Diverged(Arc::new(divergence)));
-            }
-            return;
-        }
-        let Time::Virtual(clock) = &self.time else { return };
-        while let Some(((at, ticket), _)) = state.timers.pop_first() {
-            if state.tickets.contains_key(&ticket) {
-                clock.advance_to(at);
-                state.answer(ticket, Ok(()));
-                break;
-            }
-        }
-    }
-
-    /// Ends everything: whoever waits is told, the first reason stays.
-    fn halt(&self, state: &mut State, halt: Halt) -> Halt {
-        let halt = state.halted.get_or_insert(halt).clone();
-        let gate_waits: Vec<u64> = match &mut state.score {
-            Some(score) => std::mem::take(&mut score.waiting).into_values().collect(),
-            None => Vec::new(),
-        };
-        let turns = std::mem::take(&mut state.turns).into_values();
-        let pauses = std::mem::take(&mut state.timers);
-        let pauses = pauses.into_iter().filter(|(_, kind)| matches!(kind, TimerKind::Pause));
-        for ticket in gate_waits.into_iter().chain(turns).chain(pauses.map(|((_, ticket), _)| ticket)) {
-            state.answer(ticket, Err(halt.clone()));
-        }
-        self.halt.cancel();
-        halt
-    }
-}
-
-impl State {
-    fn score(&mut self) -> &mut Score {
-        self.score.as_mut().expect("only a replay asks for the score")
-    }
-
-    fn new_ticket(&mut self) -> u64 {
-        self.next_ticket += 1;
-        self.tickets.insert(self.next_ticket, Ticket::Waiting(None));
-        self.next_ticket
-    }
-
-    /// Whoever comes now has a turn in the next round, after all who wait already: nobody is passed over for long.
-    fn queue_turn(&mut self, name: &str, ticket: u64) {
-        self.turns.insert((self.round + 1, name.to_owned(), ticket), ticket);
-    }
-
-    fn next_turn(&mut self) -> Option<u64> {
-        while let Some(((round, ..), ticket)) = self.turns.pop_first() {
-            self.round = round;
-            // Waits that were abandoned have no ticket any more.
-            if self.tickets.contains_key(&ticket) {
-                return Some(ticket);
-            }
-        }
-        None
-    }
-
-    /// Answers a wait and counts its holder as busy, unless nobody waits any more.
-    fn answer(&mut self, ticket: u64, answer: Result<(), Halt>) {
-        let Some(entry) = self.tickets.get_mut(&ticket) else { return };
-        let before = std::mem::replace(entry, Ticket::Answered(answer));
-        self.busy += 1;
-        if let Ticket::Waiting(Some(waker)) = before {
-            waker.wake();
-        }
-    }
-
-    fn new_texts(&mut self, asked: &Asked) -> BTreeMap<Fingerprint, String> {
-        let mut texts = BTreeMap::new();
-        // Of a long conversation nearly every part is known already.
-        for segment in asked.key.iter().filter(|segment| !self.written.contains(&segment.hash)) {
-            texts.insert(segment.hash.clone(), segment.text.to_string());
-        }
-        self.written.extend(texts.keys().cloned());
-        texts
     }
 }

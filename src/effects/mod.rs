@@ -8,12 +8,17 @@
 //!                                     ▼ precede it has committed                 recorded line
 //! ```
 //!
+//! A run that goes on after it was stopped is answered from its own journal first: see `memory`.
+//!
 //! The gate counts who is *busy*. When nobody is, nothing can change any more: in a replay whoever still waits then has
 //! diverged, which is said at once; with virtual time the clock moves to the earliest timer. So there are no timeouts.
 
 mod divergence;
 mod gate;
+mod memory;
+mod passage;
 mod score;
+mod state;
 mod wait;
 
 use std::sync::Arc;
@@ -21,7 +26,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use divergence::{Class, Difference, Divergence};
-pub use gate::{Effects, Setup, Time};
+pub use gate::{Effects, Origin, Setup, Time};
+pub use memory::Past;
 pub use score::{Replay, Strictness};
 pub use wait::{Alarm, Busy, Rest};
 
@@ -78,9 +84,31 @@ pub enum Announce {
     Intent,
 }
 
+/// Where a result comes from that was not made just now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// A recording: what the effect left behind has to be made again.
+    Recording,
+    /// The journal of the run that goes on: what it left behind is there, under this name.
+    Journal(EffectId),
+}
+
+/// Whether an effect begins for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// It does.
+    First,
+    /// It had been announced when the run was killed: nobody knows how far it came.
+    Interrupted,
+}
+
 /// What a running effect is given.
 #[derive(Debug, Clone)]
 pub struct Grant {
+    /// The id under which it changes shared state.
+    pub effect: EffectId,
+    /// Whether it begins for the first time.
+    pub beginning: Beginning,
     /// The present moment, as far as the effect is concerned.
     pub at: Timestamp,
     /// Where its ids come from.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::Halt;
-use super::gate::Shared;
+use super::state::Shared;
 
 /// A token of someone who can still change something. The gate is quiet when there is none left.
 pub struct Busy {

@@ -8,7 +8,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 
 use super::desk::{Desk, Letter, Mail};
-use super::queue::Proxy;
 use super::roster::{MonitorOrder, Order, Outlook, Roster, Seat, WorkerOrder};
 use super::scope::Scope;
 use super::{Company, PhaseOutcome, PhaseScope, RunEnd, Setup, phase};
@@ -82,6 +81,11 @@ fn outsider(run: &RunId, what: &str, at: Timestamp) -> Caller {
     }
 }
 
+/// The same for one of the run, whose leases are its own.
+fn member(run: &RunId, what: &str, at: Timestamp) -> Caller {
+    Caller { run: Some(run.clone()), ..outsider(run, what, at) }
+}
+
 /// Runs a plan from its first phase to its last expectation.
 pub async fn run(setup: Setup) -> RunEnd {
     let (desk, inbox) = Desk::new();
@@ -118,7 +122,7 @@ pub async fn run(setup: Setup) -> RunEnd {
     if !company.stage.effects.is_replay() && company.stage.effects.is_real_time() {
         keeper.spawn(keep_leases(company.clone()));
     }
-    match dispatcher.free_dead_leases(&busy).await {
+    match dispatcher.free_dead_leases().await {
         Ok(()) => dispatcher.serve(busy).await,
         Err(halt) => {
             dispatcher.halt = Some(halt);
@@ -165,22 +169,23 @@ async fn keep_leases(company: Arc<Company>) {
 }
 
 impl Dispatcher {
-    /// Gives back what runs hold whose process is gone, so that a killed run never stands in the way of the next.
-    async fn free_dead_leases(&self, busy: &Busy) -> Result<(), Halt> {
+    /// Gives back what runs hold whose process is gone, so that a killed run never stands in the way of the next. No
+    /// effect: a recording begins with an empty queue, and a run that goes on does so again.
+    async fn free_dead_leases(&self) -> Result<(), Halt> {
         let company = &self.company;
         if company.stage.effects.is_replay() {
             return Ok(());
         }
         // A queue that cannot be read is told to the first session that uses it, with the reason.
         let holding = company.store.holding_runs().await.unwrap_or_default();
-        let dead: Vec<RunId> =
+        let runs: Vec<RunId> =
             holding.into_iter().filter(|run| holds_lock(&company.plan.root, run) == Some(false)).collect();
-        if dead.is_empty() {
+        if runs.is_empty() {
             return Ok(());
         }
-        let proxy = Proxy { actor: "engine".to_owned(), holder: "run".to_owned(), epochs: BTreeMap::new() };
-        let id = EffectId::run("reclaim", 1);
-        company.queue(busy, id, &proxy, Operation::Reclaim { runs: dead }).await.map(drop)
+        let caller = member(&company.run, "reclaim", company.stage.effects.now());
+        let reclaimed = company.store.apply(caller, Operation::Reclaim { runs }).await;
+        reclaimed.map(drop).map_err(|refused| Halt::Queue(refused.error))
     }
 
     /// Serves until every phase has ended.
@@ -220,13 +225,14 @@ impl Dispatcher {
 
     /// Lets tasks that were stopped end what they started, then ends them.
     async fn wind_up(&mut self) {
+        // Whoever waits for an order, or is about to, hears that there will be none; and a letter that nobody reads counts
+        // as somebody busy.
+        self.inbox.close();
+        while self.inbox.try_recv().is_ok() {}
         if self.tasks.is_empty() {
             return;
         }
         self.stop.hard.cancel();
-        // Whoever waits for an order, or is about to, hears that there will be none.
-        self.inbox.close();
-        while self.inbox.try_recv().is_ok() {}
         self.workers.clear();
         self.monitors.clear();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
@@ -289,7 +295,10 @@ impl Dispatcher {
     /// Starts every phase whose needs have ended; skips the rest when the run is over.
     fn start_phases(&mut self, busy: &Busy) {
         loop {
-            let stopped = self.company.stage.stop.soft.is_cancelled() || self.halt.is_some();
+            // What was done before the run went on is played to its end, whoever wants to stop.
+            let wants_stop =
+                self.company.stage.stop.soft.is_cancelled() && !self.company.stage.effects.is_past();
+            let stopped = wants_stop || self.halt.is_some();
             let ended: BTreeMap<&PhaseId, &PhaseOutcome> = self.ended_phases();
             let ready = self.company.plan.phases.iter().enumerate().find(|(at, plan)| {
                 let pending = matches!(self.states[*at], PhaseState::Pending);
@@ -406,8 +415,7 @@ impl Dispatcher {
 
     /// The queue as it is now. Not an effect: what follows from it is recorded as orders.
     async fn outlook(&mut self, now: Timestamp) -> Result<Outlook, StoreError> {
-        let caller =
-            Caller { run: Some(self.company.run.clone()), ..outsider(&self.company.run, "outlook", now) };
+        let caller = member(&self.company.run, "outlook", now);
         let store = &self.company.store;
         // What lapsed is another run's, or a person's: no recording has those in it, so this is no effect of the run. At
         // every look, since a claim may have come and lapsed while nobody waited.

@@ -14,8 +14,10 @@ mod monitor;
 mod phase;
 mod pool;
 mod queue;
+mod resume;
 mod roster;
 mod scope;
+mod undo;
 mod worker;
 mod workspace;
 
@@ -24,6 +26,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 pub use dispatch::{begin, run};
+pub use resume::{ResumeError, TakeUp, take_up};
+pub use undo::undo;
 pub use workspace::{Beginning, Workspace, WorkspaceError};
 
 use crate::effects::Halt;

@@ -31,10 +31,10 @@ enum Outcome {
 }
 
 impl Company {
-    pub(super) fn caller(&self, id: &EffectId, actor: &str, holder: &str, grant: &Grant) -> Caller {
+    pub(super) fn caller(&self, actor: &str, holder: &str, grant: &Grant) -> Caller {
         Caller {
             run: Some(self.run.clone()),
-            effect: Some(id.clone()),
+            effect: Some(grant.effect.clone()),
             actor: actor.to_owned(),
             holder: holder.to_owned(),
             epochs: BTreeMap::new(),
@@ -54,7 +54,7 @@ impl Company {
     ) -> Result<Result<(Answer, HoldChange), String>, Halt> {
         let asked_with = serde_json::to_value(&operation).expect("an operation holds only plain data");
         let wide = Footprint::none().with(Access::Read, "issue:*").with(Access::Write, "issue:*");
-        let asked = Asked::engine(id.clone(), EffectKind::Queue, Policy::Real)
+        let asked = Asked::engine(id, EffectKind::Queue, Policy::Real)
             .keyed(vec![
                 Segment::new("holder", proxy.holder.as_str()),
                 Segment::new("operation", canonical_json(&asked_with)),
@@ -65,7 +65,7 @@ impl Company {
             .stage
             .effects
             .perform(busy, asked, |grant| async move {
-                let mut caller = self.caller(&id, &proxy.actor, &proxy.holder, &grant);
+                let mut caller = self.caller(&proxy.actor, &proxy.holder, &grant);
                 caller.epochs.clone_from(&proxy.epochs);
                 let (outcome, footprint, seq) = match store.apply(caller, operation).await {
                     Ok(applied) => {
@@ -86,6 +86,14 @@ impl Company {
             Ok(Outcome::Refused(why)) => Ok(Err(why)),
             Err(error) => Err(Halt::Unreadable(EffectId::run("queue", 1), error.to_string())),
         }
+    }
+}
+
+/// What an operation of the engine did to holds, as it stands in a recording.
+pub(super) fn held_by(result: &serde_json::Value) -> Option<HoldChange> {
+    match serde_json::from_value(result.clone()).ok()? {
+        Outcome::Answer { gained, ended, .. } => Some(HoldChange { gained, ended }),
+        Outcome::Refused(_) => None,
     }
 }
 

@@ -98,8 +98,7 @@ impl Scope {
 
     /// The same for an issue that the engine has claimed.
     pub(super) fn with_issue(mut self, issue: &Issue) -> Self {
-        let issue = serde_json::to_value(issue).expect("an issue holds only plain data");
-        self.names.insert("issue".to_owned(), issue);
+        self.names.insert("issue".to_owned(), issue.every_field().into());
         self
     }
 }
@@ -178,7 +177,7 @@ impl Company {
             .stage
             .effects
             .perform(busy, asked, |grant| async move {
-                let caller = self.caller(&rendering.id, "engine", "run", &grant);
+                let caller = self.caller("engine", "run", &grant);
                 match self.store.apply(caller, Operation::Snapshot).await {
                     Ok(applied) => {
                         let snapshot = match applied.answer {

@@ -76,7 +76,7 @@ pub(super) async fn run(
         last: PromptEnd { end: SessionEnd::Completed, text: String::new(), error: None },
     };
     let cause = worker.work().await?;
-    worker.hand_back().await?;
+    worker.hand_back(worker.attempt(cause)).await?;
     worker.tell(Happening::WorkerStopped { cause });
     Ok(WorkerEnd { name: me.name.clone(), cause, last: worker.last })
 }
@@ -241,7 +241,8 @@ impl Worker<'_> {
             self.last = session.prompt(self.busy, &reminder(&issue)).await?;
         }
         self.end_iteration();
-        self.hand_back().await?;
+        let limit = self.phase.company.plan.queue.max_attempts;
+        self.hand_back(AttemptCount::Counted { limit }).await?;
         self.iterations += 1;
         Ok(())
     }
@@ -250,7 +251,7 @@ impl Worker<'_> {
         let queue = &self.phase.company.plan.queue;
         let (lease, max_attempts) = (queue.lease, queue.max_attempts);
         let operation =
-            Operation::Claim(Claim { id: None, takes: self.me.takes.clone(), lease, max_attempts });
+            Operation::Claim(Claim { takes: self.me.takes.clone(), ..Claim::first(lease, max_attempts) });
         let id = self.id("claim");
         match self.phase.company.queue(self.busy, id, &self.proxy(), operation).await? {
             Ok((Answer::Issue(view), change)) => {
@@ -277,12 +278,20 @@ impl Worker<'_> {
         })
     }
 
-    /// Gives back what the session holds, each with its attempt counted.
-    async fn hand_back(&mut self) -> Result<(), Halt> {
-        let limit = self.phase.company.plan.queue.max_attempts;
+    /// Whether what a worker that goes home holds was tried: not if it was sent home in the middle of it.
+    fn attempt(&self, cause: StopCause) -> AttemptCount {
+        match cause {
+            StopCause::Cancelled | StopCause::Budget => AttemptCount::Free,
+            StopCause::Iterations | StopCause::NoWork | StopCause::Failed => {
+                AttemptCount::Counted { limit: self.phase.company.plan.queue.max_attempts }
+            }
+        }
+    }
+
+    /// Gives back what the session holds.
+    async fn hand_back(&mut self, attempt: AttemptCount) -> Result<(), Halt> {
         for id in self.holds.current() {
-            let operation =
-                Operation::Release { id: id.clone(), attempt: AttemptCount::Counted { limit }, force: false };
+            let operation = Operation::Release { id: id.clone(), attempt, force: false };
             let effect = self.id("release");
             let released = self.phase.company.queue(self.busy, effect, &self.proxy(), operation).await?;
             match released {

@@ -42,6 +42,12 @@ impl EffectId {
         Self(if attempt <= 1 { base.to_owned() } else { format!("{base}#{attempt}") })
     }
 
+    /// The same effect in a run that was continued after the `times`-th time it had been set aside: `…~1`.
+    #[must_use]
+    pub fn again(&self, times: u32) -> Self {
+        Self(format!("{}~{times}", self.0))
+    }
+
     /// An effect of the engine in a phase.
     pub fn engine(phase: &PhaseId, name: &str, count: u32) -> Self {
         Self(format!("{phase}/!{name}-{count}"))
@@ -314,6 +320,11 @@ impl Segment {
 pub struct Sequence(Arc<AtomicU64>);
 
 impl Sequence {
+    /// The numbers after this one.
+    pub fn after(last: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(last)))
+    }
+
     /// The next number, from 1.
     pub fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::SeqCst) + 1

@@ -154,6 +154,26 @@ pub enum Happening {
         /// Sessions declared, by phase in order.
         sessions: u32,
     },
+    /// The run was stopped, failed or was killed, and goes on.
+    #[serde(rename = "run.resumed")]
+    RunResumed {
+        /// The run.
+        run: RunId,
+        /// The scenario's name.
+        scenario: String,
+        /// What made the replies, if no model.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence: Option<Evidence>,
+        /// Where the agents work, as a path for people.
+        workspace: String,
+        /// How many effects are taken from its journal.
+        effects: u64,
+        /// How many were set aside, because they came of its being stopped or of its failure.
+        undone: u64,
+        /// Issues that were given back meanwhile and are held again by those who had them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        held_again: Vec<IssueId>,
+    },
     /// Something people should know that stops nothing.
     #[serde(rename = "notice")]
     Notice {

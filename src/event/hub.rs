@@ -1,5 +1,7 @@
 //! How happenings reach those who listen: in one order, each listener in turn, on the spot.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{Envelope, Happening};
@@ -44,21 +46,75 @@ pub struct Hub {
 struct Shared {
     listeners: Vec<Box<dyn Listener>>,
     /// Held while the listeners are called, so that all hear the same order.
-    told: Mutex<u64>,
+    told: Mutex<Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    count: u64,
+    /// What was told before the run went on, and how often, until its past is over.
+    before: Option<Before>,
+}
+
+struct Before {
+    told: HashMap<String, u32>,
+    over: Arc<AtomicBool>,
+}
+
+impl Told {
+    /// Whether it was told before the run went on.
+    fn is_known(&mut self, place: &Whereabouts, event: &Happening) -> bool {
+        let Some(before) = &mut self.before else { return false };
+        if matches!(event, Happening::RunResumed { .. }) {
+            return false;
+        }
+        if before.over.load(Ordering::SeqCst) {
+            self.before = None;
+            return false;
+        }
+        match before.told.get_mut(&text_of(place, event)) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+fn text_of(place: &Whereabouts, event: &Happening) -> String {
+    let parts = (&place.phase, &place.session, event);
+    serde_json::to_string(&parts).expect("a happening holds only plain data")
 }
 
 impl Hub {
     /// A hub with these listeners.
     pub fn new(listeners: Vec<Box<dyn Listener>>) -> Self {
-        Self { shared: Arc::new(Shared { listeners, told: Mutex::new(0) }) }
+        Self { shared: Arc::new(Shared { listeners, told: Mutex::default() }) }
+    }
+
+    /// A hub of a run that goes on: until its past is `over`, what was told before is not told again.
+    pub fn resumed(listeners: Vec<Box<dyn Listener>>, before: &[Envelope], over: Arc<AtomicBool>) -> Self {
+        let mut told = HashMap::new();
+        for envelope in before {
+            let (phase, session) = (envelope.phase.clone(), envelope.session.clone());
+            let place = Whereabouts { phase, session, role: None };
+            *told.entry(text_of(&place, &envelope.event)).or_default() += 1;
+        }
+        let count = before.last().map_or(0, |last| last.seq);
+        let told = Told { count, before: Some(Before { told, over }) };
+        Self { shared: Arc::new(Shared { listeners, told: Mutex::new(told) }) }
     }
 
     /// Tells everyone.
     pub fn tell(&self, ts: Timestamp, place: &Whereabouts, event: Happening) {
         let mut told = self.shared.told.lock().expect("no listener panics");
-        *told += 1;
+        if told.is_known(place, &event) {
+            return;
+        }
+        told.count += 1;
         let envelope = Envelope {
-            seq: *told,
+            seq: told.count,
             ts,
             phase: place.phase.clone(),
             session: place.session.clone(),

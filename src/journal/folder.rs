@@ -1,13 +1,14 @@
 //! Where a run keeps its files: `.runner/runs/<id>/` in the project root, with a lock that says whether it still runs.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::writer::JournalError;
 use crate::clock::Timestamp;
-use crate::event::{Evidence, Mode};
+use crate::event::{Evidence, Mode, RECORDING_FORMAT};
 use crate::id::{RunId, Seed};
 
 /// What a run was started with.
@@ -33,6 +34,61 @@ pub struct Manifest {
     pub workspace: PathBuf,
     /// The scenario as resolved.
     pub plan: serde_json::Value,
+    /// What it was given on the command line.
+    pub given: Given,
+    /// The files it was made of: where each lay, and its copy in the run folder.
+    pub files: BTreeMap<PathBuf, PathBuf>,
+}
+
+/// What a run was given on the command line, so that it can go on with the same.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Given {
+    /// The working directory.
+    pub working_dir: PathBuf,
+    /// The scenario file as it was named.
+    pub file: PathBuf,
+    /// Values of inputs.
+    pub inputs: BTreeMap<String, String>,
+    /// The file of variables, if one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env_file: Option<PathBuf>,
+    /// The workspace, if one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<PathBuf>,
+    /// The script that answers in place of every model, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<PathBuf>,
+}
+
+/// Why a run cannot be opened again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReopenError {
+    /// It still goes on.
+    #[error("run {run} still goes on: its process holds {}", path.display())]
+    Running {
+        /// The run.
+        run: RunId,
+        /// The lock.
+        path: PathBuf,
+    },
+    /// Something of its folder is missing or makes no sense.
+    #[error("{}: {reason}; without it the run cannot be opened", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It was written by a newer version.
+    #[error("{} has format {format}, and this runner knows {known}; use the runner that wrote it", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: u64,
+        /// The newest that is known.
+        known: u32,
+    },
 }
 
 /// The folder of one run, locked while it lives.
@@ -43,13 +99,20 @@ pub struct RunFolder {
 }
 
 const LOCK: &str = "lock";
+const MANIFEST: &str = "manifest.json";
+const COPIES: &str = "scenario";
 
 impl RunFolder {
-    /// Makes the folder of a new run below `root`, takes its lock and writes the manifest.
+    /// Makes the folder of a new run below `root`, takes its lock, writes the manifest and copies of the files that the
+    /// run is made of.
     ///
     /// # Errors
     /// Something of it cannot be made.
-    pub fn create(root: &Path, manifest: &Manifest) -> Result<Self, JournalError> {
+    pub fn create(
+        root: &Path,
+        manifest: &Manifest,
+        texts: &BTreeMap<PathBuf, String>,
+    ) -> Result<Self, JournalError> {
         let runs = root.join(".runner").join("runs");
         let path = runs.join(manifest.run.as_str());
         let made = || -> std::io::Result<File> {
@@ -57,13 +120,56 @@ impl RunFolder {
             let lock = File::create(path.join(LOCK))?;
             lock.lock()?;
             let text = serde_json::to_string_pretty(manifest).expect("a manifest holds only plain data");
-            std::fs::write(path.join("manifest.json"), text + "\n")?;
+            std::fs::create_dir_all(path.join(COPIES))?;
+            for (file, copy) in &manifest.files {
+                let text = texts.get(file).map(String::as_str).unwrap_or_default();
+                std::fs::write(path.join(copy), text)?;
+            }
+            std::fs::write(path.join(MANIFEST), text + "\n")?;
             Ok(lock)
         };
         match made() {
             Ok(lock) => Ok(Self { path, _lock: lock }),
             Err(error) => Err(JournalError::unwritable(&path, &error)),
         }
+    }
+
+    /// Opens the folder of a run that goes on no more, and takes its lock.
+    ///
+    /// # Errors
+    /// It still goes on, or its folder is not whole.
+    pub fn reopen(path: &Path) -> Result<(Self, Manifest), ReopenError> {
+        let manifest = Manifest::read(path)?;
+        let damaged = |path: PathBuf, error: &dyn std::fmt::Display| ReopenError::Damaged {
+            path,
+            reason: error.to_string(),
+        };
+        let lock = path.join(LOCK);
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&lock)
+            .map_err(|error| damaged(lock.clone(), &error))?;
+        match file.try_lock() {
+            Ok(()) => Ok((Self { path: path.to_owned(), _lock: file }, manifest)),
+            Err(TryLockError::WouldBlock) => Err(ReopenError::Running { run: manifest.run, path: lock }),
+            Err(TryLockError::Error(error)) => Err(damaged(lock, &error)),
+        }
+    }
+
+    /// The files that the run is made of, as they were when it began.
+    ///
+    /// # Errors
+    /// A copy is missing or unreadable.
+    pub fn texts(&self, manifest: &Manifest) -> Result<BTreeMap<PathBuf, String>, ReopenError> {
+        let read = |(file, copy): (&PathBuf, &PathBuf)| {
+            let path = self.path.join(copy);
+            match std::fs::read_to_string(&path) {
+                Ok(text) => Ok((file.clone(), text)),
+                Err(error) => Err(ReopenError::Damaged { path, reason: error.to_string() }),
+            }
+        };
+        manifest.files.iter().map(read).collect()
     }
 
     /// Points `latest` to it: the run begins.
@@ -94,6 +200,37 @@ impl RunFolder {
     }
 }
 
+impl Manifest {
+    /// Where the copies of files lie in the run folder: numbered, since names may be the same in different folders.
+    pub fn copies<'a>(files: impl Iterator<Item = &'a Path>) -> BTreeMap<PathBuf, PathBuf> {
+        let copy = |(number, file): (usize, &'a Path)| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            (file.to_owned(), PathBuf::from(COPIES).join(format!("{number:02}-{name}")))
+        };
+        files.enumerate().map(copy).collect()
+    }
+
+    /// Reads the manifest of a run folder.
+    ///
+    /// # Errors
+    /// It is missing, makes no sense, or was written by a newer version.
+    pub fn read(folder: &Path) -> Result<Self, ReopenError> {
+        let path = folder.join(MANIFEST);
+        let damaged = |reason: String| ReopenError::Damaged { path: path.clone(), reason };
+        let text = std::fs::read_to_string(&path).map_err(|error| damaged(error.to_string()))?;
+        let value: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        let known = RECORDING_FORMAT;
+        match value.get("format").and_then(serde_json::Value::as_u64) {
+            Some(format) if format > u64::from(known) => {
+                return Err(ReopenError::Newer { path, format, known });
+            }
+            _ => {}
+        }
+        serde_json::from_value(value).map_err(|error| damaged(error.to_string()))
+    }
+}
+
 /// Whether the process of this run still lives: `None` when the run is not known below this root.
 pub fn holds_lock(root: &Path, run: &RunId) -> Option<bool> {
     let lock = root.join(".runner").join("runs").join(run.as_str()).join(LOCK);
@@ -120,9 +257,17 @@ mod tests {
             started: Timestamp::UNIX_EPOCH,
             workspace: "w".into(),
             plan: serde_json::Value::Null,
+            given: Given::default(),
+            files: Manifest::copies([Path::new("/p/s.yaml")].into_iter()),
         };
-        let folder = RunFolder::create(root.path(), &manifest).unwrap();
+        let texts = [(PathBuf::from("/p/s.yaml"), "name: s\n".to_owned())].into();
+        let folder = RunFolder::create(root.path(), &manifest, &texts).unwrap();
+        let path = folder.path().to_owned();
         assert_eq!(holds_lock(root.path(), &run), Some(true));
+        assert!(matches!(RunFolder::reopen(&path), Err(ReopenError::Running { .. })));
+        drop(folder);
+        let (folder, read) = RunFolder::reopen(&path).unwrap();
+        assert_eq!((folder.texts(&read).unwrap(), read), (texts, manifest));
         drop(folder);
         assert_eq!(holds_lock(root.path(), &run), Some(false));
         assert_eq!(holds_lock(root.path(), &RunId::from("other")), None);

@@ -29,11 +29,36 @@ pub enum Line {
         /// When.
         at: Timestamp,
     },
+    /// The run was stopped, or failed, and goes on from here.
+    Resumed {
+        /// When.
+        at: Timestamp,
+        /// Effects that came of its being stopped or of its failure: they no longer stand.
+        undone: Vec<EffectId>,
+    },
     /// Something people are told.
     Event {
         /// What.
         event: Envelope,
     },
+}
+
+/// Cuts off what a crash has left of a last line, so that the next one begins a line of its own.
+///
+/// # Errors
+/// The file cannot be read or written.
+pub fn mend(path: &Path) -> Result<(), JournalError> {
+    let mended = || -> std::io::Result<()> {
+        let bytes = std::fs::read(path)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        if whole < bytes.len() {
+            let file = std::fs::File::options().write(true).open(path)?;
+            file.set_len(u64::try_from(whole).expect("a file is shorter than 2^64 bytes"))?;
+            file.sync_all()?;
+        }
+        Ok(())
+    };
+    mended().map_err(|error| JournalError::unwritable(path, &error))
 }
 
 /// Reads a journal. A last line without its end, as a crash leaves it, is dropped.

@@ -3,8 +3,10 @@
 mod folder;
 mod line;
 mod listener;
+mod record;
 mod writer;
 
-pub use folder::{Manifest, RunFolder, holds_lock};
-pub use line::{Line, read};
+pub use folder::{Given, Manifest, ReopenError, RunFolder, holds_lock};
+pub use line::{Line, mend, read};
+pub use record::Record;
 pub use writer::{Durability, Journal, JournalError};

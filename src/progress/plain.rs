@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use super::{Out, put};
 use crate::clock::Timestamp;
 use crate::event::{Envelope, Evidence, Happening, Listener, Mode, PhaseEnd, SessionEnd, StopCause};
-use crate::id::SessionName;
+use crate::id::{IssueId, SessionName};
 
 /// Writes a line for each happening that people care about.
 pub struct PlainLines {
@@ -46,7 +46,9 @@ impl Listener for PlainLines {
 
 impl State {
     fn lines(&mut self, envelope: &Envelope) -> Option<String> {
-        if let Happening::RunStarted { scenario, .. } = &envelope.event {
+        if let Happening::RunStarted { scenario, .. } | Happening::RunResumed { scenario, .. } =
+            &envelope.event
+        {
             self.began = Some(envelope.ts);
             self.scenario.clone_from(scenario);
         }
@@ -80,6 +82,22 @@ impl State {
                 }
                 if let Some(line) = mode_line(*mode, *evidence) {
                     text += &format!("{line}\n");
+                }
+                Some(format!("{text}workspace: {workspace}\n"))
+            }
+            Happening::RunResumed { run, scenario, evidence, workspace, effects, undone, held_again } => {
+                let mut text = format!("{scenario}: run {run} goes on\n");
+                if let Some(line) = mode_line(Mode::Live, *evidence) {
+                    text += &format!("{line}\n");
+                }
+                text += &format!("from its journal: {effects} effects");
+                if *undone > 0 {
+                    text += &format!("; set aside, since they came of its end: {undone}");
+                }
+                text += "\n";
+                if !held_again.is_empty() {
+                    let issues: Vec<&str> = held_again.iter().map(IssueId::as_str).collect();
+                    text += &format!("held again: {}\n", issues.join(", "));
                 }
                 Some(format!("{text}workspace: {workspace}\n"))
             }

@@ -24,7 +24,7 @@ pub(super) fn load(
         let Some(written) = &role.mount_plan else { continue };
         let Some(name) = paths.inside(written, report) else { continue };
         let file = paths.root.join(&name);
-        if !file.is_file() {
+        if !sources.has_file(&file) {
             let known = listing(paths);
             report.push(
                 Diagnostic::error(Code::MissingMountPlan, format!("there is no mount plan `{name}`"))

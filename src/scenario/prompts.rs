@@ -120,7 +120,7 @@ fn follow(
         let span = target.at..target.at + target.name.len();
         let by = Asker::Include(source, span);
         match include_path(&target.name, name) {
-            Some(path) if !target.optional || paths.root.join(&path).is_file() => {
+            Some(path) if !target.optional || sources.has_file(&paths.root.join(&path)) => {
                 let located =
                     Located::new(path, crate::source::Place::value(source, crate::source::Route::root()));
                 let mut check = Report::new();

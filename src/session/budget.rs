@@ -118,17 +118,18 @@ mod tests {
 
     use super::*;
     use crate::clock::{ManualClock, Timestamp};
-    use crate::effects::{Effects, Setup, Time};
+    use crate::effects::{Effects, Origin, Setup, Time};
     use crate::id::Seed;
     use crate::secret::Scrubber;
 
     fn effects() -> Effects {
         Effects::new(Setup {
-            replay: None,
+            origin: Origin::Live,
             time: Time::Virtual(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))),
             seed: Seed::new("s"),
             journal: None,
             scrubber: Scrubber::default(),
+            faults: Arc::default(),
             halt: CancellationToken::new(),
         })
     }

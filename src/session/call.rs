@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::files::{self, FileUse};
 use super::{CallOrder, Session, Stage};
 use crate::chat::{ToolCall, ToolInput, ToolResult};
-use crate::effects::{Announce, Asked, Busy, Effects, Grant, Halt, Ran};
-use crate::event::{EffectId, EffectKind, Footprint, Happening, Policy, Segment};
+use crate::effects::{Announce, Asked, Beginning, Busy, Effects, Grant, Halt, Kept, Ran};
+use crate::event::{EffectKind, Footprint, Happening, Policy, Segment};
 use crate::id::canonical_json;
 use crate::limit;
 use crate::tool::{CallContext, FilePatch, Repeat, Tool, ToolOutput};
@@ -145,16 +145,24 @@ impl Session {
                 Repeat::Harmless => Announce::No,
             },
         };
-        let running =
-            Running { stage: &self.stage, hard: &self.stop.hard, ready, policy, id: asked.id.clone() };
+        let known = (ready.tool.clone(), ready.input.clone());
+        let running = Running { stage: &self.stage, hard: &self.stop.hard, ready, policy };
         let read = |result: Value| {
             let result: Result<CallResult, _> = serde_json::from_value(result);
             result.map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))
         };
-        let restore = |result: Value| async {
-            match read(result)?.files {
-                Some(files) => files::restore(files, &self.stage.workspace).await.map_err(Halt::Workspace),
-                None => Ok(()),
+        let restore = |kept: Kept, result: Value| async move {
+            let result = read(result)?;
+            match (kept, result.files) {
+                (Kept::Journal(name), _) => {
+                    let (tool, input) = known;
+                    let output = ToolOutput { is_error: result.is_error, ..ToolOutput::ok(result.content) };
+                    tool.recall(&input, &name, &output).await.map_err(Halt::Workspace)
+                }
+                (Kept::Recording, Some(files)) => {
+                    files::restore(files, &self.stage.workspace).await.map_err(Halt::Workspace)
+                }
+                (Kept::Recording, None) => Ok(()),
             }
         };
         let effects: &Effects = &self.stage.effects;
@@ -194,11 +202,13 @@ struct Running<'a> {
     hard: &'a CancellationToken,
     ready: Ready,
     policy: Policy,
-    id: EffectId,
 }
 
 impl Running<'_> {
     async fn run(self, busy: &Busy, grant: Grant) -> Option<Ran> {
+        if grant.beginning == Beginning::Interrupted {
+            return Some(Ran::plain(refusal(INTERRUPTED)));
+        }
         let files = &self.stage.files;
         let wanted = files.use_of(&self.ready.footprint, self.policy);
         let turn = files.turn(wanted, busy).await;
@@ -212,7 +222,7 @@ impl Running<'_> {
         let sequence = grant.sequence.clone();
         let cancel = self.hard.child_token();
         let context = CallContext {
-            effect: self.id.clone(),
+            effect: grant.effect,
             at: grant.at,
             ids: grant.ids,
             sequence: grant.sequence,
@@ -261,6 +271,9 @@ impl Running<'_> {
         Some(Ran { result, footprint: output.footprint, seq })
     }
 }
+
+const INTERRUPTED: &str = "Interrupted: the run was killed while this call ran, and it was not run again. It may have done all of \
+its work, a part or nothing. Look at what is there before you go on or call it again.";
 
 fn refusal(trouble: &str) -> Value {
     let result = CallResult { content: trouble.to_owned(), is_error: true, files: None };

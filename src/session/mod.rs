@@ -26,6 +26,7 @@ use crate::chat::{Message, Part, Reply};
 use crate::context::ContextManager;
 use crate::effects::{Asked, Busy, Effects, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Happening, Hub, Policy, Segment, SessionEnd, Whereabouts};
+use crate::fault::Faults;
 use crate::provider::{ErrorClass, Line, Occasion, Provider};
 
 /// What all sessions of a run share.
@@ -42,6 +43,8 @@ pub struct Stage {
     pub workspace: PathBuf,
     /// What the run may spend; `None` is unlimited.
     pub budget: Option<Budget>,
+    /// What goes wrong on purpose.
+    pub faults: Arc<Faults>,
     /// Whose turn it is to touch files.
     pub files: FileOrder,
     /// When to stop.
@@ -198,8 +201,12 @@ impl Session {
         let path = &self.identity.path;
         let name = path.strip_prefix(phase.as_str()).unwrap_or(path).trim_start_matches('/');
         let id = EffectId::engine(phase, &format!("stopped.{name}"), turn).attempt(look);
-        let stops =
-            if effects.is_replay() { effects.is_recorded(&id) } else { self.stop.soft.is_cancelled() };
+        let stops = if effects.is_replay() {
+            effects.is_recorded(&id)
+        } else {
+            // What was done before the run went on is played to its end.
+            self.stop.soft.is_cancelled() && !effects.is_past()
+        };
         if stops {
             let asked = Asked::engine(id, EffectKind::Wake, Policy::Tape);
             effects.perform(busy, asked, |_| async { Some(Ran::plain("stopped".into())) }).await?;

@@ -1,5 +1,6 @@
 //! Who owns the texts of a run: reads them, keeps them, and finds lines and columns in them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -15,11 +16,15 @@ use crate::limit;
 #[derive(Debug, Default)]
 pub struct Sources {
     files: Vec<Source>,
+    /// Texts that stand for files, whatever the disk holds now.
+    pinned: Option<BTreeMap<PathBuf, String>>,
 }
 
 #[derive(Debug)]
 struct Source {
     path: PathBuf,
+    /// Where it was read from, if it was.
+    file: Option<PathBuf>,
     text: String,
     /// The first byte of each line.
     lines: Vec<usize>,
@@ -110,6 +115,25 @@ impl Sources {
         Self::default()
     }
 
+    /// Texts that stand for the files of these paths: what a run was started with, whatever has become of the files since.
+    /// No other file is there.
+    pub fn pinned(files: BTreeMap<PathBuf, String>) -> Self {
+        Self { files: Vec::new(), pinned: Some(files) }
+    }
+
+    /// The files read so far and their texts.
+    pub fn read_files(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.files.iter().filter_map(|source| Some((source.file.as_deref()?, source.text.as_str())))
+    }
+
+    /// Whether a file of this path can be read.
+    pub fn has_file(&self, file: &Path) -> bool {
+        match &self.pinned {
+            Some(pinned) => pinned.contains_key(file),
+            None => file.is_file(),
+        }
+    }
+
     /// Takes a text in; `path` is how it is shown. A byte order mark is dropped and CRLF becomes LF, so that places
     /// and values do not depend on the editor.
     pub fn add(&mut self, path: impl Into<PathBuf>, text: impl Into<String>) -> SourceId {
@@ -122,7 +146,7 @@ impl Sources {
         }
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let id = SourceId(u32::try_from(self.files.len()).expect("fewer than four billion files are read"));
-        self.files.push(Source { path: path.into(), text, lines, tree: None });
+        self.files.push(Source { path: path.into(), file: None, text, lines, tree: None });
         id
     }
 
@@ -134,6 +158,18 @@ impl Sources {
         if let Some(id) = self.find(shown) {
             return Ok(id);
         }
+        let text = match &self.pinned {
+            Some(pinned) => {
+                pinned.get(file).cloned().ok_or_else(|| ReadError::Absent { path: shown.to_owned() })?
+            }
+            None => Self::text_of(file, shown)?,
+        };
+        let id = self.add(shown, text);
+        self.files[id.0 as usize].file = Some(file.to_owned());
+        Ok(id)
+    }
+
+    fn text_of(file: &Path, shown: &Path) -> Result<String, ReadError> {
         let path = || shown.to_owned();
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => ReadError::Absent { path: path() },
@@ -146,12 +182,11 @@ impl Sources {
         if bytes.len() > limit::SOURCE_BYTES {
             return Err(ReadError::TooLarge { path: path(), limit: limit::SOURCE_BYTES });
         }
-        let text = String::from_utf8(bytes).map_err(|error| {
+        String::from_utf8(bytes).map_err(|error| {
             let byte = error.utf8_error().valid_up_to();
             let line = error.as_bytes()[..byte].iter().filter(|byte| **byte == b'\n').count() + 1;
             ReadError::NotUtf8 { path: path(), byte, line }
-        })?;
-        Ok(self.add(shown, text))
+        })
     }
 
     /// The text shown under this path, if it was taken in.

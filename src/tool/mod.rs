@@ -50,6 +50,20 @@ pub trait Tool: Send + Sync {
     /// Runs a call. Failures are outputs: the model is told what was wrong and what to do. On cancellation the tool
     /// stops what it started and returns.
     async fn run(&self, input: Map<String, Value>, call: CallContext) -> ToolOutput;
+
+    /// Takes note of a call that this session had made before its run was stopped, and of what came of it, so that the
+    /// tool's state is what it was then. What the call did is done; nothing may be done again.
+    ///
+    /// # Errors
+    /// What it did cannot be found any more.
+    async fn recall(
+        &self,
+        _input: &Map<String, Value>,
+        _effect: &EffectId,
+        _output: &ToolOutput,
+    ) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Whether doing a thing twice is worse than once.

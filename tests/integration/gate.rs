@@ -11,14 +11,14 @@ use std::time::Duration;
 use runner::cassette;
 use runner::clock::{ManualClock, SystemClock, Timestamp, later};
 use runner::effects::{
-    Announce, Asked, Busy, Class, Divergence, Effects, Halt, Ran, Replay, Setup, Strictness, Time,
+    Announce, Asked, Busy, Class, Divergence, Effects, Halt, Origin, Ran, Replay, Setup, Strictness, Time,
 };
 use runner::event::{
     Access, EffectId, EffectKind, EffectRecord, Evidence, Footprint, Policy, RECORDING_FORMAT, Recording,
     RecordingHead, Segment,
 };
 use runner::id::{Fingerprint, IssueId, RunId, Seed, canonical_json};
-use runner::issue::{Snapshot, Takes};
+use runner::issue::Snapshot;
 use runner::journal::{self, Journal, Line};
 use runner::secret::Scrubber;
 use runner::store::{Answer, Applied, Caller, Claim, Filter, IssueStore, NewIssue, Operation, SqliteStore};
@@ -181,9 +181,7 @@ async fn yields(chance: u64) {
 fn operation(call: &Value, name: &str) -> Operation {
     let lease = Duration::from_secs(900);
     match call["op"].as_str() {
-        Some("claim") => {
-            Operation::Claim(Claim { id: None, takes: Takes::default(), lease, max_attempts: 3 })
-        }
+        Some("claim") => Operation::Claim(Claim::first(lease, 3)),
         Some("close") => Operation::Close {
             id: IssueId::new(call["issue"].as_str().expect("the model names it")),
             reason: "done".to_owned(),
@@ -212,18 +210,19 @@ fn epoch() -> Timestamp {
 
 fn live(journal: Option<Journal>) -> Setup {
     Setup {
-        replay: None,
+        origin: Origin::Live,
         time: virtual_time(),
         seed: Seed::new("experiment"),
         journal,
         scrubber: Scrubber::default(),
+        faults: Arc::default(),
         halt: CancellationToken::new(),
     }
 }
 
 fn replaying(recording: &Recording, strictness: Strictness, jitter: Option<u64>) -> Setup {
     let replay = Replay { recording: recording.clone(), strictness, jitter };
-    Setup { replay: Some(replay), ..live(None) }
+    Setup { origin: Origin::Replay(replay), ..live(None) }
 }
 
 fn head() -> RecordingHead {

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use runner::chat::{Reply, Request, ToolSpec};
 use runner::clock::{ManualClock, Timestamp};
 use runner::context::Simple;
-use runner::effects::{Effects, Replay, Setup, Strictness, Time};
+use runner::effects::{Effects, Origin, Replay, Setup, Strictness, Time};
 use runner::event::{
     Access, EffectRecord, Envelope, Evidence, Footprint, Happening, Hub, Listener, Policy, RECORDING_FORMAT,
     Recording, RecordingHead, SessionEnd, Whereabouts,
@@ -73,6 +73,10 @@ impl Provider for Failing {
     fn speak(&self, reply: &Reply) -> Vec<u8> {
         self.inner.speak(reply)
     }
+    fn speak_error(&self, _: &str) -> Vec<u8> {
+        Vec::new()
+    }
+
     fn retry(&self) -> RetryPolicy {
         let seconds = Duration::from_secs;
         RetryPolicy { max_retries: 2, first_delay: seconds(1), max_delay: seconds(9), overloaded_factor: 1.0 }
@@ -239,7 +243,7 @@ impl Scene {
         });
         let is_replay = replay.is_some();
         let effects = Effects::new(Setup {
-            replay,
+            origin: replay.map_or(Origin::Live, Origin::Replay),
             time: match self.is_virtual {
                 true => Time::Virtual(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))),
                 false => Time::Real(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))),
@@ -247,6 +251,7 @@ impl Scene {
             seed: Seed::new("s"),
             journal: Some(journal.clone()),
             scrubber: Scrubber::default(),
+            faults: Arc::default(),
             halt: CancellationToken::new(),
         });
         let heard = Heard::default();
@@ -257,6 +262,7 @@ impl Scene {
             policies: BTreeMap::new(),
             workspace: folder.path().to_owned(),
             budget: None,
+            faults: Arc::default(),
             files: FileOrder::new(Commands::Free),
             stop: stop.clone(),
         });

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::scope::{Fault, Kept, Outcome, Respect, Scope};
-use super::{claim, edges, moves, read, row, transfer, write};
+use super::{claim, edges, find, moves, read, row, transfer, write};
 use crate::issue::Dependency;
 use crate::store::{Answer, Applied, Caller, Notice, Operation, Refused};
 
@@ -15,15 +15,18 @@ pub(super) struct Done {
 
 /// Applies an operation within the open transaction. Fails only when SQLite does; the transaction is lost then.
 pub(super) fn apply(conn: &Connection, caller: &Caller, operation: &Operation) -> rusqlite::Result<Done> {
-    let seq = caller.sequence.as_ref().map(crate::event::Sequence::next);
+    let next = || caller.sequence.as_ref().map(crate::event::Sequence::next);
     if let Some(kept) = repeated(conn, caller, operation)? {
-        let Kept { answer, footprint, holds } = kept;
+        let Kept { answer, footprint, holds, seq } = kept;
+        // It took effect when it had that number, whoever has learnt of it only now.
+        let seq = seq.or_else(next);
         return Ok(Done { result: Ok(Applied { answer, seq, footprint, holds }), notices: Vec::new() });
     }
+    let seq = next();
     conn.prepare_cached("SAVEPOINT operation")?.execute([])?;
     let mut scope = Scope::new(conn, caller);
     let outcome = dispatch(&mut scope, operation).and_then(|answer| {
-        scope.write_events(&answer)?;
+        scope.write_events(&answer, seq)?;
         Ok(answer)
     });
     let footprint = scope.final_footprint();
@@ -66,11 +69,13 @@ fn is_question(operation: &Operation) -> bool {
         Operation::Get { .. }
             | Operation::List(_)
             | Operation::Ready(_)
-            | Operation::Blocked
+            | Operation::Blocked(_)
+            | Operation::Search(_)
             | Operation::Left { .. }
             | Operation::Snapshot
             | Operation::Counts
             | Operation::Graph
+            | Operation::Applied { .. }
             | Operation::History { .. }
             | Operation::Export
     )
@@ -79,10 +84,11 @@ fn is_question(operation: &Operation) -> bool {
 fn dispatch(scope: &mut Scope<'_>, operation: &Operation) -> Outcome<Answer> {
     match operation {
         Operation::Create(new) => write::create(scope, new),
-        Operation::Get { id } => scope.view(id),
-        Operation::List(filter) => read::list(scope, filter),
-        Operation::Ready(filter) => read::ready(scope, filter),
-        Operation::Blocked => read::blocked(scope),
+        Operation::Get { id } => read::get(scope, id),
+        Operation::List(filter) => find::list(scope, filter),
+        Operation::Ready(filter) => find::ready(scope, filter),
+        Operation::Blocked(filter) => find::blocked(scope, filter),
+        Operation::Search(search) => find::search(scope, search),
         Operation::Left { takes } => read::left(scope, takes),
         Operation::Update(id, change) => write::update(scope, id, change),
         Operation::Claim(claim) => claim::claim(scope, claim),
@@ -103,6 +109,7 @@ fn dispatch(scope: &mut Scope<'_>, operation: &Operation) -> Outcome<Answer> {
         Operation::Snapshot => read::snapshot(scope),
         Operation::Counts => read::counts(scope),
         Operation::Graph => read::graph(scope),
+        Operation::Applied { which } => read::applied(scope, *which),
         Operation::History { id } => read::history(scope, id),
         Operation::Import(import) => transfer::import(scope, import),
         Operation::Export => transfer::export(scope),

@@ -63,6 +63,9 @@ pub(super) struct Kept {
     pub answer: Answer,
     pub footprint: Footprint,
     pub holds: HoldChange,
+    /// The commit number it took effect with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
 }
 
 /// What all operations that make issues write: two issues of one moment are told apart by which was made first.
@@ -204,11 +207,11 @@ impl<'c> Scope<'c> {
         let issue = self.get(id)?.issue;
         let comments = read::last_comments(self.conn, id)?;
         let dependencies = read::dependencies(self.conn, id)?;
-        Ok(Answer::Issue(Box::new(crate::store::IssueView { issue, comments, dependencies })))
+        Ok(Answer::Issue(Box::new(crate::store::IssueView { issue, comments, dependencies, parts: None })))
     }
 
     /// Writes the events. The last one keeps the whole answer under the effect's id.
-    pub fn write_events(&self, answer: &Answer) -> Outcome<()> {
+    pub fn write_events(&self, answer: &Answer, seq: Option<u64>) -> Outcome<()> {
         let mut insert = self.conn.prepare_cached(
             "INSERT INTO events (run_id, effect_id, issue_id, event_type, actor, session, changes, result, at) \
              VALUES (:run, :effect, :issue, :event_type, :actor, :session, :changes, :result, :at)",
@@ -221,6 +224,7 @@ impl<'c> Scope<'c> {
                     answer: answer.clone(),
                     footprint: self.final_footprint(),
                     holds: self.holds.clone(),
+                    seq,
                 };
                 serde_json::to_string(&kept).expect("an answer is plain data with text keys")
             });
@@ -242,12 +246,9 @@ impl<'c> Scope<'c> {
 
 /// What differs, field by field; when anything does, `updated_at` follows and is not listed.
 fn differences(before: &Issue, after: &Issue) -> Map<String, Value> {
-    let fields = |issue: &Issue| match serde_json::to_value(issue) {
-        Ok(Value::Object(fields)) => fields,
-        _ => unreachable!("an issue is an object of plain data"),
-    };
-    let mut old = fields(before);
-    fields(after)
+    let mut old = before.every_field();
+    after
+        .every_field()
         .into_iter()
         .filter_map(|(key, new)| {
             let old = old.remove(&key).unwrap_or_default();

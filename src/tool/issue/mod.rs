@@ -16,11 +16,11 @@ pub use self::schema::NAME;
 use self::shape::Rows;
 use super::{CallContext, Tool, ToolOutput};
 use crate::chat::ToolSpec;
-use crate::event::{Access, Footprint, Policy};
+use crate::event::{Access, EffectId, Footprint, Policy};
 use crate::id::{IssueId, RunId, canonical_json};
 use crate::issue::Takes;
 use crate::plan::{KeyInfo, KeyShape, ModuleInfo, ModuleKind};
-use crate::store::{Answer, Applied, Caller, IssueStore, Refused, StoreError};
+use crate::store::{Answer, Applied, Caller, IssueStore, Operation, Refused, StoreError, WhichEffects};
 
 /// The module of mount plans.
 pub const INFO: ModuleInfo = ModuleInfo {
@@ -187,5 +187,24 @@ impl Tool for IssueTool {
             Ok(applied) => self.answer(&understood, &applied),
             Err(refused) => self.refusal(refused),
         }
+    }
+
+    /// What the session holds follows from its calls, and the queue knows what each did. Only a call that was refused
+    /// because the hold was another's by then is known to nobody but its answer; the next such call says so again.
+    async fn recall(
+        &self,
+        _input: &Map<String, Value>,
+        effect: &EffectId,
+        _output: &ToolOutput,
+    ) -> Result<(), String> {
+        let setup = &self.setup;
+        let Some(run) = &setup.run else { return Ok(()) };
+        let caller = Caller::asking(run, effect, &setup.holder);
+        let asked = setup.store.apply(caller, Operation::Applied { which: WhichEffects::Own }).await;
+        match asked.map_err(|refused| refused.error.to_string())?.answer {
+            Answer::Applied(effects) => effects.values().for_each(|change| setup.holds.apply(change)),
+            _ => unreachable!("it answers which effects were applied"),
+        }
+        Ok(())
     }
 }

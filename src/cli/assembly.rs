@@ -1,0 +1,416 @@
+//! How a scenario becomes a run that can begin: its folders made, its parts put together.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio_util::sync::CancellationToken;
+
+use super::exit::Exit;
+use super::launch::{Play, Scenario, Told, shown};
+use super::surroundings::complain;
+use crate::clock::{ManualClock, SystemClock, Timestamp};
+use crate::effects::{Effects, Origin, Past, Replay, Setup as GateSetup, Time};
+use crate::engine::{self, Workspace};
+use crate::event::{EffectId, Evidence, Hub, Listener, Mode, RECORDING_FORMAT, RecordingHead};
+use crate::http::{HttpTransport, Nobody};
+use crate::id::{RoleId, RunId, Seed};
+use crate::journal::{self, Journal, Manifest, Record, RunFolder};
+use crate::plan::{Plan, Variables, WorkspaceStart};
+use crate::provider::Script;
+use crate::secret::{Scrubber, Secret};
+use crate::session::{Budget, Commands, FileOrder, Lines, Modules, Stage, Stop, Validators};
+use crate::store::SqliteStore;
+use crate::template::Templates;
+use crate::tool::workspace::Workspace as ToolWorkspace;
+
+/// Time begins here in a scripted run, so that the same script records the same cassette.
+const SCRIPT_EPOCH: &str = "2026-01-01T00:00:00Z";
+
+/// A run that goes on.
+pub(super) struct Taken {
+    pub(super) folder: RunFolder,
+    pub(super) manifest: Manifest,
+    pub(super) record: Record,
+    /// What of it no longer stands.
+    pub(super) undone: Vec<EffectId>,
+    /// The script that answers in place of every model, if it began with one.
+    pub(super) script: Option<Arc<Script>>,
+}
+
+impl Taken {
+    fn past(&self, over: Arc<AtomicBool>) -> Past {
+        let record = &self.record;
+        Past {
+            effects: record.effects.clone(),
+            texts: record.texts.clone(),
+            interrupted: record.interrupted.clone(),
+            undone: record.undone.clone(),
+            last_seq: record.last_seq,
+            over,
+        }
+    }
+
+    fn head(&self, scenario: &Scenario) -> RecordingHead {
+        let Manifest { run, seed, started, evidence, .. } = &self.manifest;
+        RecordingHead {
+            format: RECORDING_FORMAT,
+            scenario: scenario.plan.name.clone(),
+            evidence: *evidence,
+            run: run.clone(),
+            seed: seed.clone(),
+            epoch: *started,
+            models: BTreeMap::new(),
+        }
+    }
+
+    /// The last moment that is known of it.
+    fn last_moment(&self) -> Timestamp {
+        let effects = self.record.effects.iter().map(|effect| effect.at);
+        effects.fold(self.manifest.started, Timestamp::max)
+    }
+}
+
+/// What a run goes on from.
+pub(super) struct Resumed {
+    pub(super) record: Record,
+    pub(super) undone: Vec<EffectId>,
+}
+
+/// A run that can begin.
+pub(super) struct Ready {
+    pub(super) setup: engine::Setup,
+    pub(super) journal: Journal,
+    pub(super) folder: RunFolder,
+    pub(super) head: RecordingHead,
+    pub(super) record: Option<PathBuf>,
+    pub(super) mode: Mode,
+    pub(super) workspace: Workspace,
+    /// What it goes on from, if it is not new.
+    pub(super) resumed: Option<Resumed>,
+    /// What people should know before it begins.
+    pub(super) notices: Vec<String>,
+}
+
+/// Puts the parts together, and makes the folders once nothing else can be wrong. What the last run left in a fresh
+/// workspace goes last of all.
+pub(super) fn prepare(
+    scenario: &Scenario,
+    play: Play,
+    seed: Option<String>,
+    listeners: Vec<Box<dyn Listener>>,
+    stop: Stop,
+) -> Told<Ready> {
+    let plan = &scenario.plan;
+    let run = match &play {
+        Play::Resume(taken) => taken.manifest.run.clone(),
+        Play::Live { .. } | Play::Scripted { .. } | Play::Replay { .. } => RunId::fresh(),
+    };
+    let site = Site::of(plan, &play, &run);
+    let mut head = head(scenario, &play, &run, seed);
+    let scrubber = Scrubber::new(&secrets(plan, &scenario.variables));
+    let templates = Templates::new(&plan.prompts).map_err(|errors| {
+        errors.iter().for_each(|error| complain(&error.to_string()));
+        Exit::Invalid
+    })?;
+    let (workspace, modules) = modules(scenario, &play, &site, &scrubber)?;
+    let parts = check_parts(&modules, plan).inspect_err(|_| site.leave())?;
+    if site.mode == Mode::Live {
+        head.models = parts.models;
+    }
+    let books = match play {
+        Play::Resume(taken) => Books::again(*taken, &workspace, scenario, listeners)?,
+        play => {
+            let manifest = manifest(scenario, &site, &head, &scrubber);
+            let texts = pinned(scenario, &scrubber);
+            Books::new(play, (&manifest, &texts), &workspace, (scenario, listeners))?
+        }
+    };
+    let Books { folder, journal, store, hub, origin, now, resumed } = books;
+    let Site { mode, record, workspace: path, .. } = site;
+    let gate = GateSetup {
+        time: match (mode, head.evidence) {
+            (Mode::Live, Evidence::Recorded) => Time::Real(Arc::new(SystemClock::default())),
+            _ => Time::Virtual(Arc::new(ManualClock::new(now))),
+        },
+        origin,
+        seed: head.seed.clone(),
+        journal: Some(journal.clone()),
+        scrubber,
+        faults: scenario.faults.clone(),
+        halt: CancellationToken::new(),
+    };
+    let stage = Stage {
+        effects: Effects::new(gate),
+        hub,
+        validators: Validators::default(),
+        policies: plan.replay.tools.clone(),
+        workspace: path,
+        budget: Budget::new(plan.limits),
+        faults: scenario.faults.clone(),
+        files: FileOrder::new(if record.is_some() { Commands::Recorded } else { Commands::Free }),
+        stop,
+    };
+    let setup = engine::Setup {
+        plan: plan.clone(),
+        run,
+        modules: Arc::new(modules),
+        store,
+        templates,
+        stage: Arc::new(stage),
+    };
+    Ok(Ready { setup, journal, folder, head, record, mode, workspace, resumed, notices: parts.notices })
+}
+
+/// What stands in a run folder of what the run was started with.
+fn manifest(scenario: &Scenario, site: &Site, head: &RecordingHead, scrubber: &Scrubber) -> Manifest {
+    let plan = &scenario.plan;
+    let whole = serde_json::to_value(plan.as_ref()).expect("a plan holds only plain data");
+    let mut given = scenario.given.clone();
+    given.inputs.values_mut().for_each(|value| *value = scrubber.scrub(value));
+    Manifest {
+        format: RECORDING_FORMAT,
+        runner: env!("CARGO_PKG_VERSION").to_owned(),
+        run: site.run.clone(),
+        scenario: plan.file.clone(),
+        mode: site.mode,
+        evidence: head.evidence,
+        seed: head.seed.clone(),
+        started: head.epoch,
+        workspace: site.workspace.clone(),
+        plan: scrubber.scrub_json(whole),
+        given,
+        files: Manifest::copies(scenario.sources.read_files().map(|(file, _)| file)),
+    }
+}
+
+/// The files that a run is made of, without secrets.
+fn pinned(scenario: &Scenario, scrubber: &Scrubber) -> BTreeMap<PathBuf, String> {
+    let files = scenario.sources.read_files();
+    files.map(|(file, text)| (file.to_owned(), scrubber.scrub(text))).collect()
+}
+
+/// What a run writes to, and where its results come from.
+struct Books {
+    folder: RunFolder,
+    journal: Journal,
+    store: Arc<SqliteStore>,
+    hub: Hub,
+    origin: Origin,
+    /// Where the time begins that moves by itself.
+    now: Timestamp,
+    resumed: Option<Resumed>,
+}
+
+impl Books {
+    /// Those of a new run, in a workspace that is emptied first if it is to start fresh.
+    fn new(
+        play: Play,
+        (manifest, texts): (&Manifest, &BTreeMap<PathBuf, String>),
+        workspace: &Workspace,
+        (scenario, mut listeners): (&Scenario, Vec<Box<dyn Listener>>),
+    ) -> Told<Self> {
+        let plan = &scenario.plan;
+        let folder = RunFolder::create(&plan.root, manifest, texts).map_err(|error| configuration(&error))?;
+        let opened = || {
+            let journal = Journal::open(&folder.journal()).map_err(|error| configuration(&error))?;
+            workspace.clear().map_err(|error| configuration(&error))?;
+            let queue = workspace.path().join(&plan.queue.path);
+            let store = match manifest.mode {
+                Mode::Live => SqliteStore::open(&queue),
+                // Its queue was empty a moment ago, and playing the recording again makes it again.
+                Mode::Replay => SqliteStore::open_repeatable(&queue),
+            };
+            Ok((journal, store.map_err(|error| configuration(&error))?))
+        };
+        let (journal, store) = match opened() {
+            Ok(opened) => opened,
+            Err(exit) => {
+                folder.discard();
+                return Err(exit);
+            }
+        };
+        let origin = match play {
+            Play::Replay { recording, strictness, jitter } => {
+                Origin::Replay(Replay { recording: *recording, strictness, jitter })
+            }
+            Play::Live { .. } | Play::Scripted { .. } | Play::Resume(_) => Origin::Live,
+        };
+        listeners.push(Box::new(journal.clone()));
+        let (hub, now) = (Hub::new(listeners), manifest.started);
+        Ok(Self { folder, journal, store, hub, origin, now, resumed: None })
+    }
+
+    /// Those of a run that goes on: nothing is made or emptied.
+    fn again(
+        taken: Taken,
+        workspace: &Workspace,
+        scenario: &Scenario,
+        mut listeners: Vec<Box<dyn Listener>>,
+    ) -> Told<Self> {
+        let over = Arc::<AtomicBool>::default();
+        let (past, now) = (taken.past(over.clone()), taken.last_moment());
+        let Taken { folder, record, undone, .. } = taken;
+        let path = folder.journal();
+        let journal = journal::mend(&path).and_then(|()| Journal::open(&path));
+        let journal = journal.map_err(|error| configuration(&error))?;
+        let store = SqliteStore::open(&workspace.path().join(&scenario.plan.queue.path))
+            .map_err(|error| configuration(&error))?;
+        listeners.push(Box::new(journal.clone()));
+        let hub = Hub::resumed(listeners, &record.events, over);
+        let (origin, resumed) = (Origin::Resume(past), Some(Resumed { record, undone }));
+        Ok(Self { folder, journal, store, hub, origin, now, resumed })
+    }
+}
+
+/// Where a run works, and what becomes of it.
+struct Site {
+    run: RunId,
+    mode: Mode,
+    /// Where a recording goes.
+    record: Option<PathBuf>,
+    workspace: PathBuf,
+    start: WorkspaceStart,
+    /// The folder of the run, if the workspace lies in it.
+    private: Option<PathBuf>,
+}
+
+impl Site {
+    fn of(plan: &Plan, play: &Play, run: &RunId) -> Self {
+        let (mode, record) = match play {
+            Play::Live { record } => (Mode::Live, record.clone()),
+            Play::Scripted { record, .. } => (Mode::Live, Some(record.clone())),
+            Play::Replay { .. } => (Mode::Replay, None),
+            Play::Resume(_) => (Mode::Live, None),
+        };
+        let run = run.clone();
+        if mode == Mode::Replay && plan.workspace.start == WorkspaceStart::Keep {
+            let folder = plan.root.join(".runner").join("runs").join(run.as_str());
+            let workspace = folder.join("workspace");
+            Self { run, mode, record, workspace, start: WorkspaceStart::Fresh, private: Some(folder) }
+        } else {
+            let workspace = match play {
+                Play::Resume(taken) => taken.manifest.workspace.clone(),
+                Play::Live { .. } | Play::Scripted { .. } | Play::Replay { .. } => {
+                    plan.workspace.path.clone()
+                }
+            };
+            Self { run, mode, record, workspace, start: plan.workspace.start, private: None }
+        }
+    }
+
+    /// Leaves nothing of a run behind that does not begin.
+    fn leave(&self) {
+        if let Some(folder) = &self.private {
+            // What cannot be removed is in nobody's way.
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// Whether some role's model is behind a server.
+fn asks_servers(plan: &Plan) -> bool {
+    plan.roles.values().any(|role| Modules::provider_of(role).module != crate::provider::mock::INFO.name)
+}
+
+/// Takes the workspace, and puts the modules together that work in it.
+fn modules(scenario: &Scenario, play: &Play, site: &Site, scrubber: &Scrubber) -> Told<(Workspace, Modules)> {
+    let script = match play {
+        Play::Scripted { script, .. } => Some(script),
+        Play::Resume(taken) => taken.script.as_ref(),
+        Play::Live { .. } | Play::Replay { .. } => None,
+    };
+    let lines = match (script, play) {
+        (Some(script), _) => Lines::Script(script.clone()),
+        (None, Play::Live { .. } | Play::Resume(_)) if asks_servers(&scenario.plan) => {
+            Lines::Http(Arc::new(HttpTransport::new().map_err(|error| configuration(&error))?))
+        }
+        // Reading the system's certificates takes a while, and they need not be there.
+        (None, _) => Lines::Http(Arc::new(Nobody)),
+    };
+    let workspace = Workspace::prepare(&site.workspace, site.start).map_err(|error| configuration(&error))?;
+    let tools =
+        ToolWorkspace::open(&site.workspace, scrubber.clone()).map_err(|error| configuration(&error))?;
+    let mut modules = Modules::new(scenario.variables.clone(), Arc::new(tools), lines);
+    for (path, text) in &scenario.scripts {
+        modules = modules.with_script(path.clone(), text.clone());
+    }
+    Ok((workspace, modules))
+}
+
+/// What the roles' modules say of themselves before anything runs.
+struct Parts {
+    models: BTreeMap<RoleId, String>,
+    notices: Vec<String>,
+}
+
+/// Builds what can be built before anything is spent: every role's provider and tools.
+fn check_parts(modules: &Modules, plan: &Plan) -> Told<Parts> {
+    let mut parts = Parts { models: BTreeMap::new(), notices: Vec::new() };
+    let mut wrong = Vec::new();
+    for role in plan.roles.values() {
+        match modules.model_of(role) {
+            Ok(model) => {
+                parts.models.insert(role.id.clone(), model);
+            }
+            Err(error) => {
+                let file = shown(&role.mount_plan.file, &plan.root);
+                wrong.push(format!("role {} ({file}): {error}", role.id));
+            }
+        }
+    }
+    match modules.offstage(plan) {
+        Ok(notices) => parts.notices.extend(notices.into_iter().map(|offstage| offstage.notice)),
+        Err(error) => wrong.push(error.to_string()),
+    }
+    wrong.iter().for_each(|error| complain(error));
+    if wrong.is_empty() { Ok(parts) } else { Err(Exit::Invalid) }
+}
+
+fn configuration(error: &dyn std::fmt::Display) -> Exit {
+    complain(&error.to_string());
+    Exit::Configuration
+}
+
+/// What a recording of this run will say of itself; in a replay what the recording says.
+fn head(scenario: &Scenario, play: &Play, run: &RunId, seed: Option<String>) -> RecordingHead {
+    use crate::clock::Clock;
+    let plan = &scenario.plan;
+    let (evidence, epoch, default_seed) = match play {
+        Play::Replay { recording, .. } => return recording.head.clone(),
+        Play::Resume(taken) => return taken.head(scenario),
+        Play::Live { .. } => (Evidence::Recorded, SystemClock::default().now(), Seed::fresh()),
+        Play::Scripted { .. } => {
+            let epoch = SCRIPT_EPOCH.parse().expect("the constant above is a timestamp");
+            (Evidence::Scripted, epoch, Seed::new(plan.name.as_str()))
+        }
+    };
+    RecordingHead {
+        format: RECORDING_FORMAT,
+        scenario: plan.name.clone(),
+        evidence,
+        run: run.clone(),
+        seed: seed.map_or(default_seed, Seed::new),
+        epoch,
+        models: BTreeMap::new(),
+    }
+}
+
+/// Credentials: those the providers use, whether a variable or a mount plan holds them, and whatever else the environment
+/// holds that looks like one.
+fn secrets(plan: &Plan, variables: &Variables) -> Vec<(String, Secret)> {
+    let mut secrets = Scrubber::credentials_in(variables);
+    for info in Modules::catalogue() {
+        let Some(credential) = info.credential else { continue };
+        let specs = plan.roles.values().flat_map(|role| &role.mount_plan.providers);
+        let values = specs
+            .filter(|spec| spec.module == info.name)
+            .filter_map(|spec| spec.config.get(credential.key)?.as_str())
+            .chain(variables.get(credential.variable).map(String::as_str));
+        for value in values.map(str::trim).filter(|value| !value.is_empty()) {
+            secrets.push((credential.variable.to_owned(), Secret::new(value.to_owned())));
+        }
+    }
+    secrets
+}

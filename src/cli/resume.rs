@@ -1,0 +1,135 @@
+//! `runner resume RUN`: a run that was stopped, failed or was killed goes on where it was, with what it was started with.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::arguments::{CommonArguments, ResumeArguments};
+use super::assembly::Taken;
+use super::exit::Exit;
+use super::find_run;
+use super::launch::{self, Play, Scenario, Told};
+use super::run::{play_out, script_of, told};
+use super::surroundings::{Surroundings, complain};
+use crate::engine;
+use crate::event::{Evidence, Mode};
+use crate::journal::{self, Manifest, Record, RunFolder};
+use crate::secret::{fits_scrubbed, is_scrubbed};
+use crate::source::Sources;
+
+/// `runner resume RUN`.
+pub(super) async fn resume(arguments: ResumeArguments, surroundings: Surroundings) -> Exit {
+    match take(&arguments, &surroundings) {
+        Ok((common, scenario, taken)) => {
+            play_out(&common, &surroundings, &scenario, Play::Resume(Box::new(taken)), None).await
+        }
+        Err(exit) => told(exit),
+    }
+}
+
+fn take(
+    arguments: &ResumeArguments,
+    surroundings: &Surroundings,
+) -> Told<(CommonArguments, Scenario, Taken)> {
+    let refuse = |exit: Exit| move |error: &dyn std::fmt::Display| refused(exit, error);
+    let runs =
+        find_run::runs_folder(&surroundings.working_dir).map_err(|error| refuse(Exit::Invalid)(&error))?;
+    let path =
+        find_run::find(&runs, arguments.run.as_deref()).map_err(|error| refuse(Exit::Invalid)(&error))?;
+    let (folder, manifest) = RunFolder::reopen(&path).map_err(|error| refuse(Exit::Configuration)(&error))?;
+    if manifest.mode == Mode::Replay {
+        let run = &manifest.run;
+        return Err(refused(
+            Exit::Invalid,
+            &format!("run {run} is a replay, and a replay is simply played again"),
+        ));
+    }
+    let lines = journal::read(&folder.journal()).map_err(|error| refuse(Exit::Configuration)(&error))?;
+    let mut record = Record::of(lines);
+    if let Some((0, _)) = record.outcome() {
+        let run = &manifest.run;
+        return Err(refused(
+            Exit::Invalid,
+            &format!("run {run} has come to its end, and nothing of it is left to do"),
+        ));
+    }
+    if !manifest.workspace.is_dir() {
+        let text =
+            format!("the workspace of the run, {}, is gone; start a new run", manifest.workspace.display());
+        return Err(refused(Exit::Configuration, &text));
+    }
+    let texts = folder.texts(&manifest).map_err(|error| refuse(Exit::Configuration)(&error))?;
+    let common = as_given(arguments, &manifest, &surroundings.working_dir)?;
+    let then = Surroundings { working_dir: manifest.given.working_dir.clone(), ..surroundings.clone() };
+    let scenario = launch::scenario_of(&common, &then, Sources::pinned(whole(texts)?))?;
+    if manifest.evidence == Evidence::Recorded {
+        launch::require_credentials(&scenario)?;
+    }
+    let queue = manifest.workspace.join(&scenario.plan.queue.path);
+    if !queue.is_file() {
+        let text =
+            format!("the queue of the run, {}, is gone; put it back, or start a new run", queue.display());
+        return Err(refused(Exit::Configuration, &text));
+    }
+    let script = match &manifest.given.script {
+        None => None,
+        Some(path) => Some(script_of(path, &pinned_script(path, &manifest, &folder)?)?),
+    };
+    let undone = engine::undo(&scenario.plan, &record);
+    record.resume(undone.clone());
+    Ok((common, scenario, Taken { folder, manifest, record, undone, script }))
+}
+
+fn refused(exit: Exit, error: &dyn std::fmt::Display) -> Exit {
+    complain(&error.to_string());
+    exit
+}
+
+/// The arguments that the run was started with, with those that concern only how it is shown.
+fn as_given(arguments: &ResumeArguments, manifest: &Manifest, working_dir: &Path) -> Told<CommonArguments> {
+    let given = &manifest.given;
+    let here = arguments.env_file.as_ref().map(|file| working_dir.join(file));
+    if let Some((name, _)) = given.inputs.iter().find(|(_, value)| is_scrubbed(value)) {
+        let text = format!(
+            "input {name} held a secret, which is not kept; start a new run, and let the mount plan refer to a variable"
+        );
+        return Err(refused(Exit::Configuration, &text));
+    }
+    Ok(CommonArguments {
+        file: given.file.clone(),
+        input: given.inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        env_file: here.or_else(|| given.env_file.clone()),
+        workspace: given.workspace.clone(),
+        json: arguments.json,
+        fail_on: arguments.fail_on,
+        fault: arguments.fault.clone(),
+    })
+}
+
+/// The texts of the files as they were. Of a file that holds a secret only the rest was kept: it must still be as it was.
+fn whole(texts: BTreeMap<PathBuf, String>) -> Told<BTreeMap<PathBuf, String>> {
+    let mut whole = BTreeMap::new();
+    for (file, text) in texts {
+        let text = if is_scrubbed(&text) { unscrubbed(&file, &text)? } else { text };
+        whole.insert(file, text);
+    }
+    Ok(whole)
+}
+
+fn unscrubbed(file: &Path, kept: &str) -> Told<String> {
+    let now = std::fs::read_to_string(file).unwrap_or_default().replace("\r\n", "\n");
+    if fits_scrubbed(&now, kept) {
+        return Ok(now);
+    }
+    let text = format!(
+        "{} held a secret, which is not kept, and it has changed since; put it back as it was, or start a new run",
+        file.display()
+    );
+    Err(refused(Exit::Configuration, &text))
+}
+
+fn pinned_script(path: &Path, manifest: &Manifest, folder: &RunFolder) -> Told<String> {
+    let texts = folder.texts(manifest).map_err(|error| refused(Exit::Configuration, &error))?;
+    texts.get(path).cloned().ok_or_else(|| {
+        refused(Exit::Configuration, &format!("the run folder has no copy of the script {}", path.display()))
+    })
+}
