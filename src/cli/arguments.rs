@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::issues::IssuesArgs;
+use super::mcp::McpArguments;
 use crate::fault::Fault;
 
 /// Runs teams of LLM agents as scenario files declare them: `runner scenarios/demo.yaml`.
@@ -46,6 +47,8 @@ pub(super) enum Command {
     Check(CheckArguments),
     /// Look at the issue queue of a workspace, and change it
     Issues(IssuesArgs),
+    /// Serve the issue queue of a workspace to other agents, as an MCP server
+    Mcp(McpArguments),
 }
 
 /// When messages have colours.

@@ -8,6 +8,7 @@ mod exit;
 mod find_run;
 pub mod issues;
 mod launch;
+mod mcp;
 mod outcome;
 mod resume;
 mod run;
@@ -55,6 +56,7 @@ pub fn main() -> ExitCode {
             Command::Resume(arguments) => resume::resume(arguments, surroundings).await,
             Command::Check(arguments) => check::check(&arguments, &surroundings),
             Command::Issues(arguments) => issues_command(&arguments, &surroundings).await,
+            Command::Mcp(arguments) => mcp::mcp(&arguments, &surroundings).await,
         }
     });
     // Whatever still runs on the blocking pool (a file read that hangs, say) holds nobody up.
