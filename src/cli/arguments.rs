@@ -1,7 +1,7 @@
 //! What may be written on the command line.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -77,6 +77,20 @@ pub(super) struct CommonArguments {
     /// What makes the exit code other than 0
     #[arg(long, value_enum, value_name = "WHAT", default_value = "phase")]
     pub(super) fail_on: FailOn,
+}
+
+impl CommonArguments {
+    /// Those of a command that takes several files: nothing but how each is read.
+    pub(super) fn of_file(file: &Path, input: &[(String, String)], env_file: Option<&Path>) -> Self {
+        Self {
+            file: file.to_owned(),
+            input: input.to_vec(),
+            env_file: env_file.map(Path::to_owned),
+            workspace: None,
+            json: false,
+            fail_on: FailOn::Phase,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

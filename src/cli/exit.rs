@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use super::surroundings::tell;
+
 /// How the program ends. The first that applies wins: 70, 130 or 143, 2, 3, 6, 7, 5, 1, 8, 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
@@ -51,6 +53,12 @@ impl Exit {
 
     pub(super) fn from_code(code: u8) -> Self {
         Self::ALL.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::Failed)
+    }
+
+    /// Names it on standard error.
+    pub(super) fn tell(self) -> Self {
+        tell(&format!("exit {}: {}\n", self.code(), self.name()));
+        self
     }
 
     pub(super) fn name(self) -> &'static str {

@@ -9,6 +9,8 @@ mod find_run;
 pub mod issues;
 mod launch;
 mod outcome;
+mod play;
+mod refusal;
 mod resume;
 mod run;
 mod signals;
