@@ -14,7 +14,7 @@ use super::surroundings::complaint;
 use crate::clock::{ManualClock, SystemClock, Timestamp};
 use crate::effects::{Effects, Origin, Past, Replay, Setup as GateSetup, Time};
 use crate::engine::{self, Workspace};
-use crate::event::{EffectId, Evidence, Hub, Listener, Mode, RECORDING_FORMAT, RecordingHead};
+use crate::event::{ENDED_WELL, EffectId, Evidence, Hub, Listener, Mode, RECORDING_FORMAT, RecordingHead};
 use crate::http::{HttpTransport, Nobody};
 use crate::id::{RoleId, RunId, Seed};
 use crate::journal::{self, Journal, Manifest, Record, RunFolder};
@@ -63,6 +63,7 @@ impl Taken {
             seed: seed.clone(),
             epoch: *started,
             models: BTreeMap::new(),
+            ended: ENDED_WELL.to_owned(),
         }
     }
 
@@ -414,6 +415,7 @@ fn head(scenario: &Scenario, play: &Play, run: &RunId, seed: Option<String>) -> 
         seed: seed.map_or(default_seed, Seed::new),
         epoch,
         models: BTreeMap::new(),
+        ended: ENDED_WELL.to_owned(),
     }
 }
 

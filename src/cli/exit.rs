@@ -51,6 +51,13 @@ impl Exit {
         }
     }
 
+    /// Of several the one that the program ends with: the order that is documented.
+    pub(super) fn gravest(exits: impl IntoIterator<Item = Self>) -> Self {
+        const ORDER: [u8; 10] = [70, 130, 143, 2, 3, 6, 7, 5, 1, 8];
+        let rank = |exit: &Self| ORDER.iter().position(|code| *code == exit.code()).unwrap_or(ORDER.len());
+        exits.into_iter().min_by_key(rank).unwrap_or(Self::Ok)
+    }
+
     pub(super) fn from_code(code: u8) -> Self {
         Self::ALL.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::Failed)
     }

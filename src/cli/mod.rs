@@ -15,6 +15,7 @@ mod resume;
 mod run;
 mod signals;
 mod surroundings;
+mod test;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,7 @@ pub fn main() -> ExitCode {
             Command::Record(arguments) => run::record(arguments, surroundings).await,
             Command::Replay(arguments) => run::replay(arguments, surroundings).await,
             Command::Resume(arguments) => resume::resume(arguments, surroundings).await,
+            Command::Test(arguments) => test::test(arguments, surroundings).await,
             Command::Check(arguments) => check::check(&arguments, &surroundings),
             Command::Issues(arguments) => issues_command(&arguments, &surroundings).await,
         }

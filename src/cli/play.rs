@@ -1,6 +1,7 @@
 //! How a run that is ready is played, from its first event to its last.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::arguments::FailOn;
 use super::assembly::{Place, Ready, Resumed};
@@ -13,6 +14,7 @@ use crate::engine::{self, RunEnd, TakeUp};
 use crate::event::{Evidence, Happening, Mode, RecordingHead, Whereabouts};
 use crate::id::RunId;
 use crate::journal::{Durability, JournalError, Line, RunFolder};
+use crate::store::IssueStore;
 
 /// A run that is over.
 pub(super) struct Played {
@@ -26,6 +28,7 @@ pub(super) struct Played {
     pub(super) record: Option<PathBuf>,
     pub(super) mode: Mode,
     pub(super) workspace: engine::Workspace,
+    pub(super) store: Arc<dyn IssueStore>,
 }
 
 /// Plays a run; `signals` are those that may stop it. A new run that does not begin leaves no folder.
@@ -46,7 +49,7 @@ pub(super) async fn play(
         return Err(refusal);
     }
     let Ready { setup, journal, folder, head, record, mode, workspace, .. } = ready;
-    let (stage, run) = (setup.stage.clone(), setup.run.clone());
+    let (stage, run, store) = (setup.stage.clone(), setup.run.clone(), setup.store.clone());
     let running = engine::run(setup);
     let (end, signal) = match signals {
         Some(signals) => signals.around(running).await,
@@ -67,7 +70,7 @@ pub(super) async fn play(
     stage.hub.tell(stage.effects.now(), &Whereabouts::default(), finished);
     let lost = lost.or(journal.close().err());
     let exit = failed(&lost, exit);
-    Ok(Played { end, exit, lost, run, folder, head, record, mode, workspace })
+    Ok(Played { end, exit, lost, run, folder, head, record, mode, workspace, store })
 }
 
 fn shown_workspace(workspace: &engine::Workspace, scenario: &Scenario) -> String {

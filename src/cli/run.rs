@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::arguments::{CommonArguments, RecordArguments, ReplayArguments, RunArguments, StrictnessChoice};
+use super::arguments::{
+    CommonArguments, FailOn, RecordArguments, ReplayArguments, RunArguments, StrictnessChoice,
+};
 use super::assembly::{self, Beginning, Place};
 use super::exit::Exit;
 use super::launch::{self, Play, Scenario};
@@ -187,7 +189,8 @@ pub(super) async fn play_out(
         Ok(played) => played,
         Err(refusal) => return refusal.tell(),
     };
-    let Played { end, exit, lost, run, folder, head, record, mode, workspace, .. } = played;
+    let Played { end, exit, lost, run, folder, mut head, record, mode, workspace, .. } = played;
+    outcome::exit(&end, None, FailOn::Phase).name().clone_into(&mut head.ended);
     if !common.json {
         let tables = summary.lock().expect("the summary does not panic").render();
         surroundings.print(&format!("\n{tables}\n"));

@@ -221,6 +221,7 @@ impl Scene {
             seed: Seed::new("s"),
             epoch: Timestamp::UNIX_EPOCH,
             models: BTreeMap::new(),
+            ended: runner::event::ENDED_WELL.to_owned(),
         };
         let recording = Recording { head, effects: done.effects.clone(), texts: BTreeMap::new() };
         self.perform(Some(Replay { recording, strictness: Strictness::Total, jitter: None })).await
