@@ -74,7 +74,8 @@ async fn run(arguments: &TestArguments, surroundings: &Surroundings) -> Granted<
     if arguments.json {
         surroundings.print(&format!("{}\n", total.json(exit)));
     } else {
-        surroundings.print(&format!("\n{}", total.line()));
+        let gap = if trials.last().is_some_and(|trial| !trial.failures.is_empty()) { "" } else { "\n" };
+        surroundings.print(&format!("{gap}{}", total.line()));
     }
     Ok(exit)
 }
