@@ -21,7 +21,6 @@ use super::refusal::{Granted, Refusal};
 use super::signals::Signals;
 use super::surroundings::{self, Surroundings};
 use crate::clock::Stopwatch;
-use crate::journal::RunFolder;
 use crate::scenario::project_root;
 use crate::secret::Scrubber;
 use crate::session::Stop;
@@ -165,7 +164,7 @@ impl Desk<'_> {
         if trial.verdict == Verdict::Failed {
             drop(trial.folder.take());
         } else {
-            trial.folder.take().map(RunFolder::discard);
+            trial.discard();
         }
         if self.arguments.json {
             self.surroundings.print(&format!("{}\n", tell::json(&trial, &self.surroundings.working_dir)));

@@ -134,6 +134,13 @@ impl Trial {
         self.failures.push(failure);
     }
 
+    /// Leaves nothing behind of what went well.
+    pub(super) fn discard(&mut self) {
+        if let Some(folder) = self.folder.take() {
+            folder.discard();
+        }
+    }
+
     fn play(&mut self, found: &Found, how: &How, stop: &Stop) -> Result<Verdict, Ending> {
         let common = CommonArguments::of_file(&found.file, &how.input, how.env_file.as_deref());
         let refused = |refusal: Refusal| Ending::from(Failure::refused(refusal, &self.file));
@@ -167,7 +174,7 @@ impl Trial {
             let player = Player { scenario: &scenario, recording: &recording, file: &self.file, stop };
             let replayed = player.replay(Strictness::Causal, Some(how.jitter)).inspect_err(|_| {
                 self.pictures = None;
-                self.folder.take().map(RunFolder::discard);
+                self.discard();
             })?;
             let differs = total.as_ref().and_then(|total| other_queue(total, &replayed.queue));
             if let Some(diff) = differs {
@@ -177,7 +184,7 @@ impl Trial {
                     "error: played with other threads and a disturbed schedule, the queue ends otherwise\n{diff}"
                 );
                 let text = assembly::scrubber(&scenario).scrub(&text);
-                self.folder.take().map(RunFolder::discard);
+                self.discard();
                 let failure = Failure::new(Kind::Queue, Exit::Divergence, text).at(&self.file, 1);
                 return Err(failure.in_folder(&folder).into());
             }
