@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::clock::Timestamp;
 use crate::id::{IssueId, RunId};
+use crate::limit;
 
 /// Where an issue stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -141,6 +142,9 @@ pub struct Issue {
     /// Whatever its creators agreed on (`worker_type` …).
     #[serde(default)]
     pub metadata: Map<String, Value>,
+    /// Words people sort issues by, each once, in the order of the alphabet; left out where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// Estimated work, in minutes.
     pub estimate_minutes: Option<u32>,
     /// Not ready before this moment.
@@ -155,6 +159,70 @@ pub struct Issue {
     pub closed_at: Option<Timestamp>,
     /// How many claims of it ended without a result.
     pub attempt: u32,
+}
+
+impl Issue {
+    /// Every field, also those that are left out elsewhere while they are empty.
+    pub fn every_field(&self) -> Map<String, Value> {
+        let Ok(Value::Object(mut fields)) = serde_json::to_value(self) else {
+            unreachable!("an issue is an object of plain data")
+        };
+        fields.entry("labels").or_insert_with(|| json!([]));
+        fields
+    }
+}
+
+/// Why a text cannot be a label.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WrongLabel {
+    /// It says nothing.
+    #[error("a label cannot be empty; leave it out")]
+    Empty,
+    /// It is too long.
+    #[error(
+        "the label `{label}` has {length} characters, and {} are allowed; put sentences into the description",
+        limit::LABEL_CHARS
+    )]
+    TooLong {
+        /// As given.
+        label: String,
+        /// How long it is.
+        length: usize,
+    },
+    /// It holds a comma.
+    #[error("the label `{label}` holds a comma; give each label by itself")]
+    Comma {
+        /// As given.
+        label: String,
+    },
+    /// It holds something that cannot be seen.
+    #[error("the label {label:?} holds a line break or another control character; write it without")]
+    Control {
+        /// As given.
+        label: String,
+    },
+}
+
+/// A label as it is kept: what was written, without the spaces around it.
+///
+/// # Errors
+/// The text cannot be a label.
+pub fn label_from_text(text: &str) -> Result<String, WrongLabel> {
+    let label = text.trim().to_owned();
+    let length = label.chars().count();
+    if length == 0 {
+        return Err(WrongLabel::Empty);
+    }
+    if label.chars().any(char::is_control) {
+        return Err(WrongLabel::Control { label });
+    }
+    if label.contains(',') {
+        return Err(WrongLabel::Comma { label });
+    }
+    if length > limit::LABEL_CHARS {
+        return Err(WrongLabel::TooLong { label, length });
+    }
+    Ok(label)
 }
 
 /// The edges between issues.
@@ -294,6 +362,20 @@ mod tests {
         assert_eq!(
             Status::Blocked.after(Move::Claim).unwrap_err().to_string(),
             "cannot claim an issue that is blocked"
+        );
+    }
+
+    #[test]
+    fn labels_are_words_that_can_be_typed() {
+        let refused = |text: &str| label_from_text(text).expect_err(text).to_string();
+        assert_eq!(label_from_text(" needs review "), Ok("needs review".to_owned()));
+        assert_eq!(label_from_text("größe:xl"), Ok("größe:xl".to_owned()));
+        assert_eq!(label_from_text(&"ä".repeat(limit::LABEL_CHARS)), Ok("ä".repeat(limit::LABEL_CHARS)));
+        assert_eq!(refused("  "), "a label cannot be empty; leave it out");
+        assert_eq!(refused("a,b"), "the label `a,b` holds a comma; give each label by itself");
+        assert!(refused("a\nb").starts_with("the label \"a\\nb\" holds a line break"));
+        assert!(
+            refused(&"a".repeat(limit::LABEL_CHARS + 1)).contains("has 65 characters, and 64 are allowed")
         );
     }
 

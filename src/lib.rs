@@ -15,6 +15,7 @@ pub mod event;
 pub mod plan;
 
 pub mod cassette;
+pub mod fault;
 pub mod http;
 pub mod journal;
 pub mod store;

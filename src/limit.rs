@@ -62,6 +62,15 @@ pub const IMPORT_BYTES: u64 = 512 * 1024 * 1024;
 /// Longest issue title. Characters; the bound of beads.
 pub const TITLE_CHARS: usize = 500;
 
+/// Longest label. Characters; a label is a word or two, a sentence belongs into the description.
+pub const LABEL_CHARS: usize = 64;
+
+/// Labels an issue may be given: more say nothing any longer.
+pub const LABELS: usize = 32;
+
+/// Words of a search: more than anybody types, few enough for a bit each.
+pub const SEARCH_WORDS: usize = 32;
+
 /// Rows a list shows to a model unless it asks for more.
 pub const LIST_ROWS: usize = 50;
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::issues::IssuesArgs;
+use crate::fault::Fault;
 
 /// Runs teams of LLM agents as scenario files declare them: `runner scenarios/demo.yaml`.
 #[derive(Debug, Parser)]
@@ -23,7 +24,8 @@ pub(super) struct Arguments {
         value_enum,
         value_name = "WHEN",
         default_value = "auto",
-        env = "RUNNER_COLOR"
+        env = "RUNNER_COLOR",
+        display_order = 903
     )]
     pub(super) color: ColorChoice,
     #[command(subcommand)]
@@ -79,6 +81,9 @@ pub(super) struct CommonArguments {
     /// What makes the exit code other than 0
     #[arg(long, value_enum, value_name = "WHAT", default_value = "phase")]
     pub(super) fail_on: FailOn,
+    /// Let something go wrong on purpose: EFFECT=http:STATUS, cut_after_event:N, error_event:TYPE, stall or kill
+    #[arg(long, value_name = "EFFECT=FAULT", value_parser = Fault::from_text)]
+    pub(super) fault: Vec<Fault>,
 }
 
 impl CommonArguments {
@@ -91,6 +96,7 @@ impl CommonArguments {
             workspace: None,
             json: false,
             fail_on: FailOn::Phase,
+            fault: Vec::new(),
         }
     }
 }
@@ -165,6 +171,9 @@ pub(super) struct ResumeArguments {
     /// What makes the exit code other than 0
     #[arg(long, value_enum, value_name = "WHAT", default_value = "phase")]
     pub(super) fail_on: FailOn,
+    /// Let something go wrong on purpose: EFFECT=http:STATUS, cut_after_event:N, error_event:TYPE, stall or kill
+    #[arg(long, value_name = "EFFECT=FAULT", value_parser = Fault::from_text)]
+    pub(super) fault: Vec<Fault>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -156,6 +156,7 @@ pub(super) fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Read
         seed: head.seed.clone(),
         journal: Some(journal.clone()),
         scrubber,
+        faults: scenario.faults.clone(),
         halt: CancellationToken::new(),
     };
     let stage = Stage {
@@ -165,6 +166,7 @@ pub(super) fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Read
         policies: plan.replay.tools.clone(),
         workspace: path,
         budget: Budget::new(plan.limits),
+        faults: scenario.faults.clone(),
         files: FileOrder::new(if record.is_some() { Commands::Recorded } else { Commands::Free }),
         stop,
     };

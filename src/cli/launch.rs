@@ -12,6 +12,7 @@ use crate::cassette;
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::effects::Strictness;
 use crate::event::{Evidence, Recording};
+use crate::fault::Faults;
 use crate::journal::Given;
 use crate::mount_plan::read_env_file;
 use crate::plan::{Plan, ReplayWhen, Variables};
@@ -29,6 +30,8 @@ pub(super) struct Scenario {
     pub(super) given: Given,
     /// The texts of scripts that mount plans name for `provider-mock`.
     pub(super) scripts: Vec<(String, String)>,
+    /// What goes wrong on purpose.
+    pub(super) faults: Arc<Faults>,
 }
 
 /// Where the replies come from, and where they go.
@@ -81,15 +84,16 @@ pub(super) struct Loaded {
     pub(super) sources: Sources,
     pub(super) variables: Variables,
     given: Given,
+    faults: Arc<Faults>,
 }
 
 impl Loaded {
     /// The scenario, unless its report has errors, which are for the caller to show.
     pub(super) fn scenario(self) -> Granted<Scenario> {
-        let Self { report, plan, mut sources, variables, given } = self;
+        let Self { report, plan, mut sources, variables, given, faults } = self;
         let plan = plan.ok_or_else(|| Refusal { exit: exit_of(&report), text: String::new() })?;
         let scripts = mock_scripts(&plan, &mut sources)?;
-        Ok(Scenario { plan: Arc::new(plan), sources, variables, given, scripts })
+        Ok(Scenario { plan: Arc::new(plan), sources, variables, given, scripts, faults })
     }
 }
 
@@ -120,7 +124,8 @@ pub(super) fn read(
         workspace: common.workspace.clone(),
     };
     let loaded = load(&request, &mut sources);
-    Ok(Loaded { report: loaded.report, plan: loaded.plan, sources, variables, given })
+    let faults = Arc::new(Faults::new(common.fault.clone()));
+    Ok(Loaded { report: loaded.report, plan: loaded.plan, sources, variables, given, faults })
 }
 
 /// The texts of scripts that mount plans name for `provider-mock`.

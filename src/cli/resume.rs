@@ -94,6 +94,7 @@ fn as_given(
         workspace: given.workspace.clone(),
         json: arguments.json,
         fail_on: arguments.fail_on,
+        fault: arguments.fault.clone(),
     })
 }
 

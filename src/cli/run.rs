@@ -214,6 +214,9 @@ pub(super) async fn play_out(
         }
         (None, _) => exit,
     };
+    for fault in scenario.faults.left() {
+        tell(&format!("note: the fault {fault} never came: the run has no such effect\n"));
+    }
     if mode == Mode::Live && may_go_on(exit) {
         tell(&format!("go on with it: runner resume {run}\n"));
     }

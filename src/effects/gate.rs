@@ -1,6 +1,6 @@
 //! The gate itself: what sessions and the engine ask of it, live, against a recording, or in a run that goes on.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use super::wait::{Alarm, Busy, Wait};
 use super::{Asked, Grant, Halt, Kept, Ran};
 use crate::clock::{Clock, ManualClock, Timestamp, later};
 use crate::event::{EffectId, Policy, Sequence};
+use crate::fault::Faults;
 use crate::id::{IdSource, Seed};
 use crate::journal::Journal;
 use crate::secret::Scrubber;
@@ -31,6 +32,8 @@ pub struct Setup {
     pub journal: Option<Journal>,
     /// What must never be kept or shown.
     pub scrubber: Scrubber,
+    /// What goes wrong on purpose.
+    pub faults: Arc<Faults>,
     /// Cancelled when the replay diverges or the run can no longer be recorded.
     pub halt: CancellationToken,
 }
@@ -86,8 +89,8 @@ impl Effects {
             turns: BTreeMap::new(),
             round: 0,
             score: replay.map(Score::new),
+            written: past.iter().flat_map(|past| past.texts.keys().cloned()).collect(),
             memory: past.map(Memory::new),
-            written: HashSet::new(),
             halted: None,
         };
         let shared = Shared {
@@ -97,6 +100,7 @@ impl Effects {
             seed: setup.seed,
             journal: setup.journal,
             scrubber: setup.scrubber,
+            faults: setup.faults,
             halt: setup.halt,
             sequence,
             jitter,

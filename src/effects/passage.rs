@@ -145,11 +145,8 @@ impl Effects {
         if let Some(at) = permit.recorded {
             return self.commit_replayed(&permit, at, &ran);
         }
-        let durability = match permit.asked.kind {
-            EffectKind::Llm => Durability::Synced,
-            _ => Durability::Later,
-        };
-        let written = {
+        let faults = &self.shared.faults;
+        let (written, kills) = {
             let mut state = self.shared.state();
             if let Some(halt) = &state.halted {
                 return Err(halt.clone());
@@ -157,9 +154,16 @@ impl Effects {
             let Some(journal) = &self.shared.journal else { return Ok(()) };
             let texts = state.new_texts(&permit.asked);
             let Asked { id, kind, key, footprint, policy, .. } = permit.asked;
+            // Drawn under the lock that the line is queued under: numbers and lines have one order.
+            let seq = ran.seq.unwrap_or_else(|| self.shared.sequence.next());
+            let kills = faults.kills(&id, seq);
+            let durability = match kind {
+                EffectKind::Llm => Durability::Synced,
+                _ if kills => Durability::Synced,
+                _ => Durability::Later,
+            };
             let record = EffectRecord {
-                // Drawn under the lock that the line is queued under: numbers and lines have one order.
-                seq: ran.seq.unwrap_or_else(|| self.shared.sequence.next()),
+                seq,
                 id,
                 kind,
                 at: permit.at,
@@ -169,11 +173,15 @@ impl Effects {
                 result: ran.result,
             };
             match journal.append(&Line::Effect { record, texts }, durability) {
-                Ok(written) => written,
+                Ok(written) => (written, kills),
                 Err(error) => return Err(self.shared.halt(&mut state, error.into())),
             }
         };
-        written.await.map_err(|error| self.shared.halt(&mut self.shared.state(), error.into()))
+        written.await.map_err(|error| self.shared.halt(&mut self.shared.state(), error.into()))?;
+        if kills {
+            die().await;
+        }
+        Ok(())
     }
 
     fn commit_replayed(&self, permit: &Permit, at: usize, ran: &Ran) -> Result<(), Halt> {
@@ -202,4 +210,11 @@ impl Effects {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Ends the process as a power failure would.
+async fn die() {
+    // Nothing is left that could be told if this failed.
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL);
+    std::future::pending::<()>().await;
 }

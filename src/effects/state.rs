@@ -12,6 +12,7 @@ use super::wait::Ticket;
 use super::{Asked, Halt, divergence};
 use crate::clock::{Clock, Timestamp};
 use crate::event::Sequence;
+use crate::fault::Faults;
 use crate::id::{Fingerprint, Seed};
 use crate::journal::Journal;
 use crate::secret::Scrubber;
@@ -21,6 +22,7 @@ pub(super) struct Shared {
     pub(super) seed: Seed,
     pub(super) journal: Option<Journal>,
     pub(super) scrubber: Scrubber,
+    pub(super) faults: Arc<Faults>,
     pub(super) halt: CancellationToken,
     pub(super) sequence: Sequence,
     pub(super) is_replay: bool,

@@ -237,13 +237,14 @@ impl Dispatcher {
 
     /// Lets tasks that were stopped end what they started, then ends them.
     async fn wind_up(&mut self) {
+        // Whoever waits for an order, or is about to, hears that there will be none; and a letter that nobody reads counts
+        // as somebody busy.
+        self.inbox.close();
+        while self.inbox.try_recv().is_ok() {}
         if self.tasks.is_empty() {
             return;
         }
         self.stop.hard.cancel();
-        // Whoever waits for an order, or is about to, hears that there will be none.
-        self.inbox.close();
-        while self.inbox.try_recv().is_ok() {}
         self.workers.clear();
         self.monitors.clear();
         let ended = async { while self.tasks.join_next().await.is_some() {} };

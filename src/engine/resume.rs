@@ -8,7 +8,7 @@ use super::queue::held_by;
 use crate::clock::{Timestamp, later};
 use crate::event::{EffectId, EffectKind, EffectRecord};
 use crate::id::{IdSource, IssueId, RunId, Seed};
-use crate::issue::{Status, Takes};
+use crate::issue::Status;
 use crate::journal::Record;
 use crate::plan::QueuePlan;
 use crate::store::{Answer, Caller, Claim, HoldChange, IssueStore, Operation, StoreError, WhichEffects};
@@ -154,12 +154,8 @@ async fn regain(
     if !is_free {
         return Ok(false);
     }
-    let claim = Claim {
-        id: Some(issue.clone()),
-        takes: Takes::default(),
-        lease: taken.queue.lease,
-        max_attempts: taken.queue.max_attempts,
-    };
+    let terms = Claim::first(taken.queue.lease, taken.queue.max_attempts);
+    let claim = Claim { id: Some(issue.clone()), ..terms };
     match store.apply(caller(), Operation::Claim(claim)).await.map_err(|refused| refused.error) {
         Ok(_) => Ok(true),
         Err(error @ StoreError::Unusable { .. }) => Err(error),

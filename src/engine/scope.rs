@@ -98,8 +98,7 @@ impl Scope {
 
     /// The same for an issue that the engine has claimed.
     pub(super) fn with_issue(mut self, issue: &Issue) -> Self {
-        let issue = serde_json::to_value(issue).expect("an issue holds only plain data");
-        self.names.insert("issue".to_owned(), issue);
+        self.names.insert("issue".to_owned(), issue.every_field().into());
         self
     }
 }

@@ -251,7 +251,7 @@ impl Worker<'_> {
         let queue = &self.phase.company.plan.queue;
         let (lease, max_attempts) = (queue.lease, queue.max_attempts);
         let operation =
-            Operation::Claim(Claim { id: None, takes: self.me.takes.clone(), lease, max_attempts });
+            Operation::Claim(Claim { takes: self.me.takes.clone(), ..Claim::first(lease, max_attempts) });
         let id = self.id("claim");
         match self.phase.company.queue(self.busy, id, &self.proxy(), operation).await? {
             Ok((Answer::Issue(view), change)) => {

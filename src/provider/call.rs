@@ -7,7 +7,8 @@ use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::{CallError, Decode, ErrorClass, Provider, Script};
-use crate::chat::{Delta, Reply, Request};
+use crate::chat::{Delta, Part, Reply, Request, StopReason, Usage};
+use crate::fault::FaultKind;
 use crate::http::{ByteStream, Framer, Transport, TransportError, WireRequest};
 use crate::id::{PhaseId, RoleId, SessionName};
 use crate::limit;
@@ -28,6 +29,8 @@ pub enum Line {
     Http(Arc<dyn Transport>),
     /// To a script that answers in its place.
     Script(Arc<Script>),
+    /// Nowhere: this goes wrong on purpose.
+    Fault(FaultKind),
 }
 
 impl std::fmt::Debug for Line {
@@ -35,6 +38,7 @@ impl std::fmt::Debug for Line {
         f.write_str(match self {
             Self::Http(_) => "Line::Http",
             Self::Script(_) => "Line::Script",
+            Self::Fault(_) => "Line::Fault",
         })
     }
 }
@@ -112,6 +116,7 @@ async fn carry(attempt: Attempt<'_>) -> Result<Answered, CallError> {
             let reply = hear(&provider.speak(&answer.reply), listener)?;
             Ok(Answered { reply, latency: answer.latency })
         }
+        Line::Fault(fault) => Err(suffer(provider, fault, listener)),
     }
 }
 
@@ -145,6 +150,53 @@ fn hear(mut bytes: &[u8], mut listener: Listener<'_>) -> Result<Reply, CallError
         bytes = rest;
     }
     listener.decoder.finish()
+}
+
+/// What comes of a call that goes wrong on purpose, as the provider reads it. Nobody is asked, and no time is spent.
+fn suffer(provider: &dyn Provider, fault: &FaultKind, mut listener: Listener<'_>) -> CallError {
+    match fault {
+        FaultKind::Http(status) => provider.read_error(*status, &[], ASKED_FOR.as_bytes()),
+        FaultKind::Stall | FaultKind::Kill => {
+            timed_out("the server", "sent no answer", provider.timeouts().response, "timeout")
+        }
+        FaultKind::CutAfterEvent(count) => {
+            let stream = provider.speak(&spoken(provider));
+            let whole = stream.len();
+            let end = event_ends(&stream).nth((*count as usize).saturating_sub(1)).unwrap_or(whole);
+            let heard = listener.take(&stream[..if *count == 0 { 0 } else { end }]);
+            let broken =
+                || CallError::new(ErrorClass::Transport, format!("the connection broke: {ASKED_FOR}"));
+            heard.err().unwrap_or_else(broken)
+        }
+        FaultKind::ErrorEvent(kind) => {
+            let stream = provider.speak(&spoken(provider));
+            let end = event_ends(&stream).next().unwrap_or(0);
+            let heard =
+                listener.take(&stream[..end]).and_then(|()| listener.take(&provider.speak_error(kind)));
+            let silent = || CallError::new(ErrorClass::Protocol, format!("an error without an end: {kind}"));
+            heard.err().unwrap_or_else(silent)
+        }
+    }
+}
+
+/// What a fault says of itself.
+const ASKED_FOR: &str = "this fault was asked for";
+
+/// A reply that begins like any other.
+fn spoken(provider: &dyn Provider) -> Reply {
+    Reply {
+        id: "fault".to_owned(),
+        model: provider.model().to_owned(),
+        parts: vec![Part::text("This reply breaks off in the middle of what it says.")],
+        stop: StopReason::EndTurn,
+        stop_details: None,
+        usage: Usage::default(),
+    }
+}
+
+/// Where the events of a stream end.
+fn event_ends(stream: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    stream.windows(2).enumerate().filter(|(_, bytes)| bytes == b"\n\n").map(|(at, _)| at + 2)
 }
 
 async fn ask_server(

@@ -142,6 +142,11 @@ impl Provider for Mock {
         format!("event: {EVENT}\ndata: {data}\n\n").into_bytes()
     }
 
+    /// What is no reply is an error to its decoder.
+    fn speak_error(&self, kind: &str) -> Vec<u8> {
+        format!("event: {EVENT}\ndata: {}\n\n", json!({"error": kind})).into_bytes()
+    }
+
     fn retry(&self) -> RetryPolicy {
         RetryPolicy {
             max_retries: 0,

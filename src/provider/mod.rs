@@ -47,6 +47,9 @@ pub trait Provider: Send + Sync {
     /// Writes a reply as this provider's server would stream it: what lets a script stand behind the real decoder.
     fn speak(&self, reply: &Reply) -> Vec<u8>;
 
+    /// Writes an error as this provider's server would put it into a stream.
+    fn speak_error(&self, kind: &str) -> Vec<u8>;
+
     /// How failures are tried again.
     fn retry(&self) -> RetryPolicy;
 

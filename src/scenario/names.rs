@@ -95,7 +95,7 @@ pub(super) fn for_template(
         names.insert("iteration".to_owned(), Value::from(iteration));
         names.insert("max_iterations".to_owned(), Value::from(last));
         if workers.claim == ClaimBy::Engine {
-            names.insert("issue".to_owned(), json!(issue(Status::InProgress, sample)));
+            names.insert("issue".to_owned(), issue(Status::InProgress, sample).every_field().into());
         }
     }
     context
@@ -139,6 +139,7 @@ fn issue(status: Status, sample: Sample) -> Issue {
         parent_id: set("bd-parent").map(IssueId::new),
         blocking_notes: set("sample"),
         metadata: Map::new(),
+        labels: set("sample").into_iter().collect(),
         estimate_minutes: (sample == Sample::Busy).then_some(30),
         defer_until: (sample == Sample::Busy).then_some(at),
         close_reason: set("sample"),

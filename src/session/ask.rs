@@ -12,8 +12,9 @@ use crate::chat::{Message, Part, Reply, Request, Speaker, ToolSpec};
 use crate::effects::Busy;
 use crate::effects::{Announce, Asked, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Footprint, Happening, Policy, Segment, SessionEnd};
+use crate::fault::FaultKind;
 use crate::id::{PhaseId, canonical_json};
-use crate::provider::{self, Attempt, CallError, ErrorClass, Provider};
+use crate::provider::{self, Attempt, CallError, ErrorClass, Line, Provider};
 
 /// What a model call came to, as it stands in a recording.
 #[derive(Serialize, Deserialize)]
@@ -118,8 +119,18 @@ impl Session {
         offer: Offer,
     ) -> Result<Result<Reply, PromptEnd>, Halt> {
         let mut attempt = 1;
+        // Attempts that went wrong on purpose are no effects: a recording has none of them, and a replay bears them.
+        let mut struck = 0;
         loop {
-            match self.attempt(busy, request, attempt, offer).await? {
+            let asked = match self.stage.faults.strike(&self.turn_id().attempt(attempt)) {
+                Some(fault) => {
+                    struck += 1;
+                    CallResult::Error(self.suffer(request, fault).await)
+                }
+                None => self.attempt(busy, request, attempt - struck, offer).await?,
+            };
+            let look = 2 * (attempt - struck);
+            match asked {
                 CallResult::Reply(reply) => {
                     self.tell(Happening::TurnEnded {
                         turn: self.turn,
@@ -132,13 +143,13 @@ impl Session {
                 CallResult::Error(error) => {
                     let delay = self.provider.retry().delay(attempt, &error, self.jitter(attempt));
                     let Some(delay) = delay else { return Ok(Err(give_up(&error, attempt))) };
-                    if self.is_stopped(busy, self.turn, 2 * attempt).await? {
+                    if self.is_stopped(busy, self.turn, look).await? {
                         return Ok(Err(cancelled()));
                     }
                     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                     self.tell(Happening::Retry { attempt, reason: error.message.clone(), delay_ms });
                     self.wait(busy, delay).await;
-                    if self.is_stopped(busy, self.turn, 2 * attempt + 1).await? {
+                    if self.is_stopped(busy, self.turn, look + 1).await? {
                         return Ok(Err(cancelled()));
                     }
                     attempt += 1;
@@ -180,6 +191,22 @@ impl Session {
             })
             .await?;
         serde_json::from_value(result).map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))
+    }
+
+    /// What comes of an attempt that goes wrong on purpose.
+    async fn suffer(&self, request: &Request<'_>, fault: FaultKind) -> CallError {
+        let attempt = Attempt {
+            provider: self.provider.as_ref(),
+            line: &Line::Fault(fault),
+            request,
+            occasion: &self.occasion(),
+            cancel: &self.stop.hard,
+            on_delta: &mut |_| {},
+        };
+        match provider::call(attempt).await {
+            Err(error) => error,
+            Ok(_) => unreachable!("a fault brings no reply"),
+        }
     }
 
     async fn call(&self, busy: &Busy, request: &Request<'_>) -> Result<Reply, CallError> {

@@ -129,6 +129,7 @@ mod tests {
             seed: Seed::new("s"),
             journal: None,
             scrubber: Scrubber::default(),
+            faults: Arc::default(),
             halt: CancellationToken::new(),
         })
     }

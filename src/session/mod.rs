@@ -26,6 +26,7 @@ use crate::chat::{Message, Part, Reply};
 use crate::context::ContextManager;
 use crate::effects::{Asked, Busy, Effects, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Happening, Hub, Policy, Segment, SessionEnd, Whereabouts};
+use crate::fault::Faults;
 use crate::provider::{ErrorClass, Line, Occasion, Provider};
 
 /// What all sessions of a run share.
@@ -42,6 +43,8 @@ pub struct Stage {
     pub workspace: PathBuf,
     /// What the run may spend; `None` is unlimited.
     pub budget: Option<Budget>,
+    /// What goes wrong on purpose.
+    pub faults: Arc<Faults>,
     /// Whose turn it is to touch files.
     pub files: FileOrder,
     /// When to stop.

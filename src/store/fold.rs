@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::soundness::{Contents, Entry, Finding, Holder, Kept, Rule};
 use crate::id::IssueId;
@@ -147,6 +147,8 @@ impl Fold {
         let folded = self.issue(id);
         let is_again = std::mem::replace(&mut folded.is_created, true);
         folded.fields = new.as_object().cloned().unwrap_or_default();
+        // Left out where there are none.
+        folded.fields.entry("labels").or_insert_with(|| json!([]));
         if is_again {
             let message = format!("event {} creates it a second time", entry.seq);
             self.findings.push(Finding::of(Rule::Log, id, message));
@@ -220,11 +222,8 @@ fn fields_agree(folded: &Folded, kept: &Kept) -> Vec<Finding> {
     if !folded.is_created {
         return vec![Finding::of(Rule::Log, id, "no event says that it was created")];
     }
-    let Ok(Value::Object(fields)) = serde_json::to_value(&kept.issue) else {
-        unreachable!("an issue is an object of plain data")
-    };
     let mut findings = Vec::new();
-    for (name, value) in fields {
+    for (name, value) in kept.issue.every_field() {
         let logged = folded.fields.get(&name).unwrap_or(&Value::Null);
         let is_unknown = folded.is_imported && name == "updated_at";
         if *logged != value && !is_unknown {

@@ -8,17 +8,19 @@
 
 mod fold;
 pub mod jsonl;
+mod request;
+mod search;
 mod soundness;
 mod sqlite;
 mod transfer;
 
+pub use request::{Claim, Edit, Filter, NewIssue, Search, Update};
 pub use soundness::{Finding, Rule, Soundness};
 pub use sqlite::SqliteStore;
 pub use transfer::{Export, Format, Import, Imported, Incoming, Original, Outgoing, Remark, Remarks};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -82,8 +84,10 @@ pub enum Operation {
     List(Filter),
     /// Ready issues, first to be worked first. Answers `Issues`.
     Ready(Filter),
-    /// Issues that cannot be worked on: by dependency, or by status. Answers `Blocked`.
-    Blocked,
+    /// Issues that cannot be worked on, by dependency or by status, in creation order. Answers `Blocked`.
+    Blocked(Filter),
+    /// Issues in which every word occurs; see `Search` for the order. Answers `Issues`.
+    Search(Search),
     /// Issues that are not closed and match one of these, with why they are left, in creation order. Answers `Left`.
     Left {
         /// Which are of interest.
@@ -209,99 +213,6 @@ pub enum AttemptCount {
     Free,
 }
 
-/// A new issue.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct NewIssue {
-    /// One line.
-    pub title: String,
-    /// As long as it takes.
-    pub description: String,
-    /// 0 to 4; 2 when absent.
-    pub priority: Option<u8>,
-    /// `task` when absent.
-    pub issue_type: Option<String>,
-    /// For whom it is meant.
-    pub assignee: Option<String>,
-    /// The issue it is a part of; makes a `parent-child` edge.
-    pub parent_id: Option<IssueId>,
-    /// The issue it was found in; makes a `discovered-from` edge.
-    pub discovered_from: Option<IssueId>,
-    /// Whatever its creators agreed on.
-    pub metadata: Map<String, Value>,
-    /// Estimated work, in minutes.
-    pub estimate_minutes: Option<u32>,
-    /// Not ready before this moment.
-    pub defer_until: Option<Timestamp>,
-    /// Starts blocked, waiting for this.
-    pub blocking_notes: Option<String>,
-}
-
-/// Which issues to list. Empty lists all.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Filter {
-    /// Of this status.
-    pub status: Option<Status>,
-    /// Of this priority.
-    pub priority: Option<u8>,
-    /// Of this type.
-    pub issue_type: Option<String>,
-    /// Held by, or meant for.
-    pub assignee: Option<String>,
-    /// Whose metadata match.
-    pub takes: Takes,
-    /// At most so many.
-    pub limit: Option<usize>,
-}
-
-/// Which issue to take.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Claim {
-    /// A chosen one; `None` takes the first ready one.
-    pub id: Option<IssueId>,
-    /// Which are welcome. A chosen one that does not match is refused.
-    pub takes: Takes,
-    /// How long the claim lasts without renewal.
-    pub lease: Duration,
-    /// The attempts allowed, for when the claim ends without its holder's doing (a lapsed lease, a dead run).
-    pub max_attempts: u32,
-}
-
-/// Fields to change; `None` leaves a field as it is.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Update {
-    /// New title.
-    pub title: Option<String>,
-    /// New description.
-    pub description: Option<String>,
-    /// New status, translated into a move; `in_progress` is a claim by the caller.
-    pub status: Option<Status>,
-    /// New priority.
-    pub priority: Option<u8>,
-    /// New type.
-    pub issue_type: Option<String>,
-    /// New assignee: only oneself, which is a claim. An empty text gives the issue back.
-    pub assignee: Option<String>,
-    /// What it waits for.
-    pub blocking_notes: Option<String>,
-    /// Merged key by key; a null removes a key.
-    pub metadata: Map<String, Value>,
-    /// New estimate, in minutes.
-    pub estimate_minutes: Option<u32>,
-    /// Not ready before this moment.
-    pub defer_until: Option<Timestamp>,
-    /// How long a claim that this update makes lasts; `limit::LEASE` when absent.
-    pub lease: Option<Duration>,
-    /// The attempts allowed to a claim that this update makes; `limit::ATTEMPTS` when absent.
-    pub max_attempts: Option<u32>,
-    /// Which issues a claim that this update makes may take.
-    pub takes: Takes,
-    /// Changes it although somebody else holds it.
-    pub force: bool,
-}
-
 /// What an operation answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -315,8 +226,13 @@ pub enum Answer {
         /// How many there are without the limit.
         total: usize,
     },
-    /// Issues that cannot be worked on.
-    Blocked(Vec<BlockedIssue>),
+    /// Issues that cannot be worked on; `total` counts those beyond a limit too.
+    Blocked {
+        /// The issues, with what they wait for.
+        issues: Vec<BlockedIssue>,
+        /// How many there are without the limit.
+        total: usize,
+    },
     /// Issues that are left.
     Left(Vec<LeftIssue>),
     /// An edge.
@@ -359,6 +275,20 @@ pub struct IssueView {
     /// Its edges, both ways.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependencies: Vec<Dependency>,
+    /// What its parts come to, when it was looked up and has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Parts>,
+}
+
+/// What the parts of an issue come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parts {
+    /// How many there are.
+    pub count: usize,
+    /// How many of them are closed.
+    pub closed: usize,
+    /// Their estimates together. A part that has estimated parts of its own counts with the sum of those.
+    pub estimate_minutes: u64,
 }
 
 /// An issue that cannot be worked on, with why.

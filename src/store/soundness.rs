@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Change;
 use super::fold;
 use crate::id::{IssueId, RunId};
-use crate::issue::{Comment, Dependency, EdgeType, Issue, Status};
+use crate::issue::{Comment, Dependency, EdgeType, Issue, Status, label_from_text};
 
 /// What a queue keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -134,6 +134,7 @@ pub(super) fn examine(contents: &Contents) -> Vec<Finding> {
     let mut findings = Vec::new();
     for kept in &contents.issues {
         findings.extend(status_agrees(kept));
+        findings.extend(labels_are_words(&kept.issue));
     }
     findings.extend(counters(contents));
     findings.extend(parents(contents));
@@ -170,6 +171,15 @@ fn status_agrees(kept: &Kept) -> Vec<Finding> {
         _ => {}
     }
     findings
+}
+
+fn labels_are_words(issue: &Issue) -> Option<Finding> {
+    let in_order = issue.labels.windows(2).all(|pair| pair[0] < pair[1]);
+    let words = issue.labels.iter().all(|label| label_from_text(label).as_ref() == Ok(label));
+    (!in_order || !words).then(|| {
+        let message = format!("its labels are {:?}; they are words, each once, in order", issue.labels);
+        Finding::of(Rule::Value, &issue.id, message)
+    })
 }
 
 /// What each issue waits for, straight from status and edges, against the counter.

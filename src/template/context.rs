@@ -214,7 +214,7 @@ impl Object for Issues {
 }
 
 fn shown(issue: &Issue, metadata: Metadata) -> Value {
-    let plain = Value::from(Serde(issue));
+    let plain = Value::from(Serde(issue.every_field()));
     match (metadata, plain.try_iter()) {
         (Metadata::Open, Ok(keys)) => Value::from_pairs(keys.map(|key| {
             let value = if key.as_str() == Some("metadata") {

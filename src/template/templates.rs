@@ -287,6 +287,7 @@ mod tests {
             parent_id: None,
             blocking_notes: None,
             metadata: serde_json::Map::new(),
+            labels: Vec::new(),
             estimate_minutes: None,
             defer_until: None,
             close_reason: None,
@@ -337,6 +338,11 @@ mod tests {
     #[test]
     fn the_queue_is_counts_and_lists() {
         let queue = queue();
+        assert_eq!(
+            render("{% for issue in issues.list() %}{{ issue.labels | length }}{% endfor %}", &queue),
+            Ok("0000".to_owned()),
+            "an issue without labels has an empty list of them"
+        );
         assert_eq!(
             render("{{ issues.total }} {{ issues.ready }} {{ issues.closed }}", &queue),
             Ok("4 2 1".to_owned())

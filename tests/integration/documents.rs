@@ -5,7 +5,8 @@
 //! * a block marked `console` is executed. A line that begins with `$ ` is a command, the lines below it are what it
 //!   prints (stdout and stderr together), up to the next command. A line `...` stands for any lines, `...` within a line
 //!   for any text. No lines at all: anything may be printed. `# exit 2` at the end of a command: it ends with that code,
-//!   otherwise with 0. `cargo run --release --` is the built binary, and so is `runner`.
+//!   otherwise with 0. `cargo run --release --` is the built binary, and so is `runner`. `bd-...` in a command is the
+//!   id of an issue that was printed last: those of people's issues are random.
 //! * a block marked `yaml`, `toml`, `markdown` or `jinja` whose first line is a comment with nothing but a path is
 //!   written to that path before the first command of its document. A prompt (`markdown`, `jinja`) is written without
 //!   that line.
@@ -144,6 +145,7 @@ fn execute(name: &str, text: &str) -> Vec<String> {
             project.write(&path, file_of(block));
         }
     }
+    let mut issue = None;
     for block in blocks.iter().filter(|block| block.language == "console") {
         let steps = steps(block);
         if steps.is_empty() {
@@ -151,9 +153,10 @@ fn execute(name: &str, text: &str) -> Vec<String> {
         }
         for step in steps {
             let server = block.served.then_some(&server);
-            wrong.extend(
-                perform(&project, &step, server).err().map(|error| format!("{name}:{}: {error}", step.line)),
-            );
+            match perform(&project, &step, issue.as_deref(), server) {
+                Ok(printed) => issue = first_id(&printed).or(issue),
+                Err(error) => wrong.push(format!("{name}:{}: {error}", step.line)),
+            }
         }
     }
     wrong
@@ -169,9 +172,23 @@ fn unreadable(block: &Block) -> Option<String> {
     }
 }
 
-/// Runs one command and compares.
-fn perform(project: &Project, step: &Step, server: Option<&AnthropicServer>) -> Result<(), String> {
-    let script = format!("exec 2>&1\n{}", step.command.replace("cargo run --release --", "runner"));
+/// The first id of an issue in a text.
+fn first_id(text: &str) -> Option<String> {
+    let ids = text.match_indices("bd-").map(|(at, _)| &text[at..]);
+    ids.filter_map(|text| text.get(..11))
+        .find(|id| id[3..].chars().all(|c| c.is_ascii_alphanumeric()))
+        .map(str::to_owned)
+}
+
+/// Runs one command and compares; gives out what it printed.
+fn perform(
+    project: &Project,
+    step: &Step,
+    issue: Option<&str>,
+    server: Option<&AnthropicServer>,
+) -> Result<String, String> {
+    let command = step.command.replace("cargo run --release --", "runner");
+    let script = format!("exec 2>&1\n{}", command.replace("bd-...", issue.unwrap_or("bd-none")));
     let bin = project.path("../bin").canonicalize().expect("the folder was made");
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
     let mut command = project.command("/bin/bash").args(["-c", &script]).env("PATH", path);
@@ -188,7 +205,7 @@ fn perform(project: &Project, step: &Step, server: Option<&AnthropicServer>) -> 
     }
     let expected: Vec<_> = step.expected.iter().map(String::as_str).collect();
     if expected.is_empty() || lines_match(&expected, &printed) {
-        return Ok(());
+        return Ok(outcome.stdout);
     }
     Err(format!(
         "`{}` is to print:\n{}\nbut printed:\n{}",
@@ -317,6 +334,8 @@ fn a_true_document_passes_and_a_false_one_does_not() {
         ("```console server\n$ test -n \"$ANTHROPIC_BASE_URL$ANTHROPIC_API_KEY\"\n```", ""),
         ("```console\n$ test -n \"$ANTHROPIC_BASE_URL$ANTHROPIC_API_KEY\" # exit 1\n```", ""),
         ("```json\n{a}\n```", "no json"),
+        ("```console\n$ echo bd-1234abcd bd-x; echo bd-00000000\n...\n$ echo bd-...\nbd-1234abcd\n```", ""),
+        ("```console\n$ echo bd-1234abcd\n$ echo a bd-...\na bd-0...\n```", "is to print"),
         ("```markdown\n<!-- notes/y.md -->\nGo.\n```\n```console\n$ cat notes/y.md\nGo.\n```", ""),
     ];
     for (text, expected) in cases {

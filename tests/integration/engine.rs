@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use runner::clock::Timestamp;
 use runner::id::{IdSource, Seed};
-use runner::issue::Takes;
 use runner::store::{Caller, Claim, IssueStore, NewIssue, Operation, SqliteStore};
 use serde_json::{Value, json};
 
@@ -188,7 +187,7 @@ async fn what_a_lapsed_lease_holds_is_worked_on() {
     };
     let lease = Duration::from_secs(1);
     let create = Operation::Create(NewIssue { title: "Left".to_owned(), ..NewIssue::default() });
-    let claim = Operation::Claim(Claim { id: None, takes: Takes::default(), lease, max_attempts: 3 });
+    let claim = Operation::Claim(Claim::first(lease, 3));
     for (what, operation) in [("create", create), ("claim", claim)] {
         store.apply(caller(what), operation).await.expect("the queue is free");
     }

@@ -18,7 +18,7 @@ use runner::event::{
     RecordingHead, Segment,
 };
 use runner::id::{Fingerprint, IssueId, RunId, Seed, canonical_json};
-use runner::issue::{Snapshot, Takes};
+use runner::issue::Snapshot;
 use runner::journal::{self, Journal, Line};
 use runner::secret::Scrubber;
 use runner::store::{Answer, Applied, Caller, Claim, Filter, IssueStore, NewIssue, Operation, SqliteStore};
@@ -181,9 +181,7 @@ async fn yields(chance: u64) {
 fn operation(call: &Value, name: &str) -> Operation {
     let lease = Duration::from_secs(900);
     match call["op"].as_str() {
-        Some("claim") => {
-            Operation::Claim(Claim { id: None, takes: Takes::default(), lease, max_attempts: 3 })
-        }
+        Some("claim") => Operation::Claim(Claim::first(lease, 3)),
         Some("close") => Operation::Close {
             id: IssueId::new(call["issue"].as_str().expect("the model names it")),
             reason: "done".to_owned(),
@@ -217,6 +215,7 @@ fn live(journal: Option<Journal>) -> Setup {
         seed: Seed::new("experiment"),
         journal,
         scrubber: Scrubber::default(),
+        faults: Arc::default(),
         halt: CancellationToken::new(),
     }
 }

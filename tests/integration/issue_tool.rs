@@ -111,6 +111,39 @@ async fn results_have_the_originals_shapes() {
 }
 
 #[tokio::test]
+async fn labels_search_and_filters() {
+    let bench = Bench::new();
+    let tool = bench.tool("foreman", Takes::default());
+    let epic = bench.create(&tool, json!({"title": "Login", "issue_type": "epic"})).await;
+    let part = json!({"title": "Renew sessions", "labels": ["web", "api"], "parent_id": epic, "estimate_minutes": 30});
+    let part = bench.create(&tool, part).await;
+    let late =
+        json!({"title": "Log out", "defer_until": "2099-01-01T00:00:00Z", "labels": "web", "parent_id": ""});
+    let late = bench.create(&tool, late).await;
+    let mut results = Vec::new();
+    for input in [
+        json!({"operation": "search", "query": "LOG"}),
+        json!({"operation": "search", "query": "web session", "limit": 1}),
+        json!({"operation": "search", "query": "log", "limit": 1, "status": "open"}),
+        json!({"operation": "list", "labels": ["web"], "deferred": true}),
+        json!({"operation": "list", "labels": ["web", "api"], "status": ["open", "closed"], "assignee": ""}),
+        json!({"operation": "get_ready", "labels": "web", "unassigned": true}),
+        json!({"operation": "get_blocked", "labels": ["web"]}),
+        json!({"operation": "update", "issue_id": part, "add_labels": ["v2"], "remove_labels": ["api", "none"]}),
+        json!({"operation": "update", "issue_id": late, "defer_until": "", "parent_id": epic, "estimate_minutes": 5}),
+        json!({"operation": "get", "issue_id": epic}),
+        json!({"operation": "update", "issue_id": late, "estimate_minutes": "", "parent_id": " "}),
+    ] {
+        let answer = bench.ok(&tool, input.clone()).await;
+        results.push(format!("{input}\n  {answer}"));
+    }
+    let text = [(epic, "bd-epic"), (part, "bd-part"), (late, "bd-late")]
+        .iter()
+        .fold(results.join("\n"), |text, (id, name)| text.replace(id.as_str(), name));
+    insta::assert_snapshot!(text);
+}
+
+#[tokio::test]
 async fn refusals_say_what_to_do() {
     let bench = Bench::new();
     let (a, b) = (bench.tool("a", Takes::default()), bench.tool("b", coding()));
@@ -134,11 +167,25 @@ async fn refusals_say_what_to_do() {
         json!({"operation": "create", "params": {"title": "t", "priority": "urgent"}}),
         json!({"operation": "create", "params": {"title": "t", "issue_type": "taks"}}),
         json!({"operation": "create", "params": {"title": "t", "descripton": "x"}}),
-        json!({"operation": "create", "params": {"title": "t", "labels": ["x"]}}),
+        json!({"operation": "create", "params": {"title": "t", "label": ["x"]}}),
+        json!({"operation": "create", "params": {"title": "t", "labels": "x,y"}}),
+        json!({"operation": "create", "params": {"title": "t", "labels": {"x": 1}}}),
+        json!({"operation": "create", "params": {"title": "t", "labels": ["x", 1]}}),
+        json!({"operation": "update", "issue_id": plain, "labels": ["x"]}),
+        json!({"operation": "update", "issue_id": plain, "add_labels": ["x"], "remove_labels": ["x"]}),
+        json!({"operation": "update", "issue_id": plain, "parent_id": plain}),
+        json!({"operation": "update", "issue_id": plain, "estimate_minutes": "an hour"}),
+        json!({"operation": "update", "issue_id": plain, "status": ["open"]}),
+        json!({"operation": "search"}),
+        json!({"operation": "search", "words": "x"}),
+        json!({"operation": "search", "query": " "}),
+        json!({"operation": "search", "query": "x", "status": ["open", "done"]}),
+        json!({"operation": "list", "unassigned": true, "assignee": "b"}),
+        json!({"operation": "get_ready", "deferred": true}),
         json!({"operation": "create", "params": ["t"]}),
         json!({"operation": "get", "id": "x"}),
         json!({"operation": "get", "issue_id": "zz"}),
-        json!({"operation": "get_blocked", "limit": 3}),
+        json!({"operation": "get_blocked", "limit": 0}),
         json!({"operation": "list", "limit": 0}),
         json!({"operation": "list", "limit": -1}),
         json!({"operation": "list", "status": "done"}),

@@ -145,7 +145,10 @@ async fn a_start_of_an_id_will_do() {
     assert_eq!(several.exit(), 2);
     assert!(several.to_string().starts_with("`bd-` is the start of several issues: bd-"), "{several}");
     let none = person.run(&["show", "no-such"]).await.unwrap_err();
-    assert_eq!((none.exit(), none.to_string()), (1, "Issue not found: no-such".to_owned()));
+    assert_eq!(
+        (none.exit(), none.to_string()),
+        (1, "Issue not found: no-such; `runner issues list` shows the ids there are".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -161,8 +164,8 @@ async fn the_queue_is_found_upwards_or_named() {
     assert_eq!(
         missing.to_string(),
         format!(
-            "there is no issue queue in {} or a folder above it; run a scenario there first, or name the folder that \
-             holds .beads/issues.db with --workspace",
+            "there is no issue queue in {} or a folder above it; `runner issues init` begins one, a run of a scenario \
+             has its own, and --workspace names the folder that holds .beads/issues.db",
             elsewhere.path().display()
         )
     );
@@ -173,6 +176,89 @@ async fn the_queue_is_found_upwards_or_named() {
     assert!(!elsewhere.path().join("nowhere").exists(), "looking makes nothing");
     person.variables.insert("RUNNER_WORKSPACE".to_owned(), workspace);
     assert!(person.at(elsewhere.path(), &["list"]).await.unwrap().contains(&id));
+}
+
+#[tokio::test]
+async fn a_queue_begins_where_it_is_told_to() {
+    let mut person = Person::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let folder = elsewhere.path();
+    let missing = person.at(folder, &["create", "t"]).await.unwrap_err();
+    assert!(missing.to_string().contains("`runner issues init` begins one"), "{missing}");
+    assert!(!folder.join(".beads").exists());
+    let begun = person.at(folder, &["init"]).await.unwrap();
+    assert_eq!(begun, ".beads/issues.db is a new queue; `runner issues create` makes an issue\n");
+    assert!(person.at(folder, &["create", "t"]).await.is_ok());
+    let again = person.at(folder, &["init"]).await.unwrap();
+    assert_eq!(again, ".beads/issues.db is a queue already; nothing has changed\n");
+    assert!(person.at(folder, &["list"]).await.unwrap().contains("open"));
+    // Below another queue a new one begins all the same, where it is named.
+    std::fs::create_dir(folder.join("below")).unwrap();
+    let made = person.at(folder, &["init", "--workspace", "below", "--json"]).await.unwrap();
+    assert_eq!(made, "{\"made\":true,\"queue\":\"below/.beads/issues.db\"}\n");
+    std::fs::create_dir(folder.join("below/deep")).unwrap();
+    person.at(&folder.join("below/deep"), &["init"]).await.unwrap();
+    assert!(folder.join("below/deep/.beads/issues.db").is_file());
+    let nowhere = person.at(folder, &["init", "--workspace", "nowhere"]).await.unwrap_err();
+    assert_eq!(nowhere.exit(), 2);
+    assert!(nowhere.to_string().contains("nowhere; make the folder first"), "{nowhere}");
+    let named = tempfile::tempdir().unwrap();
+    person.variables.insert("RUNNER_WORKSPACE".to_owned(), named.path().display().to_string());
+    person.at(folder, &["init"]).await.unwrap();
+    assert!(named.path().join(".beads/issues.db").is_file());
+}
+
+#[tokio::test]
+async fn labels_search_and_filters() {
+    let person = Person::new();
+    let epic = person.create(&["Login", "--type", "epic", "--label", "q3"]).await;
+    let part = person
+        .create(&[
+            "Renew sessions",
+            "--label",
+            "web",
+            "--label",
+            "api",
+            "--parent",
+            &epic,
+            "--estimate",
+            "30",
+        ])
+        .await;
+    let late = person.create(&["Log out", "--label", "web", "--defer", "2099-01-01T00:00:00Z"]).await;
+    let waits = person.create(&["Log in", "--assignee", "ana", "--blocked", "why?"]).await;
+    let mut said = Vec::new();
+    for line in [
+        vec!["search", "log"],
+        vec!["search", "SESSION", "web"],
+        vec!["search", "log", "--status", "open", "--limit", "1"],
+        vec!["search", "needle"],
+        vec!["list", "--label", "web", "--label", "api"],
+        vec!["list", "--status", "open", "--status", "blocked", "--unassigned", "--limit", "2"],
+        vec!["list", "--deferred"],
+        vec!["ready", "--label", "q3"],
+        vec!["blocked", "--assignee", "ana"],
+        vec!["blocked", "--unassigned"],
+        vec!["show", &epic],
+        vec!["update", &late, "--defer", "", "--parent", &part, "--estimate", "90", "--add-label", "v2"],
+        vec!["update", &part, "--parent", &late],
+        vec!["update", &part, "--remove-label", "api", "--estimate", ""],
+        vec!["show", &epic],
+        vec!["update", &late, "--parent", "", "--estimate", ""],
+        vec!["show", &late],
+        vec!["show", &late, "--json"],
+        vec!["show", &epic, "--json"],
+        vec!["history", &part],
+        vec!["claim", "--label", "web", "--label", "v2"],
+        vec!["claim", &part, "--label", "v2"],
+        vec!["claim", "--label", "v3"],
+    ] {
+        let text = person.run(&line).await.unwrap_or_else(|error| format!("error: {error}\n"));
+        said.push(format!("$ {}\n{text}", line.join(" ")));
+    }
+    let ids = [epic, part, late, waits];
+    let text = numbered(&said.join("\n"), &ids.each_ref().map(String::as_str));
+    insta::assert_snapshot!(text);
 }
 
 #[tokio::test]
@@ -264,6 +350,12 @@ fn wrong_words_are_explained() {
         (vec!["dep", "add", "a", "b", "--type", "x"], "blocks, related, parent-child, discovered-from"),
         (vec!["claim", "--lease", "5"], "a time with a unit"),
         (vec!["list", "--meta", "x"], "KEY=VALUE"),
+        (vec!["list", "--label", "a,b"], "holds a comma; give each label by itself"),
+        (vec!["list", "--unassigned", "--assignee", "a"], "cannot be used with"),
+        (vec!["update", "a", "--defer", "tomorrow"], "--defer <MOMENT>"),
+        (vec!["update", "a", "--estimate", "-1"], "unexpected argument '-1'"),
+        (vec!["search"], "<WORDS>..."),
+        (vec!["claim", "--limit", "1"], "unexpected argument '--limit'"),
     ] {
         let error = Line::try_parse_from([&["issues"], line.as_slice()].concat()).err().unwrap();
         assert!(error.to_string().contains(wanted), "{error}");

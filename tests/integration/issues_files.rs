@@ -190,6 +190,35 @@ async fn a_missing_target_is_waited_for_once_it_comes() {
 }
 
 #[tokio::test]
+async fn labels_of_a_file_are_ours() {
+    let person = Person::new();
+    let mut first = ["a", "b"].map(|id| issue(id, "2026-01-02T00:00:00Z"));
+    first[0]["labels"] = json!(["web", "api", "web", "x,y", 7]);
+    let path = person.write("1.jsonl", &first);
+    let answer = person.json(&["import", &path]).await;
+    assert_eq!(answer["imported"]["remarks"], json!({"other_value": ["a labels"]}));
+    assert_eq!(person.json(&["show", "a"]).await["issue"]["labels"], json!(["api", "web"]));
+    assert_eq!(person.json(&["list", "--label", "web"]).await["count"], 1);
+    assert_eq!(by_id(person.export().await), by_id(first.to_vec()), "as it came in");
+    person
+        .run(&["update", "a", "--add-label", "b", "--add-label", "c", "--remove-label", "web"])
+        .await
+        .unwrap();
+    person.run(&["update", "b", "--add-label", "new"]).await.unwrap();
+    let out = by_id(person.export().await);
+    assert_eq!(out["a"]["labels"], json!(["api", "x,y", 7, "b", "c"]));
+    assert_eq!(out["b"]["labels"], json!(["new"]));
+    // A newer file says what they are, also when it has none.
+    let second = person.write("2.jsonl", &["a", "b"].map(|id| issue(id, "2099-01-01T00:00:00Z")));
+    assert_eq!(person.import(&second).await, [0, 2, 0]);
+    assert_eq!(person.json(&["show", "a"]).await["issue"].get("labels"), None);
+    let to = person.path("out");
+    person.run(&["update", "a", "--add-label", "z"]).await.unwrap();
+    let said = person.run(&["export", "--format", "issue-manager", "--to", &to]).await.unwrap();
+    assert!(said.ends_with("it was left out (1):\n  a labels\n"), "{said}");
+}
+
+#[tokio::test]
 async fn the_newer_one_wins_and_what_is_done_stays_done() {
     let person = Person::new();
     let first = person.write("1.jsonl", &["a", "b", "c"].map(|id| issue(id, "2026-01-02T00:00:00Z")));
@@ -318,7 +347,17 @@ prop_compose! {
         metadata in prop_oneof![
             Just(json!({})), Just(json!("{}")), Just(json!({"a": [1, null]})), Just(json!(3)), Just(Value::Null)
         ],
-        labels in proptest::collection::vec("[a-z]{1,5}", 0..3),
+        labels in prop_oneof![
+            3 => proptest::collection::vec(
+                prop_oneof![
+                    3 => "[a-c]{1,2}".prop_map(Value::from), 1 => Just(json!("a,b")), 1 => Just(json!(" x")),
+                    1 => Just(json!(7)), 1 => Just(json!("needs review"))
+                ],
+                0..4
+            ).prop_map(Value::from),
+            1 => Just(json!("a")),
+            1 => Just(Value::Null),
+        ],
     ) -> Value {
         let mut object = json!({
             "id": id, "title": title, "status": status, "created_at": times.0, "updated_at": times.1,
@@ -379,6 +418,23 @@ proptest! {
         let import = read(&object.to_string());
         let printed = jsonl::print(&taken(import, true), Format::Beads);
         prop_assert_eq!(parsed(&printed.files[0].1), vec![object]);
+    }
+
+    /// Labels that have changed here go out changed; those that could not be read stay.
+    #[test]
+    fn labels_go_out_as_they_are_here(object in any_issue(), labels in proptest::collection::btree_set("[a-d]", 0..3)) {
+        let mut export = taken(read(&object.to_string()), true);
+        export.issues[0].issue.labels = labels.iter().cloned().collect();
+        let printed = jsonl::print(&export, Format::Beads);
+        let out = read(&printed.files[0].1);
+        prop_assert_eq!(&out.issues[0].issue.labels, &export.issues[0].issue.labels);
+        let odd = |value: &Value| {
+            let items = value["labels"].as_array().into_iter().flatten();
+            items.filter(|item| !item.as_str().is_some_and(|label| label.trim() == label && !label.contains(',')))
+                .cloned().collect::<Vec<_>>()
+        };
+        let printed = parsed(&printed.files[0].1).remove(0);
+        prop_assert_eq!(odd(&printed), odd(&object));
     }
 
     #[test]

@@ -11,7 +11,7 @@ const RANKS: [&[&str]; 9] = [
     &["source"],
     &["diagnostic", "chat", "issue"],
     &["plan", "event"],
-    &["decode", "template", "http", "mcp", "store", "journal", "cassette", "summary"],
+    &["decode", "template", "http", "mcp", "store", "journal", "cassette", "fault", "summary"],
     &["mount_plan", "provider", "tool", "hook", "context", "effects", "report", "progress"],
     &["scenario", "session"],
     &["engine"],

@@ -4,8 +4,10 @@
 
 mod check;
 mod confinement;
+mod crash;
 mod documents;
 mod engine;
+mod faults;
 mod gate;
 mod harness;
 mod harness_check;

@@ -73,6 +73,10 @@ impl Provider for Failing {
     fn speak(&self, reply: &Reply) -> Vec<u8> {
         self.inner.speak(reply)
     }
+    fn speak_error(&self, _: &str) -> Vec<u8> {
+        Vec::new()
+    }
+
     fn retry(&self) -> RetryPolicy {
         let seconds = Duration::from_secs;
         RetryPolicy { max_retries: 2, first_delay: seconds(1), max_delay: seconds(9), overloaded_factor: 1.0 }
@@ -248,6 +252,7 @@ impl Scene {
             seed: Seed::new("s"),
             journal: Some(journal.clone()),
             scrubber: Scrubber::default(),
+            faults: Arc::default(),
             halt: CancellationToken::new(),
         });
         let heard = Heard::default();
@@ -258,6 +263,7 @@ impl Scene {
             policies: BTreeMap::new(),
             workspace: folder.path().to_owned(),
             budget: None,
+            faults: Arc::default(),
             files: FileOrder::new(Commands::Free),
             stop: stop.clone(),
         });

@@ -7,44 +7,65 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
 use crate::clock::{Timestamp, parse_duration};
-use crate::issue::{EdgeType, ISSUE_TYPES, Status, Takes, priority_from_text};
-use crate::store::Format;
+use crate::issue::{EdgeType, ISSUE_TYPES, Status, Takes, label_from_text, priority_from_text};
+use crate::store::{Edit, Format};
 
 /// Look at the issue queue of a workspace, and change it.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+First steps, in an empty folder:
+  runner issues init
+  runner issues create \"Fix the login\" --priority high --label web
+  runner issues claim
+  runner issues close ID \"Sessions are renewed now\"
+An ID may be cut to a beginning that no other issue has, with or without `bd-`.")]
 pub struct IssuesArgs {
-    /// The workspace; the nearest folder upwards with a queue when absent
-    #[arg(long, global = true, value_name = "DIR")]
+    /// The folder of the queue; the nearest one upwards that has a queue when absent
+    #[arg(long, global = true, value_name = "DIR", display_order = 900)]
     pub workspace: Option<PathBuf>,
     /// Who does it; $USER when absent
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", display_order = 901)]
     pub actor: Option<String>,
     /// Print JSON, in the shapes of the issue tool's results
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 902)]
     pub json: bool,
     /// What to do
     #[command(subcommand)]
     pub command: IssuesCommand,
 }
 
-/// What can be done with the queue. An issue is named by its id or by a start of it that no other has.
+/// What can be done with the queue, what is used first coming first.
 #[derive(Debug, Clone, Subcommand)]
 pub enum IssuesCommand {
-    /// List issues in creation order
-    List(ListArgs),
-    /// Show one issue with its edges and comments
-    Show {
-        /// The issue
-        id: String,
-    },
+    /// Begin a queue in this folder, or in that of --workspace
+    Init,
     /// Make an issue
+    #[command(after_help = "\
+Examples:
+  runner issues create \"Fix the login\" --type bug --priority high --label web
+  runner issues create \"Which database?\" --blocked \"Kim decides\"
+  runner issues create \"Write the tests\" --parent ID --estimate 90")]
     Create(CreateArgs),
-    /// Change fields of an issue
-    Update(UpdateArgs),
+    /// List issues in the order they were made
+    #[command(after_help = "\
+Examples:
+  runner issues list --status open --status in_progress
+  runner issues list --label web --label urgent --unassigned")]
+    List(ListArgs),
+    /// List what can be worked on, first to be worked first
+    Ready(WhichArgs),
     /// Take an issue: this one, or the first ready one
+    #[command(after_help = "\
+Examples:
+  runner issues claim
+  runner issues claim --label web --lease 2h
+  runner issues claim ID")]
     Claim {
-        /// The issue
+        /// Its id, or a beginning of it; the first ready one when absent
         id: Option<String>,
+        /// Only one with this label; several mean all of them
+        #[arg(long = "label", value_name = "LABEL", value_parser = label)]
+        labels: Vec<String>,
         /// Only one with this in its metadata; KEY=VALUE, several values of one key mean any of them
         #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = meta)]
         meta: Vec<(String, Value)>,
@@ -52,17 +73,58 @@ pub enum IssuesCommand {
         #[arg(long, value_name = "TIME", value_parser = duration)]
         lease: Option<Duration>,
     },
-    /// Give an issue back undone
-    Release {
-        /// The issue
+    /// Say that an issue is done
+    Close {
+        /// Its id, or a beginning of it that no other issue has
         id: String,
-        /// Also if somebody else holds it
+        /// What was done
+        reason: Option<String>,
+        /// Also if somebody else holds it or parts of it are open
         #[arg(long)]
         force: bool,
     },
+    /// Show one issue with its edges and comments
+    Show {
+        /// Its id, or a beginning of it that no other issue has
+        id: String,
+    },
+    /// Find issues in which all of these words occur
+    #[command(after_help = "\
+Words are looked for in the id, the title, the description, the notes, the close reason, the labels and the comments.
+A part of a word is enough, and small and capital letters are the same.
+
+Examples:
+  runner issues search login timeout
+  runner issues search login --status open --label web")]
+    Search {
+        /// Words, in any order
+        #[arg(required = true)]
+        words: Vec<String>,
+        /// Among which issues
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Change fields of an issue
+    #[command(after_help = "\
+Examples:
+  runner issues update ID --priority low --add-label later --remove-label urgent
+  runner issues update ID --parent OTHER-ID
+  runner issues update ID --defer \"\"")]
+    Update(UpdateArgs),
+    /// Add a comment
+    Comment {
+        /// Its id, or a beginning of it that no other issue has
+        id: String,
+        /// The text
+        body: String,
+    },
     /// Say that an issue waits for something
+    #[command(after_help = "\
+Example:
+  runner issues block ID \"Which version? Kim knows\"
+To let it wait for another issue: runner issues dep add ID OTHER-ID")]
     Block {
-        /// The issue
+        /// Its id, or a beginning of it that no other issue has
         id: String,
         /// What it waits for, and from whom
         notes: String,
@@ -72,40 +134,48 @@ pub enum IssuesCommand {
     },
     /// Answer what a blocked issue waits for, and open it
     Unblock {
-        /// The issue
+        /// Its id, or a beginning of it that no other issue has
         id: String,
         /// The answer; becomes a comment
         answer: Option<String>,
     },
-    /// Say that an issue is done
-    Close {
-        /// The issue
+    /// List what cannot be worked on, and why
+    Blocked(ListArgs),
+    /// Say why an issue is not ready
+    #[command(after_help = "\
+Examples:
+  runner issues why ID
+  runner issues why ID --takes worker_type=coding")]
+    Why {
+        /// Its id, or a beginning of it that no other issue has
         id: String,
-        /// What was done
-        reason: Option<String>,
-        /// Also if somebody else holds it or parts of it are open
+        /// For somebody who takes this; several values of one key mean any of them
+        #[arg(long = "takes", value_name = "KEY=VALUE", value_parser = meta)]
+        takes: Vec<(String, Value)>,
+    },
+    /// Give an issue back undone
+    Release {
+        /// Its id, or a beginning of it that no other issue has
+        id: String,
+        /// Also if somebody else holds it
         #[arg(long)]
         force: bool,
     },
     /// Open a closed issue
     Reopen {
-        /// The issue
+        /// Its id, or a beginning of it that no other issue has
         id: String,
-    },
-    /// Add a comment
-    Comment {
-        /// The issue
-        id: String,
-        /// The text
-        body: String,
     },
     /// Add or remove an edge between two issues
     #[command(subcommand)]
     Dep(DepCommand),
-    /// List what can be worked on, first to be worked first
-    Ready(ListArgs),
-    /// List what cannot be worked on, and why
-    Blocked,
+    /// Draw the issues that have edges, as a Mermaid flowchart
+    Graph,
+    /// Show what happened to an issue
+    History {
+        /// Its id, or a beginning of it that no other issue has
+        id: String,
+    },
     /// Bring the issues of a file or folder, all or none
     Import {
         /// A file of JSON lines, or a folder with `issues.jsonl` and the files beside it
@@ -120,22 +190,7 @@ pub enum IssuesCommand {
         #[arg(long, value_name = "PATH")]
         to: Option<PathBuf>,
     },
-    /// Show what happened to an issue
-    History {
-        /// The issue
-        id: String,
-    },
-    /// Says why an issue is not ready
-    Why {
-        /// The issue
-        id: String,
-        /// For somebody who takes this; several values of one key mean any of them
-        #[arg(long = "takes", value_name = "KEY=VALUE", value_parser = meta)]
-        takes: Vec<(String, Value)>,
-    },
-    /// Draws the issues that have edges, as a Mermaid flowchart
-    Graph,
-    /// Checks that the queue is sound, and changes nothing
+    /// Check that the queue is sound, and change nothing
     Verify,
 }
 
@@ -161,12 +216,12 @@ pub enum DepCommand {
     },
 }
 
-/// Which issues.
+/// Which issues, whatever their status.
 #[derive(Debug, Clone, Default, Args)]
-pub struct ListArgs {
-    /// open, in_progress, blocked or closed
-    #[arg(long, value_parser = status)]
-    pub status: Option<Status>,
+pub struct WhichArgs {
+    /// With this label; several mean all of them
+    #[arg(long = "label", value_name = "LABEL", value_parser = label)]
+    pub labels: Vec<String>,
     /// 0 to 4, or critical, high, medium, low, deferred
     #[arg(long, value_parser = priority)]
     pub priority: Option<u8>,
@@ -174,8 +229,11 @@ pub struct ListArgs {
     #[arg(long = "type", value_name = "TYPE", value_parser = issue_type)]
     pub issue_type: Option<String>,
     /// Held by, or meant for
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "unassigned")]
     pub assignee: Option<String>,
+    /// Held by nobody, and meant for nobody
+    #[arg(long)]
+    pub unassigned: bool,
     /// With this in the metadata; several values of one key mean any of them
     #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = meta)]
     pub meta: Vec<(String, Value)>,
@@ -184,11 +242,23 @@ pub struct ListArgs {
     pub limit: Option<u32>,
 }
 
-/// A new issue.
+/// Which issues.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ListArgs {
+    /// open, in_progress, blocked or closed; several mean any of them
+    #[arg(long = "status", value_name = "STATUS", value_parser = status)]
+    pub statuses: Vec<Status>,
+    /// Only those that are not ready before a moment that is yet to come
+    #[arg(long)]
+    pub deferred: bool,
+    /// The rest, which a list of ready issues has too
+    #[command(flatten)]
+    pub which: WhichArgs,
+}
+
+/// Fields that an issue is made with and that can be changed.
 #[derive(Debug, Clone, Args)]
-pub struct CreateArgs {
-    /// One line
-    pub title: String,
+pub struct FieldArgs {
     /// As long as it takes
     #[arg(short, long, value_name = "TEXT")]
     pub description: Option<String>,
@@ -198,24 +268,37 @@ pub struct CreateArgs {
     /// bug, feature, task, epic or chore
     #[arg(long = "type", value_name = "TYPE", value_parser = issue_type)]
     pub issue_type: Option<String>,
+    /// The issue it is a part of; an empty text means none
+    #[arg(long, value_name = "ID")]
+    pub parent: Option<String>,
+    /// An entry of the metadata; VALUE is JSON, or a text; `null` removes the key
+    #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = meta)]
+    pub meta: Vec<(String, Value)>,
+    /// Estimated work, in minutes; an empty text means none
+    #[arg(long, value_name = "MINUTES", value_parser = edit::<u32>)]
+    pub estimate: Option<Edit<u32>>,
+    /// Not ready before this moment, such as 2026-01-31T12:00:00Z; an empty text means at once
+    #[arg(long, value_name = "MOMENT", value_parser = edit::<Timestamp>)]
+    pub defer: Option<Edit<Timestamp>>,
+}
+
+/// A new issue.
+#[derive(Debug, Clone, Args)]
+pub struct CreateArgs {
+    /// One line
+    pub title: String,
+    /// What can be changed later
+    #[command(flatten)]
+    pub fields: FieldArgs,
+    /// A word to sort issues by; may be given several times
+    #[arg(long = "label", value_name = "LABEL", value_parser = label)]
+    pub labels: Vec<String>,
     /// For whom it is meant
     #[arg(long, value_name = "NAME")]
     pub assignee: Option<String>,
-    /// The issue it is a part of
-    #[arg(long, value_name = "ID")]
-    pub parent: Option<String>,
     /// The issue it was found in
     #[arg(long, value_name = "ID")]
     pub discovered_from: Option<String>,
-    /// An entry of the metadata; VALUE is JSON, or a text
-    #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = meta)]
-    pub meta: Vec<(String, Value)>,
-    /// Estimated work, in minutes
-    #[arg(long, value_name = "MINUTES")]
-    pub estimate: Option<u32>,
-    /// Not ready before this moment, such as 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "MOMENT")]
-    pub defer: Option<Timestamp>,
     /// Start it blocked, waiting for this
     #[arg(long, value_name = "NOTES")]
     pub blocked: Option<String>,
@@ -224,38 +307,29 @@ pub struct CreateArgs {
 /// Changes of an issue.
 #[derive(Debug, Clone, Args)]
 pub struct UpdateArgs {
-    /// The issue
+    /// Its id, or a beginning of it that no other issue has
     pub id: String,
     /// New title
     #[arg(long)]
     pub title: Option<String>,
-    /// New description
-    #[arg(short, long, value_name = "TEXT")]
-    pub description: Option<String>,
+    /// What it was made with
+    #[command(flatten)]
+    pub fields: FieldArgs,
+    /// A label to add; may be given several times
+    #[arg(long = "add-label", value_name = "LABEL", value_parser = label)]
+    pub add_labels: Vec<String>,
+    /// A label to take away; may be given several times
+    #[arg(long = "remove-label", value_name = "LABEL", value_parser = label)]
+    pub remove_labels: Vec<String>,
     /// `in_progress` claims, `open` gives back or unblocks, `blocked` and `closed` end the work
     #[arg(long, value_parser = status)]
     pub status: Option<Status>,
-    /// 0 to 4, or critical, high, medium, low, deferred
-    #[arg(long, value_parser = priority)]
-    pub priority: Option<u8>,
-    /// bug, feature, task, epic or chore
-    #[arg(long = "type", value_name = "TYPE", value_parser = issue_type)]
-    pub issue_type: Option<String>,
     /// Yourself, to claim it; an empty text gives it back
     #[arg(long, value_name = "NAME")]
     pub assignee: Option<String>,
     /// What it waits for
     #[arg(long, value_name = "NOTES")]
     pub notes: Option<String>,
-    /// An entry of the metadata; VALUE is JSON, or a text; `null` removes the key
-    #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = meta)]
-    pub meta: Vec<(String, Value)>,
-    /// Estimated work, in minutes
-    #[arg(long, value_name = "MINUTES")]
-    pub estimate: Option<u32>,
-    /// Not ready before this moment, such as 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "MOMENT")]
-    pub defer: Option<Timestamp>,
     /// Also if somebody else holds it
     #[arg(long)]
     pub force: bool,
@@ -309,6 +383,18 @@ fn meta(text: &str) -> Result<(String, Value), String> {
     }
     let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
     Ok((key.to_owned(), value))
+}
+
+fn label(text: &str) -> Result<String, String> {
+    label_from_text(text).map_err(|wrong| wrong.to_string())
+}
+
+/// A value, or an empty text, which empties the field.
+fn edit<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<Edit<T>, String> {
+    match text.trim() {
+        "" => Ok(Edit::Clear),
+        text => text.parse().map(Edit::Set).map_err(|error: T::Err| error.to_string()),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

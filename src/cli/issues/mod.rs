@@ -10,16 +10,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use self::args::{CreateArgs, DepCommand, IssuesArgs, IssuesCommand, ListArgs, UpdateArgs};
+pub use self::args::{
+    CreateArgs, DepCommand, FieldArgs, IssuesArgs, IssuesCommand, ListArgs, UpdateArgs, WhichArgs,
+};
 use self::why::Question;
 use crate::clock::Clock;
 use crate::id::{IdSource, IssueId, Seed, canonical_json};
-use crate::issue::{EdgeType, Issue, Takes};
+use crate::issue::{Issue, Takes};
 use crate::limit;
 use crate::plan::{QUEUE_FILE, Variables};
 use crate::store::jsonl::Unreadable;
 use crate::store::{
-    Answer, AttemptCount, Caller, Claim, Filter, Graph, IssueStore, IssueView, NewIssue, Operation,
+    Answer, AttemptCount, Caller, Claim, Edit, Filter, Graph, IssueStore, NewIssue, Operation, Search,
     SqliteStore, StoreError, Update,
 };
 use crate::tool::issue::shape::{self, ListName, Rows};
@@ -50,8 +52,8 @@ pub struct Output {
 pub enum IssuesError {
     /// No queue where one was looked for.
     #[error(
-        "there is no issue queue {place}; run a scenario there first, or name the folder that holds {QUEUE_FILE} with \
-         --workspace"
+        "there is no issue queue {place}; `runner issues init` begins one, a run of a scenario has its own, and \
+         --workspace names the folder that holds {QUEUE_FILE}"
     )]
     NoQueue {
         /// Where it was looked for.
@@ -64,6 +66,12 @@ pub enum IssuesError {
     NoWorkspace {
         /// Where it was looked for.
         place: String,
+    },
+    /// No issue has this id, or one that starts so.
+    #[error("Issue not found: {start}; `runner issues list` shows the ids there are")]
+    Unknown {
+        /// As typed.
+        start: String,
     },
     /// The start of an id that several issues have.
     #[error("`{start}` is the start of several issues: {}; write more of it", matches.join(", "))]
@@ -110,7 +118,7 @@ impl IssuesError {
             | Self::CannotRead { .. }
             | Self::NoPlace
             | Self::Unreadable(_) => 2,
-            Self::Refused(_) | Self::CannotWrite { .. } => 1,
+            Self::Refused(_) | Self::Unknown { .. } | Self::CannotWrite { .. } => 1,
         }
     }
 }
@@ -125,6 +133,9 @@ pub async fn run(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<O
         _ => None,
     };
     let path = queue(args, surroundings)?;
+    if matches!(args.command, IssuesCommand::Init) {
+        return begin(&path, surroundings.folder, args.json.into());
+    }
     if matches!(args.command, IssuesCommand::Verify) {
         return verify(&path, args.json.into());
     }
@@ -146,6 +157,19 @@ pub async fn run(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<O
         }
         IssuesCommand::Graph => desk.draw(format).await?,
         command => desk.operate(command, format).await?,
+    };
+    Ok(Output { text, aside: String::new(), exit: 0 })
+}
+
+/// Makes the queue, unless it is there.
+fn begin(path: &Path, folder: &Path, format: Format) -> Result<Output, IssuesError> {
+    let was_there = path.is_file();
+    SqliteStore::open(path)?;
+    let shown = path.strip_prefix(folder).unwrap_or(path).display().to_string();
+    let text = match (format, was_there) {
+        (Format::Json, _) => line(&serde_json::json!({"queue": shown, "made": !was_there})),
+        (Format::Words, true) => format!("{shown} is a queue already; nothing has changed\n"),
+        (Format::Words, false) => format!("{shown} is a new queue; `runner issues create` makes an issue\n"),
     };
     Ok(Output { text, aside: String::new(), exit: 0 })
 }
@@ -188,14 +212,18 @@ fn queue(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<PathBuf, 
             let place = format!("in {}", folder.display());
             (Some(folder.join(QUEUE_FILE)), place)
         }
+        // A new queue begins here, whatever there is above.
+        None if matches!(args.command, IssuesCommand::Init) => {
+            (Some(surroundings.folder.join(QUEUE_FILE)), String::new())
+        }
         None => {
             let found = surroundings.folder.ancestors().map(|folder| folder.join(QUEUE_FILE));
             let place = format!("in {} or a folder above it", surroundings.folder.display());
             (found.into_iter().find(|path| path.is_file()), place)
         }
     };
-    if matches!(args.command, IssuesCommand::Import { .. }) {
-        // Bringing issues is how a queue may begin: in the folder that was named, or here.
+    if matches!(args.command, IssuesCommand::Init | IssuesCommand::Import { .. }) {
+        // So a queue begins: in the folder that was named, or here.
         let path = found.unwrap_or_else(|| surroundings.folder.join(QUEUE_FILE));
         let workspace = path.parent().and_then(Path::parent).is_some_and(Path::is_dir);
         return if workspace { Ok(path) } else { Err(IssuesError::NoWorkspace { place }) };
@@ -253,7 +281,7 @@ impl Desk<'_> {
                 start: start.to_owned(),
                 matches: found.iter().take(5).map(ToString::to_string).collect(),
             }),
-            _ => Err(StoreError::NotFound { id: start.to_owned() }.into()),
+            _ => Err(IssuesError::Unknown { start: start.to_owned() }),
         }
     }
 
@@ -261,7 +289,7 @@ impl Desk<'_> {
     async fn operate(&self, command: &IssuesCommand, format: Format) -> Result<String, IssuesError> {
         let answer = self.carry_out(command).await?;
         match format {
-            Format::Words => self.words(command, &answer).await,
+            Format::Words => Ok(Self::words(command, &answer)),
             Format::Json => {
                 let name = match command {
                     IssuesCommand::Ready(_) => ListName::Ready,
@@ -310,15 +338,23 @@ impl Desk<'_> {
     async fn carry_out(&self, command: &IssuesCommand) -> Result<Answer, IssuesError> {
         let operation = match command {
             IssuesCommand::List(list) => Operation::List(filter(list)),
-            IssuesCommand::Ready(list) => Operation::Ready(filter(list)),
-            IssuesCommand::Blocked => Operation::Blocked,
+            IssuesCommand::Ready(which) => Operation::Ready(among(which)),
+            IssuesCommand::Blocked(list) => Operation::Blocked(filter(list)),
+            IssuesCommand::Search { words, list } => {
+                let filter = filter(list);
+                let limit = filter.limit.or(Some(limit::LIST_ROWS));
+                Operation::Search(Search { query: words.join(" "), filter: Filter { limit, ..filter } })
+            }
             IssuesCommand::Show { id } => Operation::Get { id: self.named(id).await? },
             IssuesCommand::History { id } => Operation::History { id: self.named(id).await? },
             IssuesCommand::Create(create) => Operation::Create(self.new_issue(create).await?),
-            IssuesCommand::Update(change) => Operation::Update(self.named(&change.id).await?, update(change)),
-            IssuesCommand::Claim { id, meta, lease } => Operation::Claim(Claim {
+            IssuesCommand::Update(change) => {
+                Operation::Update(self.named(&change.id).await?, self.update(change).await?)
+            }
+            IssuesCommand::Claim { id, labels, meta, lease } => Operation::Claim(Claim {
                 id: self.maybe_named(id.as_ref()).await?,
                 takes: args::takes(meta),
+                labels: labels.clone(),
                 lease: lease.unwrap_or(limit::PERSON_LEASE),
                 max_attempts: limit::ATTEMPTS,
             }),
@@ -351,44 +387,72 @@ impl Desk<'_> {
             IssuesCommand::Dep(DepCommand::Remove { from, to }) => {
                 Operation::RemoveDependency { from: self.named(from).await?, to: self.named(to).await? }
             }
-            IssuesCommand::Why { .. } | IssuesCommand::Graph | IssuesCommand::Verify => {
-                unreachable!("`run` carries these out itself")
-            }
+            IssuesCommand::Init
+            | IssuesCommand::Why { .. }
+            | IssuesCommand::Graph
+            | IssuesCommand::Verify => unreachable!("`run` carries these out itself"),
         };
         self.ask(operation).await
     }
 
     async fn new_issue(&self, create: &CreateArgs) -> Result<NewIssue, IssuesError> {
+        let fields = &create.fields;
         Ok(NewIssue {
             title: create.title.clone(),
-            description: create.description.clone().unwrap_or_default(),
-            priority: create.priority,
-            issue_type: create.issue_type.clone(),
+            description: fields.description.clone().unwrap_or_default(),
+            priority: fields.priority,
+            issue_type: fields.issue_type.clone(),
             assignee: create.assignee.clone(),
-            parent_id: self.maybe_named(create.parent.as_ref()).await?,
+            parent_id: self.parent(fields).await?.apply(None),
             discovered_from: self.maybe_named(create.discovered_from.as_ref()).await?,
-            metadata: args::metadata(&create.meta),
-            estimate_minutes: create.estimate,
-            defer_until: create.defer,
+            metadata: args::metadata(&fields.meta),
+            labels: create.labels.clone(),
+            estimate_minutes: fields.estimate.unwrap_or_default().apply(None),
+            defer_until: fields.defer.unwrap_or_default().apply(None),
             blocking_notes: create.blocked.clone(),
         })
     }
 
-    async fn words(&self, command: &IssuesCommand, answer: &Answer) -> Result<String, IssuesError> {
-        Ok(match answer {
+    async fn update(&self, change: &UpdateArgs) -> Result<Update, IssuesError> {
+        let fields = &change.fields;
+        Ok(Update {
+            title: change.title.clone(),
+            description: fields.description.clone(),
+            status: change.status,
+            priority: fields.priority,
+            issue_type: fields.issue_type.clone(),
+            assignee: change.assignee.clone(),
+            blocking_notes: change.notes.clone(),
+            metadata: args::metadata(&fields.meta),
+            add_labels: change.add_labels.clone(),
+            remove_labels: change.remove_labels.clone(),
+            parent_id: self.parent(fields).await?,
+            estimate_minutes: fields.estimate.unwrap_or_default(),
+            defer_until: fields.defer.unwrap_or_default(),
+            lease: Some(limit::PERSON_LEASE),
+            max_attempts: Some(limit::ATTEMPTS),
+            takes: Takes::default(),
+            force: change.force,
+        })
+    }
+
+    async fn parent(&self, fields: &FieldArgs) -> Result<Edit<IssueId>, IssuesError> {
+        match fields.parent.as_deref() {
+            None => Ok(Edit::Keep),
+            Some("") => Ok(Edit::Clear),
+            Some(start) => self.named(start).await.map(Edit::Set),
+        }
+    }
+
+    fn words(command: &IssuesCommand, answer: &Answer) -> String {
+        match answer {
             Answer::Issue(view) => match command {
-                IssuesCommand::Show { .. } => table::whole(view, &self.parts(view).await?),
+                IssuesCommand::Show { .. } => table::whole(view),
                 _ => table::issues(std::slice::from_ref(&view.issue), 1, ""),
             },
-            Answer::Nothing => "nothing is ready\n".to_owned(),
-            Answer::Issues { issues, total } => {
-                let none = match command {
-                    IssuesCommand::Ready(_) => "nothing is ready",
-                    _ => "no issues",
-                };
-                table::issues(issues, *total, none)
-            }
-            Answer::Blocked(blocked) => table::blocked(blocked),
+            Answer::Nothing => format!("{}\n", none(command)),
+            Answer::Issues { issues, total } => table::issues(issues, *total, none(command)),
+            Answer::Blocked { issues, total } => table::blocked(issues, *total, none(command)),
             Answer::Dependency(dependency) => match command {
                 IssuesCommand::Dep(DepCommand::Remove { .. }) => {
                     format!("removed: {}\n", table::edge(dependency))
@@ -405,48 +469,39 @@ impl Desk<'_> {
             | Answer::Exported(_) => {
                 unreachable!("no command asks for these here")
             }
-        })
+        }
     }
+}
 
-    /// The parts of an issue, if it has any.
-    async fn parts(&self, view: &IssueView) -> Result<Vec<Issue>, IssuesError> {
-        let is_part = |issue: &Issue| {
-            view.dependencies.iter().any(|edge| {
-                edge.dep_type == EdgeType::ParentChild
-                    && edge.to_id == view.issue.id
-                    && edge.from_id == issue.id
-            })
-        };
-        Ok(self.all().await?.into_iter().filter(is_part).collect())
+/// What is said when nothing is there: another thing where a filter may be the cause.
+fn none(command: &IssuesCommand) -> &'static str {
+    let is_narrow = |filter: Filter| filter != Filter { limit: filter.limit, ..Filter::default() };
+    match command {
+        IssuesCommand::List(list) if !is_narrow(filter(list)) => "no issues",
+        IssuesCommand::Ready(which) if !is_narrow(among(which)) => "nothing is ready",
+        IssuesCommand::Claim { labels, meta, .. } if labels.is_empty() && meta.is_empty() => {
+            "nothing is ready"
+        }
+        IssuesCommand::Blocked(list) if !is_narrow(filter(list)) => "nothing is blocked",
+        IssuesCommand::Ready(_) | IssuesCommand::Claim { .. } => "nothing that matches is ready",
+        IssuesCommand::Blocked(_) => "nothing that matches is blocked",
+        _ => "no issue matches",
     }
 }
 
 fn filter(list: &ListArgs) -> Filter {
-    Filter {
-        status: list.status,
-        priority: list.priority,
-        issue_type: list.issue_type.clone(),
-        assignee: list.assignee.clone(),
-        takes: args::takes(&list.meta),
-        limit: list.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
-    }
+    Filter { statuses: list.statuses.clone(), deferred: list.deferred, ..among(&list.which) }
 }
 
-fn update(change: &UpdateArgs) -> Update {
-    Update {
-        title: change.title.clone(),
-        description: change.description.clone(),
-        status: change.status,
-        priority: change.priority,
-        issue_type: change.issue_type.clone(),
-        assignee: change.assignee.clone(),
-        blocking_notes: change.notes.clone(),
-        metadata: args::metadata(&change.meta),
-        estimate_minutes: change.estimate,
-        defer_until: change.defer,
-        lease: Some(limit::PERSON_LEASE),
-        max_attempts: Some(limit::ATTEMPTS),
-        force: change.force,
-        ..Update::default()
+fn among(which: &WhichArgs) -> Filter {
+    Filter {
+        priority: which.priority,
+        issue_type: which.issue_type.clone(),
+        assignee: which.assignee.clone(),
+        unassigned: which.unassigned,
+        labels: which.labels.clone(),
+        takes: args::takes(&which.meta),
+        limit: which.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+        ..Filter::default()
     }
 }

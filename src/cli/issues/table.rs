@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use crate::issue::{Dependency, EdgeType, Issue, Status};
-use crate::store::{BlockedIssue, Change, IssueView, Soundness};
+use crate::store::{BlockedIssue, Change, IssueView, Parts, Soundness};
 
 /// Lines of columns, each as wide as its widest cell; the last one is not padded.
 pub(super) fn aligned(rows: &[Vec<String>]) -> String {
@@ -39,11 +39,28 @@ pub(super) fn issues(issues: &[Issue], total: usize, none: &str) -> String {
     }
     let mut rows = vec![["ID", "P", "STATUS", "TYPE", "ASSIGNEE", "TITLE"].map(str::to_owned).to_vec()];
     rows.extend(issues.iter().map(row));
+    // Who uses no labels gives them no room.
+    if issues.iter().any(|issue| !issue.labels.is_empty()) {
+        let labels = issues.iter().map(|issue| issue.labels.join(", "));
+        let cells = std::iter::once("LABELS".to_owned()).chain(labels.map(|cell| or_dash(Some(cell))));
+        for (row, cell) in rows.iter_mut().zip(cells) {
+            row.insert(row.len() - 1, cell);
+        }
+    }
     let mut text = aligned(&rows);
     if total > issues.len() {
-        let _ = writeln!(text, "{} more", total - issues.len());
+        text.push_str(&more(total - issues.len()));
     }
     text
+}
+
+fn or_dash(cell: Option<String>) -> String {
+    cell.filter(|cell| !cell.is_empty()).unwrap_or_else(|| "-".to_owned())
+}
+
+/// What a list says of those it does not show.
+fn more(count: usize) -> String {
+    format!("{count} more; --limit N shows more of them\n")
 }
 
 fn row(issue: &Issue) -> Vec<String> {
@@ -52,15 +69,15 @@ fn row(issue: &Issue) -> Vec<String> {
         issue.priority.to_string(),
         issue.status.to_string(),
         issue.issue_type.clone(),
-        issue.assignee.clone().unwrap_or_else(|| "-".to_owned()),
+        or_dash(issue.assignee.clone()),
         one_line(&issue.title),
     ]
 }
 
 /// What cannot be worked on, and why.
-pub(super) fn blocked(entries: &[BlockedIssue]) -> String {
+pub(super) fn blocked(entries: &[BlockedIssue], total: usize, none: &str) -> String {
     if entries.is_empty() {
-        return "nothing is blocked\n".to_owned();
+        return format!("{none}\n");
     }
     let mut rows = vec![["ID", "P", "STATUS", "WAITS FOR", "TITLE"].map(str::to_owned).to_vec()];
     for BlockedIssue { issue, blockers } in entries {
@@ -76,11 +93,15 @@ pub(super) fn blocked(entries: &[BlockedIssue]) -> String {
             one_line(&issue.title),
         ]);
     }
-    aligned(&rows)
+    let mut text = aligned(&rows);
+    if total > entries.len() {
+        text.push_str(&more(total - entries.len()));
+    }
+    text
 }
 
-/// One issue in full. `parts` are its parts, when it has any.
-pub(super) fn whole(view: &IssueView, parts: &[Issue]) -> String {
+/// One issue in full.
+pub(super) fn whole(view: &IssueView) -> String {
     let issue = &view.issue;
     let mut rows = Vec::new();
     let mut field = |name: &str, value: Option<String>| {
@@ -92,6 +113,7 @@ pub(super) fn whole(view: &IssueView, parts: &[Issue]) -> String {
     field("priority", Some(issue.priority.to_string()));
     field("type", Some(issue.issue_type.clone()));
     field("assignee", issue.assignee.clone());
+    field("labels", (!issue.labels.is_empty()).then(|| issue.labels.join(", ")));
     field("parent", issue.parent_id.as_ref().map(ToString::to_string));
     let waits = if issue.status == Status::Blocked { "waits for" } else { "waited for" };
     field(waits, issue.blocking_notes.as_deref().map(one_line));
@@ -105,7 +127,7 @@ pub(super) fn whole(view: &IssueView, parts: &[Issue]) -> String {
     field("updated", Some(issue.updated_at.to_string()));
     field("closed", issue.closed_at.map(|at| at.to_string()));
     field("close reason", issue.close_reason.as_deref().map(one_line));
-    field("parts", parts_line(parts));
+    field("parts", view.parts.as_ref().map(parts_line));
     let mut text = format!("{}  {}\n{}", issue.id, one_line(&issue.title), aligned(&rows));
     if !issue.description.is_empty() {
         let _ = writeln!(text, "\n{}", issue.description.trim_end());
@@ -122,13 +144,8 @@ pub(super) fn whole(view: &IssueView, parts: &[Issue]) -> String {
     text
 }
 
-fn parts_line(parts: &[Issue]) -> Option<String> {
-    if parts.is_empty() {
-        return None;
-    }
-    let closed = parts.iter().filter(|part| part.closed_at.is_some()).count();
-    let minutes: u64 = parts.iter().filter_map(|part| part.estimate_minutes).map(u64::from).sum();
-    Some(format!("{}, {closed} closed, estimated {minutes} min together", parts.len()))
+fn parts_line(Parts { count, closed, estimate_minutes }: &Parts) -> String {
+    format!("{count}, {closed} closed, estimated {estimate_minutes} min together")
 }
 
 /// An edge in words.

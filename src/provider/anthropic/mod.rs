@@ -86,6 +86,10 @@ impl Provider for Anthropic {
         speak::speak(reply)
     }
 
+    fn speak_error(&self, kind: &str) -> Vec<u8> {
+        speak::speak_error(kind)
+    }
+
     fn retry(&self) -> RetryPolicy {
         self.config.retry
     }

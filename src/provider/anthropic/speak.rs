@@ -14,6 +14,12 @@ const TEXT_PIECE: usize = 48;
 /// Characters of one piece of arguments; small, so that pieces end inside escapes.
 const JSON_PIECE: usize = 11;
 
+/// Writes an error as it comes in the middle of a stream.
+pub fn speak_error(kind: &str) -> Vec<u8> {
+    let data = json!({"type": "error", "error": {"type": kind, "message": "this fault was asked for"}});
+    format!("event: error\ndata: {data}\n\n").into_bytes()
+}
+
 /// Writes a reply as a whole stream.
 pub fn speak(reply: &Reply) -> Vec<u8> {
     let mut stream = Stream::default();

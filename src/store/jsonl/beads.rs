@@ -2,14 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::field::Fields;
-use crate::clock::Timestamp;
+use super::field::{self, Fields, label};
 use crate::id::IssueId;
 use crate::issue::{Comment, EdgeType, Issue, Status};
 use crate::store::transfer::{Format, Incoming, Original, Outgoing, Remark, Remarks, remark};
 
 /// Fields the queue looks at; all others are only kept.
-pub(super) const UNDERSTOOD: [&str; 22] = [
+pub(super) const UNDERSTOOD: [&str; 23] = [
     "_type",
     "id",
     "title",
@@ -25,6 +24,7 @@ pub(super) const UNDERSTOOD: [&str; 22] = [
     "close_reason",
     "defer_until",
     "metadata",
+    "labels",
     "dependencies",
     "comments",
     "blocking_notes",
@@ -51,37 +51,20 @@ const NOT_WORK: [&str; 11] = [
 
 /// Reads an issue.
 pub(super) fn incoming(object: Map<String, Value>, remarks: &mut Remarks) -> Result<Incoming, String> {
-    let mut fields = Fields { object: &object, about: String::new() };
-    let id = fields.id("id")?;
-    fields.about = id.to_string();
-    let created_at = fields.must_time("created_at", remarks)?;
-    let updated_at = fields.time("updated_at", remarks)?.unwrap_or(created_at);
+    let fields = Fields::of_issue(&object)?;
     let (status, notes) = status(&fields, remarks)?;
-    let issue_type = fields.words("issue_type")?.unwrap_or_else(|| "task".to_owned());
-    if status == Status::Open && NOT_WORK.contains(&issue_type.as_str()) {
-        remark(remarks, Remark::NotWork, format!("{id} {issue_type}"));
-    }
-    let closed_at = closed_at(&fields, status, updated_at, remarks)?;
+    // Zero values are left out by many versions: nothing means 0, not the default of a new issue.
+    let shared = fields.issue(status, fields.priority()?.unwrap_or(0), remarks)?;
     let issue = Issue {
-        title: fields.title()?,
-        description: fields.text("description")?.unwrap_or_default(),
-        status,
-        // Zero values are left out by many versions: nothing means 0, not the default of a new issue.
-        priority: fields.priority()?.unwrap_or(0),
-        issue_type,
-        assignee: fields.words("assignee")?,
-        parent_id: None,
-        blocking_notes: fields.words("blocking_notes")?.or(notes),
-        metadata: fields.metadata(remarks),
+        blocking_notes: shared.blocking_notes.or(notes),
         estimate_minutes: fields.count("estimated_minutes", remarks),
         defer_until: fields.time("defer_until", remarks)?,
-        close_reason: fields.words("close_reason")?,
-        created_at,
-        updated_at,
-        closed_at,
         attempt: fields.count("attempt", remarks).unwrap_or(0),
-        id,
+        ..shared
     };
+    if status == Status::Open && NOT_WORK.contains(&issue.issue_type.as_str()) {
+        remark(remarks, Remark::NotWork, format!("{} {}", issue.id, issue.issue_type));
+    }
     let (edges, comments) = (edges(&fields, &issue.id, remarks)?, comments(&fields, remarks)?);
     Ok(Incoming { issue, edges, comments, original: Original { format: Format::Beads, object } })
 }
@@ -93,27 +76,6 @@ fn status(fields: &Fields<'_>, remarks: &mut Remarks) -> Result<(Status, Option<
     }
     remark(remarks, Remark::OtherStatus, format!("{} {word}", fields.about));
     Ok((Status::Blocked, Some(format!("its status was `{word}` where it was imported from"))))
-}
-
-/// Closed exactly when there is a moment of closing.
-pub(super) fn closed_at(
-    fields: &Fields<'_>,
-    status: Status,
-    updated_at: Timestamp,
-    remarks: &mut Remarks,
-) -> Result<Option<Timestamp>, String> {
-    let found = fields.time("closed_at", remarks)?;
-    match (status == Status::Closed, found) {
-        (true, None) => {
-            remark(remarks, Remark::NoClosedAt, fields.about.clone());
-            Ok(Some(updated_at))
-        }
-        (false, Some(_)) => {
-            remark(remarks, Remark::StrayClosedAt, fields.about.clone());
-            Ok(None)
-        }
-        (_, found) => Ok(found),
-    }
 }
 
 fn edges(
@@ -192,14 +154,15 @@ pub(super) fn outgoing(out: &Outgoing) -> Map<String, Value> {
         object.remove("content_hash");
     }
     let kept = |key: &str| same_words.and_then(|original| original.object.get(key)).and_then(Value::as_array);
-    put(&mut object, "dependencies", "dependency_count", out_edges(out, kept("dependencies")));
-    put(&mut object, "comments", "comment_count", out_comments(out, kept("comments")));
+    put(&mut object, "dependencies", Some("dependency_count"), out_edges(out, kept("dependencies")));
+    put(&mut object, "comments", Some("comment_count"), out_comments(out, kept("comments")));
+    put(&mut object, "labels", None, out_labels(&out.issue.labels, kept("labels")));
     object
 }
 
-fn put(object: &mut Map<String, Value>, key: &str, counter: &str, items: Vec<Value>) {
+fn put(object: &mut Map<String, Value>, key: &str, counter: Option<&str>, items: Vec<Value>) {
     let before = object.get(key).and_then(Value::as_array).map_or(0, Vec::len);
-    if object.contains_key(counter) && before != items.len() {
+    if let Some(counter) = counter.filter(|counter| object.contains_key(*counter) && before != items.len()) {
         object.insert(counter.to_owned(), items.len().into());
     }
     if !items.is_empty() {
@@ -211,29 +174,19 @@ fn put(object: &mut Map<String, Value>, key: &str, counter: &str, items: Vec<Val
 
 /// The fields of an issue; null where beads would leave one out.
 fn known(issue: &Issue) -> Vec<(&'static str, Value)> {
-    let words = |text: &Option<String>| text.as_ref().map_or(Value::Null, |text| json!(text));
     let metadata = match issue.metadata.is_empty() {
         true => Value::Null,
         false => Value::Object(issue.metadata.clone()),
     };
-    vec![
-        ("id", json!(issue.id)),
-        ("title", json!(issue.title)),
-        ("description", json!(issue.description)),
-        ("status", json!(issue.status)),
-        ("priority", json!(issue.priority)),
-        ("issue_type", json!(issue.issue_type)),
-        ("assignee", words(&issue.assignee)),
+    let mut known = field::known(issue);
+    known.extend([
         ("estimated_minutes", json!(issue.estimate_minutes)),
-        ("created_at", json!(issue.created_at)),
-        ("updated_at", json!(issue.updated_at)),
-        ("closed_at", json!(issue.closed_at)),
-        ("close_reason", words(&issue.close_reason)),
+        ("close_reason", json!(issue.close_reason)),
         ("defer_until", json!(issue.defer_until)),
         ("metadata", metadata),
-        ("blocking_notes", words(&issue.blocking_notes)),
         ("attempt", if issue.attempt == 0 { Value::Null } else { json!(issue.attempt) }),
-    ]
+    ]);
+    known
 }
 
 /// The file's edges that are still there or were never made, then those that are new.
@@ -263,6 +216,21 @@ fn out_edges(out: &Outgoing, kept: Option<&Vec<Value>>) -> Vec<Value> {
             "created_at": out.issue.created_at,
         })
     }));
+    items
+}
+
+/// The file's labels that are still there or could not be read, in its order, then those that are new.
+fn out_labels(labels: &[String], kept: Option<&Vec<Value>>) -> Vec<Value> {
+    let mut items = Vec::new();
+    let mut new: Vec<_> = labels.iter().collect();
+    for item in kept.into_iter().flatten() {
+        let read = label(item);
+        if read.as_ref().is_none_or(|label| labels.contains(label)) {
+            items.push(item.clone());
+        }
+        new.retain(|label| read.as_ref() != Some(*label));
+    }
+    items.extend(new.into_iter().map(|label| json!(label)));
     items
 }
 

@@ -1,10 +1,13 @@
 //! What one field of an object says, and what is wrong with it.
 
+use std::collections::BTreeSet;
+
 use jiff::civil;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::clock::{Timestamp, micros};
 use crate::id::IssueId;
+use crate::issue::{Issue, Status, label_from_text};
 use crate::limit;
 use crate::store::transfer::{Remark, Remarks, remark};
 
@@ -15,7 +18,61 @@ pub(super) struct Fields<'o> {
     pub about: String,
 }
 
-impl Fields<'_> {
+impl<'o> Fields<'o> {
+    /// The fields of an issue, which remarks call by its id.
+    pub fn of_issue(object: &'o Map<String, Value>) -> Result<Self, String> {
+        let nameless = Self { object, about: String::new() };
+        let about = nameless.id("id")?.to_string();
+        Ok(Self { about, ..nameless })
+    }
+
+    /// The issue, as far as every program writes it alike; the rest is empty.
+    pub fn issue(&self, status: Status, priority: u8, remarks: &mut Remarks) -> Result<Issue, String> {
+        let created_at = self.must_time("created_at", remarks)?;
+        let updated_at = self.time("updated_at", remarks)?.unwrap_or(created_at);
+        Ok(Issue {
+            id: self.id("id")?,
+            title: self.title()?,
+            description: self.text("description")?.unwrap_or_default(),
+            status,
+            priority,
+            issue_type: self.words("issue_type")?.unwrap_or_else(|| "task".to_owned()),
+            assignee: self.words("assignee")?,
+            parent_id: None,
+            blocking_notes: self.words("blocking_notes")?,
+            metadata: self.metadata(remarks),
+            labels: self.labels(remarks),
+            estimate_minutes: None,
+            defer_until: None,
+            close_reason: self.words("close_reason")?,
+            created_at,
+            updated_at,
+            closed_at: self.closed_at(status, updated_at, remarks)?,
+            attempt: 0,
+        })
+    }
+
+    /// Closed exactly when there is a moment of closing.
+    fn closed_at(
+        &self,
+        status: Status,
+        updated_at: Timestamp,
+        remarks: &mut Remarks,
+    ) -> Result<Option<Timestamp>, String> {
+        let found = self.time("closed_at", remarks)?;
+        match (status == Status::Closed, found) {
+            (true, None) => {
+                remark(remarks, Remark::NoClosedAt, self.about.clone());
+                Ok(Some(updated_at))
+            }
+            (false, Some(_)) => {
+                remark(remarks, Remark::StrayClosedAt, self.about.clone());
+                Ok(None)
+            }
+            (_, found) => Ok(found),
+        }
+    }
+
     /// A text; `None` when absent or null.
     pub fn text(&self, key: &str) -> Result<Option<String>, String> {
         match self.object.get(key) {
@@ -112,6 +169,21 @@ impl Fields<'_> {
         Map::new()
     }
 
+    /// Labels, each once and in order; what cannot be one is remarked upon.
+    pub fn labels(&self, remarks: &mut Remarks) -> Vec<String> {
+        let items = match self.object.get("labels") {
+            None | Some(Value::Null) => return Vec::new(),
+            Some(Value::Array(items)) => items.as_slice(),
+            Some(other) => std::slice::from_ref(other),
+        };
+        let is_list = self.object["labels"].is_array();
+        let labels: BTreeSet<_> = items.iter().filter_map(label).filter(|_| is_list).collect();
+        if !is_list || items.iter().any(|item| label(item).is_none()) {
+            remark(remarks, Remark::OtherValue, format!("{} labels", self.about));
+        }
+        labels.into_iter().collect()
+    }
+
     /// Objects of a list; absent and null are empty.
     pub fn objects(&self, key: &str) -> Result<Vec<&Map<String, Value>>, String> {
         let wrong = |value: &Value| format!("`{key}` holds {}; it must be a list of objects", kind(value));
@@ -123,6 +195,29 @@ impl Fields<'_> {
             Some(other) => Err(wrong(other)),
         }
     }
+}
+
+/// The fields of an issue that every program writes alike, null where there is nothing.
+pub(super) fn known(issue: &Issue) -> Vec<(&'static str, Value)> {
+    vec![
+        ("id", json!(issue.id)),
+        ("title", json!(issue.title)),
+        ("description", json!(issue.description)),
+        ("status", json!(issue.status)),
+        ("priority", json!(issue.priority)),
+        ("issue_type", json!(issue.issue_type)),
+        ("assignee", json!(issue.assignee)),
+        ("created_at", json!(issue.created_at)),
+        ("updated_at", json!(issue.updated_at)),
+        ("closed_at", json!(issue.closed_at)),
+        ("blocking_notes", json!(issue.blocking_notes)),
+    ]
+}
+
+/// The label that an item of a list is, if it can be one.
+pub(super) fn label(item: &Value) -> Option<String> {
+    let text = item.as_str()?;
+    label_from_text(text).ok().filter(|label| label == text)
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::beads;
-use super::field::Fields;
+use super::field::{self, Fields};
 use crate::issue::{EdgeType, Issue, Status};
 use crate::store::transfer::{Format, Incoming, Original, Outgoing, Remark, Remarks, remark};
 
-/// Fields of an issue, all always there; `dependencies` and `close_reason` come from the other two files.
-pub(super) const UNDERSTOOD: [&str; 16] = [
+/// Fields of an issue, all always there; `dependencies`, `close_reason` and
+/// `labels` come from files beside it.
+pub(super) const UNDERSTOOD: [&str; 17] = [
     "id",
     "title",
     "description",
@@ -27,6 +27,7 @@ pub(super) const UNDERSTOOD: [&str; 16] = [
     "metadata",
     "dependencies",
     "close_reason",
+    "labels",
 ];
 
 /// Whether an object is an issue in these words: this field is always there, and never in beads.
@@ -36,36 +37,13 @@ pub(super) fn is_one(object: &Map<String, Value>) -> bool {
 
 /// Reads an issue.
 pub(super) fn incoming(object: Map<String, Value>, remarks: &mut Remarks) -> Result<Incoming, String> {
-    let mut fields = Fields { object: &object, about: String::new() };
-    let id = fields.id("id")?;
-    fields.about = id.to_string();
-    let created_at = fields.must_time("created_at", remarks)?;
-    let updated_at = fields.time("updated_at", remarks)?.unwrap_or(created_at);
+    let fields = Fields::of_issue(&object)?;
     let word = fields.words("status")?.unwrap_or_else(|| "open".to_owned());
     let status = Status::from_text(&word).ok_or_else(|| {
         format!("`status` is {word:?}; it must be one of {}", Status::ALL.map(Status::as_str).join(", "))
     })?;
-    let closed_at = beads::closed_at(&fields, status, updated_at, remarks)?;
-    let priority = fields.priority()?;
-    let issue = Issue {
-        title: fields.title()?,
-        description: fields.text("description")?.unwrap_or_default(),
-        status,
-        priority: priority.ok_or("`priority` is missing; it must be 0 to 4, 0 is worked first")?,
-        issue_type: fields.words("issue_type")?.unwrap_or_else(|| "task".to_owned()),
-        assignee: fields.words("assignee")?,
-        parent_id: None,
-        blocking_notes: fields.words("blocking_notes")?,
-        metadata: fields.metadata(remarks),
-        estimate_minutes: None,
-        defer_until: None,
-        close_reason: fields.words("close_reason")?,
-        created_at,
-        updated_at,
-        closed_at,
-        attempt: 0,
-        id,
-    };
+    let priority = fields.priority()?.ok_or("`priority` is missing; it must be 0 to 4, 0 is worked first")?;
+    let issue = fields.issue(status, priority, remarks)?;
     let mut edges = Vec::new();
     for edge in fields.objects("dependencies")? {
         let to = Fields { object: edge, about: String::new() }.id("to_id")?;
@@ -101,6 +79,7 @@ pub(super) fn outgoing(out: &Outgoing) -> Map<String, Value> {
     let mut object = original.map(|original| original.object.clone()).unwrap_or_default();
     object.remove("dependencies");
     object.remove("close_reason");
+    object.remove("labels");
     let before = was.as_ref().map(|was| known(&was.issue));
     for (n, (key, value)) in known(&out.issue).into_iter().enumerate() {
         if before.as_ref().is_none_or(|before| before[n].1 != value) {
@@ -122,20 +101,9 @@ pub(super) fn outgoing(out: &Outgoing) -> Map<String, Value> {
 }
 
 fn known(issue: &Issue) -> Vec<(&'static str, Value)> {
-    vec![
-        ("id", json!(issue.id)),
-        ("title", json!(issue.title)),
-        ("description", json!(issue.description)),
-        ("status", json!(issue.status)),
-        ("priority", json!(issue.priority)),
-        ("issue_type", json!(issue.issue_type)),
-        ("assignee", json!(issue.assignee)),
-        ("created_at", json!(issue.created_at)),
-        ("updated_at", json!(issue.updated_at)),
-        ("closed_at", json!(issue.closed_at)),
-        ("blocking_notes", json!(issue.blocking_notes)),
-        ("metadata", Value::Object(issue.metadata.clone())),
-    ]
+    let mut known = field::known(issue);
+    known.push(("metadata", Value::Object(issue.metadata.clone())));
+    known
 }
 
 /// The edges that are written as such: all but those that a field of the issue says already, unless the file had them.

@@ -92,6 +92,9 @@ fn without_place(out: &Outgoing, remarks: &mut Remarks) {
     if !out.comments.is_empty() {
         lost("comments");
     }
+    if !out.issue.labels.is_empty() {
+        lost("labels");
+    }
     if out.issue.estimate_minutes.is_some() {
         lost("estimate_minutes");
     }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::scope::{Fault, Kept, Outcome, Respect, Scope};
-use super::{claim, edges, moves, read, row, transfer, write};
+use super::{claim, edges, find, moves, read, row, transfer, write};
 use crate::issue::Dependency;
 use crate::store::{Answer, Applied, Caller, Notice, Operation, Refused};
 
@@ -69,7 +69,8 @@ fn is_question(operation: &Operation) -> bool {
         Operation::Get { .. }
             | Operation::List(_)
             | Operation::Ready(_)
-            | Operation::Blocked
+            | Operation::Blocked(_)
+            | Operation::Search(_)
             | Operation::Left { .. }
             | Operation::Snapshot
             | Operation::Counts
@@ -83,10 +84,11 @@ fn is_question(operation: &Operation) -> bool {
 fn dispatch(scope: &mut Scope<'_>, operation: &Operation) -> Outcome<Answer> {
     match operation {
         Operation::Create(new) => write::create(scope, new),
-        Operation::Get { id } => scope.view(id),
-        Operation::List(filter) => read::list(scope, filter),
-        Operation::Ready(filter) => read::ready(scope, filter),
-        Operation::Blocked => read::blocked(scope),
+        Operation::Get { id } => read::get(scope, id),
+        Operation::List(filter) => find::list(scope, filter),
+        Operation::Ready(filter) => find::ready(scope, filter),
+        Operation::Blocked(filter) => find::blocked(scope, filter),
+        Operation::Search(search) => find::search(scope, search),
         Operation::Left { takes } => read::left(scope, takes),
         Operation::Update(id, change) => write::update(scope, id, change),
         Operation::Claim(claim) => claim::claim(scope, claim),

@@ -19,7 +19,7 @@ pub(super) fn claim(scope: &mut Scope<'_>, claim: &Claim) -> Outcome<Answer> {
         None => {
             scope.touch_all();
             give_back_lapsed(scope)?;
-            match first_ready(scope, &claim.takes)? {
+            match first_ready(scope, claim)? {
                 Some(id) => id,
                 None => return Ok(Answer::Nothing),
             }
@@ -64,13 +64,14 @@ pub(super) fn give_back_if_lapsed(scope: &mut Scope<'_>, stored: Stored) -> Outc
     scope.get(&stored.issue.id)
 }
 
-fn first_ready(scope: &Scope<'_>, takes: &Takes) -> Outcome<Option<IssueId>> {
-    let sql = format!("SELECT id, metadata FROM issues WHERE {READY} {READY_ORDER}");
+fn first_ready(scope: &Scope<'_>, Claim { takes, labels, .. }: &Claim) -> Outcome<Option<IssueId>> {
+    let sql = format!("SELECT id, metadata, labels FROM issues WHERE {READY} {READY_ORDER}");
     let mut statement = scope.conn.prepare_cached(&sql)?;
     let mut rows = statement.query(named_params! {":now": row::time_text(scope.at)})?;
     while let Some(row) = rows.next()? {
         let metadata: Map<String, Value> = row::json(row, "metadata")?;
-        if takes.matches(&metadata) {
+        let has: Vec<String> = row::json(row, "labels")?;
+        if takes.matches(&metadata) && labels.iter().all(|label| has.contains(label)) {
             return Ok(Some(row::id(row, "id")?));
         }
     }
@@ -90,8 +91,9 @@ pub(super) fn take(scope: &mut Scope<'_>, stored: &mut Stored, terms: &Claim) ->
         return Err(moves::held_by_another(stored));
     }
     refuse_unready(scope, stored)?;
-    if !terms.takes.matches(&stored.issue.metadata) {
-        return Err(not_for_you(&stored.issue, &terms.takes));
+    let lacking: Vec<_> = terms.labels.iter().filter(|label| !stored.issue.labels.contains(label)).collect();
+    if !terms.takes.matches(&stored.issue.metadata) || !lacking.is_empty() {
+        return Err(not_for_you(&stored.issue, &terms.takes, &lacking));
     }
     moves::step(scope, stored, Move::Claim)?;
     stored.epoch += 1;
@@ -132,16 +134,19 @@ fn refuse_unready(scope: &mut Scope<'_>, stored: &Stored) -> Outcome<()> {
     )))
 }
 
-fn not_for_you(issue: &Issue, takes: &Takes) -> Fault {
-    let wanted = takes.0.iter().map(|(key, values)| {
+fn not_for_you(issue: &Issue, takes: &Takes, lacking: &[&String]) -> Fault {
+    let differs =
+        |key: &String, values: &[Value]| issue.metadata.get(key).is_none_or(|value| !values.contains(value));
+    let wanted = takes.0.iter().filter(|(key, values)| differs(key, values)).map(|(key, values)| {
         let values: Vec<_> = values.iter().map(Value::to_string).collect();
         let has = issue.metadata.get(key).map_or_else(|| "nothing".to_owned(), Value::to_string);
         format!("{key} must be {} and is {has}", values.join(" or "))
     });
+    let labels = lacking.iter().map(|label| format!("it lacks the label `{label}`"));
     invalid(format!(
         "{} is not for you: {}; `claim` without issue_id takes the first that is",
         issue.id,
-        wanted.collect::<Vec<_>>().join(", ")
+        wanted.chain(labels).collect::<Vec<_>>().join(", ")
     ))
 }
 
@@ -154,7 +159,8 @@ mod tests {
     fn the_first_ready_issue_is_found_by_the_index() {
         let folder = tempfile::tempdir().unwrap();
         let conn = super::super::schema::open(&folder.path().join("issues.db")).unwrap();
-        let sql = format!("EXPLAIN QUERY PLAN SELECT id, metadata FROM issues WHERE {READY} {READY_ORDER}");
+        let sql =
+            format!("EXPLAIN QUERY PLAN SELECT id, metadata, labels FROM issues WHERE {READY} {READY_ORDER}");
         let mut statement = conn.prepare(&sql).unwrap();
         let steps = statement
             .query_map(named_params! {":now": "x"}, |row| row.get::<_, String>("detail"))

@@ -5,7 +5,7 @@
 //! | `schema` | what the file holds, how it is opened and brought up to date |
 //! | `thread` | how requests of many callers become few transactions |
 //! | `apply`, `scope` | what one operation is given and leaves behind |
-//! | `write`, `moves`, `claim`, `edges`, `read` | the operations |
+//! | `write`, `moves`, `claim`, `edges`, `find`, `read` | the operations |
 //! | `transfer` | whole queues in and out |
 //! | `row` | how an issue stands in a row |
 //! | `examine` | how all contents are read to be checked |
@@ -14,6 +14,7 @@ mod apply;
 mod claim;
 mod edges;
 mod examine;
+mod find;
 mod moves;
 mod read;
 mod row;

@@ -1,8 +1,11 @@
-//! What is asked of the queue without changing it: lists, what is ready, what is blocked, counts, history.
+//! What is asked of the queue without changing it: one issue, what is left, counts, the whole of it, history.
+
+use std::collections::BTreeSet;
 
 use rusqlite::{Connection, named_params};
 use serde_json::Value;
 
+use super::edges;
 use super::row::{self, COLUMNS, READY, READY_ORDER, Stored};
 use super::scope::{Kept, Outcome, Scope};
 use crate::clock::Timestamp;
@@ -10,77 +13,51 @@ use crate::event::EffectId;
 use crate::id::{IssueId, RunId};
 use crate::issue::{Comment, Dependency, Issue, Status, Takes};
 use crate::limit;
-use crate::store::{
-    Answer, BlockedIssue, Change, Counts, Filter, Graph, Hold, LeftIssue, Snapshot, WhichEffects,
-};
+use crate::store::{Answer, Change, Counts, Graph, Hold, LeftIssue, Parts, Snapshot, WhichEffects};
 
-/// Issues in creation order.
-pub(super) fn list(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer> {
-    select(scope, filter, ("1 = 1 OR :now IS NULL", "ORDER BY created_at, rowid"))
+/// One issue with all that belongs to it.
+pub(super) fn get(scope: &mut Scope<'_>, id: &IssueId) -> Outcome<Answer> {
+    let mut answer = scope.view(id)?;
+    if let Answer::Issue(view) = &mut answer {
+        view.parts = parts(scope, id)?;
+    }
+    Ok(answer)
 }
 
-/// Ready issues, first to be worked first.
-pub(super) fn ready(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer> {
-    select(scope, filter, (READY, READY_ORDER))
-}
-
-fn select(scope: &mut Scope<'_>, filter: &Filter, (among, order): (&str, &str)) -> Outcome<Answer> {
-    scope.touch_all();
-    let place = format!(
-        "FROM issues WHERE ({among}) AND (:status IS NULL OR status = :status) \
-         AND (:priority IS NULL OR priority = :priority) AND (:issue_type IS NULL OR issue_type = :issue_type) \
-         AND (:assignee IS NULL OR assignee = :assignee)"
-    );
-    let now = row::time_text(scope.at);
-    let params = named_params! {
-        ":now": now,
-        ":status": filter.status.map(Status::as_str),
-        ":priority": filter.priority,
-        ":issue_type": filter.issue_type,
-        ":assignee": filter.assignee,
-    };
-    let wanted = filter.limit.unwrap_or(usize::MAX);
-    let counted_here = !filter.takes.0.is_empty();
-    // Metadata are compared here, by the one function that says what matches, so SQL cannot stop at the limit then.
-    let stop = if counted_here { -1 } else { i64::try_from(wanted).unwrap_or(-1) };
-    let mut statement =
-        scope.conn.prepare_cached(&format!("SELECT {COLUMNS} {place} {order} LIMIT {stop}"))?;
-    let mut rows = statement.query(params)?;
-    let (mut issues, mut total) = (Vec::new(), 0);
-    while let Some(row) = rows.next()? {
-        let issue = row::read(row)?.issue;
-        if !filter.takes.matches(&issue.metadata) {
+/// What the parts of an issue come to; `None` when it has none.
+fn parts(scope: &mut Scope<'_>, id: &IssueId) -> Outcome<Option<Parts>> {
+    // Everything below it, each after what it is a part of; the first ones are parts of the issue itself.
+    let mut below: Vec<(Option<usize>, Issue)> = Vec::new();
+    let mut seen = BTreeSet::from([id.clone()]);
+    let (mut here, mut next) = (None, 0);
+    loop {
+        let whole = here.map_or(id, |n: usize| &below[n].1.id).clone();
+        for child in edges::ids(scope, edges::CHILDREN_OF, &whole)? {
+            if seen.insert(child.clone()) {
+                below.push((here, scope.get(&child)?.issue));
+            }
+        }
+        if next == below.len() {
+            break;
+        }
+        here = Some(next);
+        next += 1;
+    }
+    let mut parts = Parts::default();
+    // What the parts of each are estimated at together; its own estimate counts only where that is nothing.
+    let mut within = vec![0; below.len()];
+    for (n, (whole, issue)) in below.iter().enumerate().rev() {
+        let own = issue.estimate_minutes.map_or(0, u64::from);
+        let minutes = if within[n] > 0 { within[n] } else { own };
+        if let Some(whole) = whole {
+            within[*whole] += minutes;
             continue;
         }
-        total += 1;
-        if issues.len() < wanted {
-            issues.push(issue);
-        }
+        parts.count += 1;
+        parts.closed += usize::from(issue.status == Status::Closed);
+        parts.estimate_minutes += minutes;
     }
-    if !counted_here && stop >= 0 {
-        let count: i64 = scope
-            .conn
-            .prepare_cached(&format!("SELECT count(*) {place}"))?
-            .query_row(params, |row| row.get(0))?;
-        total = usize::try_from(count).unwrap_or(usize::MAX);
-    }
-    Ok(Answer::Issues { issues, total })
-}
-
-/// Issues that cannot be worked on.
-pub(super) fn blocked(scope: &mut Scope<'_>) -> Outcome<Answer> {
-    scope.touch_all();
-    let sql = format!(
-        "SELECT {COLUMNS} FROM issues WHERE status = 'blocked' OR (status <> 'closed' AND open_blockers > 0) \
-         ORDER BY created_at, rowid"
-    );
-    let stuck = collect(scope.conn, &sql, named_params! {}, row::read)?;
-    let mut answer = Vec::new();
-    for Stored { issue, .. } in stuck {
-        let blockers = blockers(scope.conn, &issue.id)?;
-        answer.push(BlockedIssue { issue, blockers });
-    }
-    Ok(Answer::Blocked(answer))
+    Ok((parts.count > 0).then_some(parts))
 }
 
 /// Issues that are not closed, with why.

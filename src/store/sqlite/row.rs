@@ -50,7 +50,7 @@ impl Stored {
 
 /// The columns `read` expects, in its order.
 pub(super) const COLUMNS: &str = "id, title, description, status, priority, issue_type, assignee, parent_id, \
-    blocking_notes, metadata, estimate_minutes, defer_until, close_reason, created_at, updated_at, closed_at, attempt, \
+    blocking_notes, metadata, labels, estimate_minutes, defer_until, close_reason, created_at, updated_at, closed_at, attempt, \
     epoch, hold_run, hold_session, lease_until, attempt_limit, open_blockers";
 
 /// Open, waiting for nothing, not deferred beyond `:now`; the words the partial index needs.
@@ -64,6 +64,11 @@ pub(super) const READY_ORDER: &str = "ORDER BY priority, created_at, rowid";
 /// A moment as stored: always six digits, so that texts sort as moments do.
 pub(super) fn time_text(at: Timestamp) -> String {
     format!("{at:.6}")
+}
+
+/// Labels as stored.
+pub(super) fn labels_text(labels: &[String]) -> String {
+    serde_json::to_string(labels).expect("texts are JSON")
 }
 
 /// Reads a moment back.
@@ -121,6 +126,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
         parent_id: row.get::<_, Option<String>>("parent_id")?.map(IssueId::new),
         blocking_notes: row.get("blocking_notes")?,
         metadata: json(row, "metadata")?,
+        labels: json(row, "labels")?,
         estimate_minutes: row.get("estimate_minutes")?,
         defer_until: time(row, "defer_until")?,
         close_reason: row.get("close_reason")?,
@@ -153,7 +159,7 @@ pub(super) fn find(conn: &Connection, id: &IssueId) -> rusqlite::Result<Option<S
 pub(super) fn insert(conn: &Connection, stored: &Stored) -> rusqlite::Result<bool> {
     let sql = format!(
         "INSERT INTO issues ({COLUMNS}, rev) VALUES (:id, :title, :description, :status, :priority, :issue_type, \
-         :assignee, :parent_id, :blocking_notes, :metadata, :estimate_minutes, :defer_until, :close_reason, \
+         :assignee, :parent_id, :blocking_notes, :metadata, :labels, :estimate_minutes, :defer_until, :close_reason, \
          :created_at, :updated_at, :closed_at, :attempt, :epoch, :hold_run, :hold_session, :lease_until, \
          :attempt_limit, 0, 1) ON CONFLICT (id) DO NOTHING"
     );
@@ -164,7 +170,7 @@ pub(super) fn insert(conn: &Connection, stored: &Stored) -> rusqlite::Result<boo
 pub(super) fn update(conn: &Connection, stored: &Stored) -> rusqlite::Result<()> {
     let sql = "UPDATE issues SET title = :title, description = :description, status = :status, \
         priority = :priority, issue_type = :issue_type, assignee = :assignee, parent_id = :parent_id, \
-        blocking_notes = :blocking_notes, metadata = :metadata, estimate_minutes = :estimate_minutes, \
+        blocking_notes = :blocking_notes, metadata = :metadata, labels = :labels, estimate_minutes = :estimate_minutes, \
         defer_until = :defer_until, close_reason = :close_reason, created_at = :created_at, \
         updated_at = :updated_at, closed_at = :closed_at, attempt = :attempt, epoch = :epoch, \
         hold_run = :hold_run, hold_session = :hold_session, lease_until = :lease_until, \
@@ -187,6 +193,7 @@ fn write(conn: &Connection, sql: &str, stored: &Stored) -> rusqlite::Result<usiz
         ":parent_id": issue.parent_id.as_ref().map(IssueId::as_str),
         ":blocking_notes": issue.blocking_notes,
         ":metadata": serde_json::Value::Object(issue.metadata.clone()).to_string(),
+        ":labels": labels_text(&issue.labels),
         ":estimate_minutes": issue.estimate_minutes,
         ":defer_until": issue.defer_until.map(time_text),
         ":close_reason": issue.close_reason,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::transfer;
 use crate::limit;
 use crate::store::StoreError;
 
@@ -97,7 +98,11 @@ CREATE TABLE kept_lines (
     object TEXT NOT NULL
 ) STRICT;
 ",
+    "ALTER TABLE issues ADD COLUMN labels TEXT NOT NULL DEFAULT '[]';",
 ];
+
+/// The step from which on labels are a column; before it they were only kept with what files had brought.
+const LABELS_STEP: usize = 3;
 
 /// Opens the file, makes it and its folder if absent, and brings it to the present form.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
@@ -179,6 +184,9 @@ fn steps(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     }
     for step in &MIGRATIONS[taken..] {
         conn.execute_batch(step).map_err(explain)?;
+    }
+    if taken < LABELS_STEP {
+        transfer::take_up_labels(conn).map_err(explain)?;
     }
     conn.pragma_update(None, "application_id", APPLICATION_ID).map_err(explain)?;
     conn.pragma_update(None, "user_version", i64::try_from(known).expect("a short list")).map_err(explain)
@@ -285,8 +293,41 @@ mod tests {
             drop(old);
             let conn = open(&path).unwrap();
             let kept: i64 = conn.query_row("SELECT count(*) FROM kept_lines", [], |row| row.get(0)).unwrap();
-            assert_eq!(kept, 0, "from {taken}");
+            let labels: i64 =
+                conn.query_row("SELECT count(labels) FROM issues", [], |row| row.get(0)).unwrap();
+            assert_eq!((kept, labels), (0, 0), "from {taken}");
         }
+    }
+
+    #[test]
+    fn labels_that_were_only_kept_become_those_of_their_issues() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("issues.db");
+        let old = Connection::open(&path).unwrap();
+        MIGRATIONS[..2].iter().for_each(|step| old.execute_batch(step).unwrap());
+        old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        old.pragma_update(None, "user_version", 2).unwrap();
+        old.execute_batch(
+            r#"
+INSERT INTO issues VALUES ('a', 't', '', 'open', 2, 'task', NULL, NULL, NULL, '{}', NULL, NULL, NULL,
+    '2026-01-01T00:00:00.000000Z', '2026-01-01T00:00:00.000000Z', NULL, 0, 0, NULL, NULL, NULL, NULL, 0, 1);
+INSERT INTO kept_issues VALUES ('a', 'beads', '{"id":"a","title":"t","issue_type":"task",
+    "created_at":"2026-01-01T00:00:00Z","labels":["q3",7,"b","b"]}');
+INSERT INTO events (issue_id, event_type, actor, session, changes, at) VALUES ('a', 'imported', 'kim', 'kim',
+    '{"issue":{"old":null,"new":{"id":"a","title":"t","description":"","status":"open","priority":2,"issue_type":"task",
+    "assignee":null,"parent_id":null,"blocking_notes":null,"metadata":{},"estimate_minutes":null,"defer_until":null,
+    "close_reason":null,"created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-01T00:00:00Z","closed_at":null,
+    "attempt":0}}}', '2026-01-02T00:00:00.000000Z');
+"#,
+        )
+        .unwrap();
+        drop(old);
+        let conn = open(&path).unwrap();
+        let labels: String = conn.query_row("SELECT labels FROM issues", [], |row| row.get(0)).unwrap();
+        assert_eq!(labels, r#"["b","q3"]"#);
+        drop(conn);
+        let soundness = crate::store::SqliteStore::examine(&path).unwrap();
+        assert_eq!((soundness.events, soundness.findings), (2, vec![]));
     }
 
     #[test]

@@ -207,7 +207,7 @@ impl<'c> Scope<'c> {
         let issue = self.get(id)?.issue;
         let comments = read::last_comments(self.conn, id)?;
         let dependencies = read::dependencies(self.conn, id)?;
-        Ok(Answer::Issue(Box::new(crate::store::IssueView { issue, comments, dependencies })))
+        Ok(Answer::Issue(Box::new(crate::store::IssueView { issue, comments, dependencies, parts: None })))
     }
 
     /// Writes the events. The last one keeps the whole answer under the effect's id.
@@ -246,12 +246,9 @@ impl<'c> Scope<'c> {
 
 /// What differs, field by field; when anything does, `updated_at` follows and is not listed.
 fn differences(before: &Issue, after: &Issue) -> Map<String, Value> {
-    let fields = |issue: &Issue| match serde_json::to_value(issue) {
-        Ok(Value::Object(fields)) => fields,
-        _ => unreachable!("an issue is an object of plain data"),
-    };
-    let mut old = fields(before);
-    fields(after)
+    let mut old = before.every_field();
+    after
+        .every_field()
         .into_iter()
         .filter_map(|(key, new)| {
             let old = old.remove(&key).unwrap_or_default();

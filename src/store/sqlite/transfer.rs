@@ -186,6 +186,27 @@ fn kept(conn: &Connection, id: &IssueId) -> rusqlite::Result<Option<Original>> {
         .optional()
 }
 
+/// Gives issues of an older file the labels that were kept with them, each with an event, so that the log tells of it.
+pub(super) fn take_up_labels(conn: &Connection) -> rusqlite::Result<()> {
+    let sql = "SELECT issue_id, format, object FROM kept_issues ORDER BY issue_id";
+    let kept =
+        read::collect(conn, sql, named_params! {}, |row| Ok((row::id(row, "issue_id")?, original(row)?)))?;
+    for (id, original) in kept {
+        let labels = understood(&original).map(|incoming| incoming.issue.labels).unwrap_or_default();
+        if labels.is_empty() {
+            continue;
+        }
+        conn.prepare_cached("UPDATE issues SET labels = ?2 WHERE id = ?1")?
+            .execute((id.as_str(), row::labels_text(&labels)))?;
+        let changes = json!({"labels": {"old": [], "new": labels}}).to_string();
+        // Nobody does it, at no moment of its own: it is as if the import had.
+        let sql = "INSERT INTO events (issue_id, event_type, actor, session, changes, at) \
+                   SELECT ?1, ?2, actor, session, ?3, at FROM events ORDER BY seq DESC LIMIT 1";
+        conn.prepare_cached(sql)?.execute((id.as_str(), IMPORTED, changes))?;
+    }
+    Ok(())
+}
+
 fn original(row: &rusqlite::Row<'_>) -> rusqlite::Result<Original> {
     let word: String = row.get("format")?;
     let format = Format::from_text(&word).unwrap_or(Format::Beads);

@@ -1,5 +1,7 @@
 //! Making issues and changing their fields: everything is checked first, then all of it happens or nothing.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::row::{self, Stored};
@@ -8,22 +10,25 @@ use super::{claim, edges, moves};
 use crate::clock::micros;
 use crate::event::Access;
 use crate::id::IssueId;
-use crate::issue::{Dependency, EdgeType, Issue, Move, Status};
+use crate::issue::{Dependency, EdgeType, Issue, Move, Status, label_from_text};
 use crate::limit;
-use crate::store::{Answer, Claim, NewIssue, Update};
+use crate::store::{Answer, Claim, Edit, NewIssue, Update};
 
 /// Makes an issue, with the edges its fields name.
 pub(super) fn create(scope: &mut Scope<'_>, new: &NewIssue) -> Outcome<Answer> {
     check_title(&new.title)?;
     check_priority(new.priority)?;
     check_type(new.issue_type.as_deref())?;
+    let labels = labels(&new.labels)?;
+    refuse_many(labels.len())?;
     if new.parent_id.is_some() && new.parent_id == new.discovered_from {
         return Err(invalid(
             "parent_id and discovered_from name the same issue, and two issues have one edge at most; give one of them",
         ));
     }
     let blocked = new.blocking_notes.as_deref().is_some_and(|notes| !notes.trim().is_empty());
-    let mut stored = Stored { issue: fresh(scope, new), epoch: 0, hold: None, open_blockers: 0 };
+    let issue = Issue { labels: labels.into_iter().collect(), ..fresh(scope, new) };
+    let mut stored = Stored { issue, epoch: 0, hold: None, open_blockers: 0 };
     if blocked {
         moves::step(scope, &mut stored, Move::Block)?;
     }
@@ -74,6 +79,7 @@ fn fresh(scope: &Scope<'_>, new: &NewIssue) -> Issue {
             .filter(|(_, value)| !value.is_null())
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
+        labels: Vec::new(),
         estimate_minutes: new.estimate_minutes,
         defer_until: new.defer_until.map(micros),
         close_reason: None,
@@ -91,13 +97,14 @@ pub(super) fn update(scope: &mut Scope<'_>, id: &IssueId, change: &Update) -> Ou
     }
     check_priority(change.priority)?;
     check_type(change.issue_type.as_deref())?;
+    move_to(scope, id, &change.parent_id)?;
     let mut before = scope.get(id)?;
     if wants_claim(change) {
         before = claim::give_back_if_lapsed(scope, before)?;
     }
     let mut after = before.clone();
     let moved = transition(scope, &mut after, change)?;
-    fields(&mut after.issue, change);
+    fields(&mut after.issue, change)?;
     if let Some(answer) = &moved.answer {
         moves::remark(scope, &before.issue, answer)?;
     }
@@ -108,6 +115,22 @@ pub(super) fn update(scope: &mut Scope<'_>, id: &IssueId, change: &Update) -> Ou
         scope.holds.gained.insert(id.clone(), epoch);
     }
     scope.view(id)
+}
+
+/// Makes the issue a part of another one, or of none.
+fn move_to(scope: &mut Scope<'_>, id: &IssueId, parent: &Edit<IssueId>) -> Outcome<()> {
+    let before = scope.get(id)?.issue.parent_id;
+    let after = parent.clone().apply(before.clone());
+    if after == before {
+        return Ok(());
+    }
+    if let Some(before) = &before {
+        edges::remove(scope, id, before)?;
+    }
+    if let Some(to_id) = after {
+        edges::add(scope, &Dependency { from_id: id.clone(), to_id, dep_type: EdgeType::ParentChild })?;
+    }
+    Ok(())
 }
 
 fn wants_claim(change: &Update) -> bool {
@@ -241,6 +264,7 @@ fn take(scope: &mut Scope<'_>, stored: &mut Stored, change: &Update) -> Outcome<
     let terms = Claim {
         id: Some(stored.issue.id.clone()),
         takes: change.takes.clone(),
+        labels: Vec::new(),
         lease: change.lease.unwrap_or(limit::LEASE),
         max_attempts: change.max_attempts.unwrap_or(limit::ATTEMPTS),
     };
@@ -251,7 +275,7 @@ fn take(scope: &mut Scope<'_>, stored: &mut Stored, change: &Update) -> Outcome<
     Ok("claimed")
 }
 
-fn fields(issue: &mut Issue, change: &Update) {
+fn fields(issue: &mut Issue, change: &Update) -> Outcome<()> {
     if let Some(title) = &change.title {
         issue.title = title.trim().to_owned();
     }
@@ -264,13 +288,43 @@ fn fields(issue: &mut Issue, change: &Update) {
     if let Some(issue_type) = &change.issue_type {
         issue.issue_type.clone_from(issue_type);
     }
-    if change.estimate_minutes.is_some() {
-        issue.estimate_minutes = change.estimate_minutes;
-    }
-    if change.defer_until.is_some() {
-        issue.defer_until = change.defer_until.map(micros);
-    }
+    issue.estimate_minutes = change.estimate_minutes.apply(issue.estimate_minutes);
+    issue.defer_until = change.defer_until.apply(issue.defer_until).map(micros);
     merge(&mut issue.metadata, &change.metadata);
+    relabel(issue, change)
+}
+
+/// Adds labels and takes labels away.
+fn relabel(issue: &mut Issue, change: &Update) -> Outcome<()> {
+    let (add, remove) = (labels(&change.add_labels)?, labels(&change.remove_labels)?);
+    if let Some(both) = add.intersection(&remove).next() {
+        return Err(invalid(format!("the label `{both}` is both added and removed; do one of them")));
+    }
+    let had = issue.labels.len();
+    let mut all: BTreeSet<String> = issue.labels.drain(..).chain(add).collect();
+    all.retain(|label| !remove.contains(label));
+    // A file may have brought more; taking some of them away is no harm.
+    if all.len() > had {
+        refuse_many(all.len())?;
+    }
+    issue.labels = all.into_iter().collect();
+    Ok(())
+}
+
+/// Labels as they are kept, each once.
+fn labels(given: &[String]) -> Outcome<BTreeSet<String>> {
+    let read = given.iter().map(|text| label_from_text(text).map_err(|wrong| invalid(wrong.to_string())));
+    read.collect()
+}
+
+fn refuse_many(count: usize) -> Outcome<()> {
+    if count <= limit::LABELS {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "an issue has {} labels at most, not {count}; put values with a name into the metadata",
+        limit::LABELS
+    )))
 }
 
 /// Merges key by key; a null removes a key.

@@ -7,9 +7,9 @@ use super::schema::{OPERATIONS, OperationInfo};
 use super::shape::ListName;
 use crate::clock::Timestamp;
 use crate::id::IssueId;
-use crate::issue::{EdgeType, ISSUE_TYPES, Status, Takes, priority_from_text};
+use crate::issue::{EdgeType, ISSUE_TYPES, Status, Takes, label_from_text, priority_from_text};
 use crate::limit;
-use crate::store::{AttemptCount, Claim, Filter, NewIssue, Operation, Update};
+use crate::store::{AttemptCount, Claim, Edit, Filter, NewIssue, Operation, Search, Update};
 
 /// A call understood.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +44,9 @@ fn operation(name: &str, params: &Params<'_>, setup: &IssueToolSetup) -> Result<
     Ok(match name {
         "create" => Operation::Create(new_issue(params)?),
         "list" => Operation::List(filter(params)?),
+        "search" => {
+            Operation::Search(Search { query: params.required_text("query")?, filter: filter(params)? })
+        }
         "get" => Operation::Get { id: id()? },
         "update" => Operation::Update(id()?, update(params, setup)?),
         "close" => {
@@ -66,12 +69,11 @@ fn operation(name: &str, params: &Params<'_>, setup: &IssueToolSetup) -> Result<
             }
             Operation::Ready(filter)
         }
-        "get_blocked" => Operation::Blocked,
+        "get_blocked" => Operation::Blocked(filter(params)?),
         "claim" => Operation::Claim(Claim {
             id: params.optional_id("issue_id")?,
             takes: setup.takes.clone(),
-            lease: setup.lease,
-            max_attempts: setup.max_attempts,
+            ..Claim::first(setup.lease, setup.max_attempts)
         }),
         "release" => Operation::Release {
             id: id()?,
@@ -96,8 +98,9 @@ fn new_issue(params: &Params<'_>) -> Result<NewIssue, String> {
         parent_id: params.optional_id("parent_id")?,
         discovered_from: params.optional_id("discovered_from")?,
         metadata: params.object("metadata")?,
-        estimate_minutes: params.number("estimate_minutes")?,
-        defer_until: params.time("defer_until")?,
+        labels: params.labels("labels")?,
+        estimate_minutes: params.edit("estimate_minutes", Params::number)?.apply(None),
+        defer_until: params.edit("defer_until", Params::time)?.apply(None),
         blocking_notes: params.text("blocking_notes")?,
     })
 }
@@ -112,11 +115,19 @@ fn filter(params: &Params<'_>) -> Result<Filter, String> {
         return Err("limit must be at least 1".to_owned());
     }
     let limit = limit.map_or(limit::LIST_ROWS, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let assignee = params.text("assignee")?.filter(|name| !name.is_empty());
+    let unassigned = params.flag("unassigned")?;
+    if let Some(assignee) = assignee.as_ref().filter(|_| unassigned) {
+        return Err(format!("nothing is both unassigned and of the assignee `{assignee}`; give one of them"));
+    }
     Ok(Filter {
-        status: params.status()?,
+        statuses: params.statuses()?,
         priority: params.priority()?,
         issue_type: params.issue_type()?,
-        assignee: params.text("assignee")?,
+        assignee,
+        unassigned,
+        deferred: params.flag("deferred")?,
+        labels: params.labels("labels")?,
         takes: Takes(takes.collect()),
         limit: Some(limit),
     })
@@ -142,8 +153,11 @@ fn update(params: &Params<'_>, setup: &IssueToolSetup) -> Result<Update, String>
         assignee: params.text("assignee")?,
         blocking_notes: params.text("blocking_notes")?,
         metadata: params.object("metadata")?,
-        estimate_minutes: params.number("estimate_minutes")?,
-        defer_until: params.time("defer_until")?,
+        add_labels: params.labels("add_labels")?,
+        remove_labels: params.labels("remove_labels")?,
+        parent_id: params.edit("parent_id", Params::optional_id)?,
+        estimate_minutes: params.edit("estimate_minutes", Params::number)?,
+        defer_until: params.edit("defer_until", Params::time)?,
         lease: Some(setup.lease),
         max_attempts: Some(setup.max_attempts),
         takes: setup.takes.clone(),
@@ -215,6 +229,35 @@ impl<'a> Params<'a> {
         Ok(text.filter(|text| !text.is_empty()).map(IssueId::new))
     }
 
+    /// What becomes of a field: an empty text empties it.
+    fn edit<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&Self, &str) -> Result<Option<T>, String>,
+    ) -> Result<Edit<T>, String> {
+        match self.given.get(name) {
+            None => Ok(Edit::Keep),
+            Some(Value::String(text)) if text.trim().is_empty() => Ok(Edit::Clear),
+            Some(_) => Ok(read(self, name)?.map_or(Edit::Clear, Edit::Set)),
+        }
+    }
+
+    /// One text, or a list of them.
+    fn texts(&self, name: &str) -> Result<Vec<&str>, String> {
+        let wrong = || self.wrong(name, "a list of texts");
+        match self.given.get(name) {
+            None => Ok(Vec::new()),
+            Some(Value::String(text)) => Ok(vec![text]),
+            Some(Value::Array(items)) => items.iter().map(|item| item.as_str().ok_or_else(wrong)).collect(),
+            Some(_) => Err(wrong()),
+        }
+    }
+
+    fn labels(&self, name: &str) -> Result<Vec<String>, String> {
+        let texts = self.texts(name)?.into_iter();
+        texts.map(|text| label_from_text(text).map_err(|wrong| wrong.to_string())).collect()
+    }
+
     fn object(&self, name: &str) -> Result<Map<String, Value>, String> {
         match self.given.get(name) {
             None => Ok(Map::new()),
@@ -248,15 +291,18 @@ impl<'a> Params<'a> {
         read: impl Fn(&str) -> Option<T>,
         words: impl Fn() -> Vec<&'static str>,
     ) -> Result<Option<T>, String> {
-        let Some(text) = self.text(name)? else { return Ok(None) };
-        read(&text).map(Some).ok_or_else(|| {
-            let near = suggest(&text, &words());
-            format!("Invalid {name} `{text}`{near}; it must be one of {}", words().join(", "))
-        })
+        let text = self.text(name)?;
+        text.map(|text| one_of(name, &text, read, words)).transpose()
     }
 
     fn status(&self) -> Result<Option<Status>, String> {
         self.word("status", Status::from_text, || Status::ALL.map(Status::as_str).to_vec())
+    }
+
+    fn statuses(&self) -> Result<Vec<Status>, String> {
+        let words = || Status::ALL.map(Status::as_str).to_vec();
+        let texts = self.texts("status")?.into_iter();
+        texts.map(|text| one_of("status", text, Status::from_text, words)).collect()
     }
 
     fn issue_type(&self) -> Result<Option<String>, String> {
@@ -283,6 +329,18 @@ impl<'a> Params<'a> {
     }
 }
 
+fn one_of<T>(
+    name: &str,
+    text: &str,
+    read: impl Fn(&str) -> Option<T>,
+    words: impl Fn() -> Vec<&'static str>,
+) -> Result<T, String> {
+    read(text).ok_or_else(|| {
+        let near = suggest(text, &words());
+        format!("Invalid {name} `{text}`{near}; it must be one of {}", words().join(", "))
+    })
+}
+
 fn unknown(name: &str, info: &OperationInfo) -> String {
     let allowed: Vec<_> = info.parameters().collect();
     let near = suggest(name, &allowed);
@@ -298,7 +356,10 @@ fn suggest(word: &str, among: &[&'static str]) -> String {
         "id" | "issue" | "bead_id" => Some("issue_id"),
         "notes" => Some("blocking_notes"),
         "type" => among.iter().copied().find(|name| name.ends_with("_type")),
-        "comment" | "text" | "comments" => Some("body"),
+        "comment" | "comments" => Some("body"),
+        "text" => among.iter().copied().find(|name| ["body", "query"].contains(name)),
+        "label" | "labels" | "tags" => among.iter().copied().find(|name| name.ends_with("labels")),
+        "words" | "q" | "search" => Some("query"),
         "done" | "completed" | "complete" => Some("closed"),
         _ => None,
     };

@@ -22,6 +22,19 @@ impl OperationInfo {
     }
 }
 
+/// Which issues a list shows.
+const LISTED: &[&str] = &[
+    "status",
+    "priority",
+    "issue_type",
+    "assignee",
+    "unassigned",
+    "deferred",
+    "metadata",
+    "labels",
+    "limit",
+];
+
 /// Every operation.
 pub(super) const OPERATIONS: &[OperationInfo] = &[
     OperationInfo {
@@ -35,16 +48,14 @@ pub(super) const OPERATIONS: &[OperationInfo] = &[
             "parent_id",
             "discovered_from",
             "metadata",
+            "labels",
             "estimate_minutes",
             "defer_until",
             "blocking_notes",
         ],
     },
-    OperationInfo {
-        name: "list",
-        required: &[],
-        optional: &["status", "priority", "issue_type", "assignee", "metadata", "limit"],
-    },
+    OperationInfo { name: "list", required: &[], optional: LISTED },
+    OperationInfo { name: "search", required: &["query"], optional: LISTED },
     OperationInfo { name: "get", required: &["issue_id"], optional: &[] },
     OperationInfo {
         name: "update",
@@ -58,6 +69,9 @@ pub(super) const OPERATIONS: &[OperationInfo] = &[
             "assignee",
             "blocking_notes",
             "metadata",
+            "add_labels",
+            "remove_labels",
+            "parent_id",
             "estimate_minutes",
             "defer_until",
         ],
@@ -68,9 +82,9 @@ pub(super) const OPERATIONS: &[OperationInfo] = &[
     OperationInfo {
         name: "get_ready",
         required: &[],
-        optional: &["priority", "issue_type", "assignee", "metadata", "limit", "all"],
+        optional: &["priority", "issue_type", "assignee", "unassigned", "metadata", "labels", "limit", "all"],
     },
-    OperationInfo { name: "get_blocked", required: &[], optional: &[] },
+    OperationInfo { name: "get_blocked", required: &[], optional: LISTED },
     OperationInfo { name: "claim", required: &[], optional: &["issue_id"] },
     OperationInfo { name: "release", required: &["issue_id"], optional: &[] },
     OperationInfo { name: "block", required: &["issue_id", "notes"], optional: &[] },
@@ -83,13 +97,15 @@ pub(super) const OPERATIONS: &[OperationInfo] = &[
 fn parameters() -> Vec<(&'static str, Value, &'static str)> {
     let text = || json!("string");
     let number = || json!("integer");
+    let texts = || json!("array");
     vec![
+        ("add_labels", texts(), "labels to add; the others stay"),
         ("all", json!("boolean"), "true shows what is ready for others too, not only for you"),
         ("answer", text(), "what the issue waited for; becomes a comment"),
         (
             "assignee",
             text(),
-            "create: for whom it is meant; list, get_ready: only theirs; update: your own name claims the issue, an \
+            "create: for whom it is meant; in lists: only theirs; update: your own name claims the issue, an \
              empty text gives it back",
         ),
         (
@@ -99,11 +115,20 @@ fn parameters() -> Vec<(&'static str, Value, &'static str)> {
              answer to it",
         ),
         ("body", text(), "the text of the comment"),
-        ("defer_until", text(), "not ready before this moment, such as 2026-01-31T12:00:00Z"),
+        (
+            "defer_until",
+            text(),
+            "not ready before this moment, such as 2026-01-31T12:00:00Z; update: an empty text takes it away",
+        ),
+        ("deferred", json!("boolean"), "true: only those with a defer_until that is yet to come"),
         ("dep_type", text(), "default blocks: from_id cannot start before to_id is closed"),
         ("description", text(), "as long as it takes"),
         ("discovered_from", text(), "the issue it was found in"),
-        ("estimate_minutes", number(), "estimated work"),
+        (
+            "estimate_minutes",
+            json!(["integer", "string"]),
+            "estimated work; update: an empty text takes it away; get shows the sum over an issue's parts",
+        ),
         ("from_id", text(), "the issue that waits"),
         (
             "issue_id",
@@ -111,30 +136,42 @@ fn parameters() -> Vec<(&'static str, Value, &'static str)> {
             "the issue; claim without it takes the first ready one that is for you and answers null when there is none",
         ),
         ("issue_type", text(), "default task"),
+        ("labels", texts(), "words to sort issues by; in lists: only issues with all of these"),
         ("limit", number(), "at most so many, at least 1"),
         (
             "metadata",
             json!("object"),
-            "create: any keys; update: merged, a null removes a key; list, get_ready: only issues with these values, a \
+            "create: any keys; update: merged, a null removes a key; in lists: only issues with these values, a \
              list of values means any of them",
         ),
         ("notes", text(), "what the issue waits for and from whom; kept as its blocking_notes"),
-        ("parent_id", text(), "the issue it is a part of"),
+        ("parent_id", text(), "the issue it is a part of; update: an empty text makes it a part of none"),
         (
             "priority",
             json!(["integer", "string"]),
             "0 (first) to 4 (last), or critical, high, medium, low, deferred; default 2",
         ),
+        (
+            "query",
+            text(),
+            "words that must all occur in an issue: in its id, title, description, notes, close reason, labels or comments",
+        ),
         ("reason", text(), "what was done; default Completed"),
-        ("status", text(), "update: in_progress claims, open gives back or unblocks, closed closes"),
+        ("remove_labels", texts(), "labels to take away"),
+        (
+            "status",
+            json!(["string", "array"]),
+            "open, in_progress, blocked or closed; in lists: one, or a list of several; update: in_progress claims, open \
+             gives back or unblocks, closed closes",
+        ),
         ("title", text(), "one line"),
         ("to_id", text(), "the issue that is waited for"),
+        ("unassigned", json!("boolean"), "true: only those that nobody holds and that are meant for nobody"),
     ]
 }
 
 fn words(name: &str) -> Option<Vec<&'static str>> {
     match name {
-        "status" => Some(Status::ALL.map(Status::as_str).to_vec()),
         "issue_type" => Some(ISSUE_TYPES.to_vec()),
         "dep_type" => Some(EdgeType::ALL.map(EdgeType::as_str).to_vec()),
         _ => None,
@@ -162,6 +199,13 @@ pub(super) fn spec() -> ToolSpec {
             json!({"type": kind, "description": format!("For {}. {}.", takers.join(", "), sentence(what))});
         if let Some(words) = words(name) {
             property["enum"] = json!(words);
+        }
+        match name {
+            "status" => {
+                property["items"] = json!({"type": "string", "enum": Status::ALL.map(Status::as_str)});
+            }
+            "labels" | "add_labels" | "remove_labels" => property["items"] = json!({"type": "string"}),
+            _ => {}
         }
         properties.insert(name.to_owned(), property);
     }

@@ -31,10 +31,9 @@ pub fn answer(answer: &Answer, name: ListName, rows: Rows) -> Value {
         Answer::Issue(view) => json!({"issue": whole(view)}),
         Answer::Nothing => json!({"issue": null}),
         Answer::Issues { issues, total } => list(issues, *total, name, rows),
-        Answer::Blocked(blocked) => {
-            let shown = shown(blocked.len(), rows);
-            let entries: Vec<_> = blocked[..shown].iter().map(|entry| blocked_entry(entry, rows)).collect();
-            counted("blocked_issues", &entries, blocked.len())
+        Answer::Blocked { issues, total } => {
+            let entries: Vec<_> = issues.iter().map(|entry| blocked_entry(entry, rows)).collect();
+            counted("blocked_issues", &entries, *total)
         }
         Answer::Left(left) => json!({"left": left, "count": left.len()}),
         Answer::Dependency(dependency) => json!({"dependency": dependency}),
@@ -69,13 +68,6 @@ fn counted(key: &str, entries: &[Value], total: usize) -> Value {
     value
 }
 
-fn shown(total: usize, rows: Rows) -> usize {
-    match rows {
-        Rows::Full => total,
-        Rows::Short => total.min(limit::LIST_ROWS),
-    }
-}
-
 fn blocked_entry(entry: &BlockedIssue, rows: Rows) -> Value {
     let blockers: Vec<_> = entry.blockers.iter().map(|blocker| row(blocker, rows)).collect();
     json!({"issue": row(&entry.issue, rows), "blockers": blockers})
@@ -102,6 +94,9 @@ fn whole(view: &IssueView) -> Value {
     let mut value = json!(view.issue);
     if !view.comments.is_empty() {
         value["comments"] = json!(view.comments);
+    }
+    if let Some(parts) = view.parts {
+        value["parts"] = json!(parts);
     }
     if !view.dependencies.is_empty() {
         value["dependencies"] = json!(view.dependencies);

@@ -129,7 +129,7 @@ mod cases {
             list(Filter { issue_type: Some("feature".into()), ..Filter::default() }).await,
             std::slice::from_ref(&b)
         );
-        assert_eq!(list(Filter { status: Some(Status::Closed), ..Filter::default() }).await, [c]);
+        assert_eq!(list(Filter { statuses: vec![Status::Closed], ..Filter::default() }).await, [c]);
         desk.try_do(claim(Some(&b))).await.unwrap();
         assert_eq!(list(Filter { assignee: Some("foreman".into()), ..Filter::default() }).await, [b]);
         assert_eq!(list(Filter { limit: Some(1), ..Filter::default() }).await, [a]);
@@ -492,7 +492,7 @@ mod cases {
         let closed = desk.try_do(close(&b)).await.unwrap().footprint;
         assert_eq!(closed.writes, set(&[name(&a), name(&b), name(&child)]), "those that became ready");
         let get = desk.try_do(Operation::Get { id: a.clone() }).await.unwrap().footprint;
-        assert_eq!((get.reads, get.writes.len()), (set(&[name(&a)]), 0));
+        assert_eq!((get.reads, get.writes.len()), (set(&[name(&a), name(&child)]), 0), "with its parts");
         let claimed = desk.try_do(claim(None)).await.unwrap().footprint;
         assert_eq!((claimed.reads, claimed.writes), (set(&["issue:*".to_owned()]), set(&[name(&a)])));
         let far = Timestamp::MAX;

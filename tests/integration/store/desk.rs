@@ -8,7 +8,7 @@ use std::time::Duration;
 use runner::clock::{Timestamp, later};
 use runner::event::{EffectId, Sequence};
 use runner::id::{IdSource, IssueId, RunId, Seed};
-use runner::issue::{EdgeType, Issue, Status, Takes};
+use runner::issue::{EdgeType, Issue, Status};
 use runner::store::{
     Answer, Applied, AttemptCount, BlockedIssue, Caller, Claim, Filter, IssueStore, IssueView, NewIssue,
     Operation, Refused, SqliteStore, StoreError, Update,
@@ -143,8 +143,8 @@ impl Desk {
     }
 
     pub(crate) async fn blocked(&self) -> Vec<BlockedIssue> {
-        match self.try_do(Operation::Blocked).await.unwrap().answer {
-            Answer::Blocked(blocked) => blocked,
+        match self.try_do(Operation::Blocked(Filter::default())).await.unwrap().answer {
+            Answer::Blocked { issues, .. } => issues,
             other => panic!("expected blocked issues, got {other:?}"),
         }
     }
@@ -171,7 +171,7 @@ impl Desk {
 }
 
 pub(crate) fn claim(id: Option<&IssueId>) -> Operation {
-    Operation::Claim(Claim { id: id.cloned(), takes: Takes::default(), lease: LEASE, max_attempts: 2 })
+    Operation::Claim(Claim { id: id.cloned(), ..Claim::first(LEASE, 2) })
 }
 
 pub(crate) fn close(id: &IssueId) -> Operation {

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use runner::event::Footprint;
 use runner::id::{IdSource, IssueId, RunId, Seed};
 use runner::issue::Status;
-use runner::store::{Caller, Filter, IssueStore, NewIssue, Operation, SqliteStore, Update};
+use runner::store::{Caller, Edit, Filter, IssueStore, NewIssue, Operation, Search, SqliteStore, Update};
 
 use super::counters::{Act, ISSUES, act, operation};
 use super::desk::{Desk, LEASE, at, claim, fresh, set_status};
@@ -23,6 +23,9 @@ enum Deed {
     Reclaim,
     Get(usize),
     List,
+    Search,
+    Label(usize),
+    Move(usize, Option<usize>),
     Comment(usize),
     Create(Option<usize>),
     Start(usize),
@@ -39,6 +42,9 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => Just(Deed::Reclaim),
         2 => n.clone().prop_map(Deed::Get),
         1 => Just(Deed::List),
+        1 => Just(Deed::Search),
+        1 => n.clone().prop_map(Deed::Label),
+        2 => (n.clone(), prop::option::of(n.clone())).prop_map(|(n, whole)| Deed::Move(n, whole)),
         2 => n.clone().prop_map(Deed::Comment),
         2 => prop::option::of(n.clone()).prop_map(Deed::Create),
         2 => n.clone().prop_map(Deed::Start),
@@ -55,6 +61,15 @@ fn to_do(deed: Deed, ids: &[IssueId]) -> Operation {
         Deed::Reclaim => Operation::Reclaim { runs: vec![RunId::new("run-2")] },
         Deed::Get(n) => Operation::Get { id: ids[n].clone() },
         Deed::List => Operation::List(Filter::default()),
+        Deed::Search => Operation::Search(Search { query: "b".to_owned(), filter: Filter::default() }),
+        Deed::Label(n) => {
+            let add_labels = vec!["b".to_owned()];
+            Operation::Update(ids[n].clone(), Update { add_labels, ..Update::default() })
+        }
+        Deed::Move(n, whole) => {
+            let parent_id = whole.map_or(Edit::Clear, |whole| Edit::Set(ids[whole].clone()));
+            Operation::Update(ids[n].clone(), Update { parent_id, ..Update::default() })
+        }
         Deed::Comment(n) => Operation::Comment { id: ids[n].clone(), body: "b".to_owned() },
         Deed::Create(parent) => Operation::Create(NewIssue {
             title: "t".to_owned(),

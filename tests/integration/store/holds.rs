@@ -272,7 +272,7 @@ mod cases {
     pub(super) async fn claim_narrowed_by_takes(store: Store) {
         let a = worker(&store, "a");
         let takes = Takes([("worker_type".to_owned(), vec!["coding".into()])].into());
-        let narrow = |id| Operation::Claim(Claim { id, takes: takes.clone(), lease: LEASE, max_attempts: 3 });
+        let narrow = |id| Operation::Claim(Claim { id, takes: takes.clone(), ..Claim::first(LEASE, 3) });
         let plain = a.task("plain").await;
         assert_eq!(a.try_do(narrow(None)).await.unwrap().answer, Answer::Nothing);
         let error = a.error(narrow(Some(plain.clone()))).await;

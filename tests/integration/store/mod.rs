@@ -6,6 +6,8 @@ mod contract;
 mod counters;
 mod desk;
 mod edges;
+mod fields;
+mod finding;
 mod footprints;
 mod holds;
 mod soundness;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use runner::id::IssueId;
 use runner::issue::EdgeType;
-use runner::store::{Claim, NewIssue, Operation, SqliteStore, StoreError, Update};
+use runner::store::{Claim, Edit, NewIssue, Operation, SqliteStore, StoreError, Update};
 use rusqlite::Connection;
 use serde_json::{Map, json};
 
@@ -43,6 +43,8 @@ async fn sample() -> (tempfile::TempDir, Vec<IssueId>) {
     desk.close(&ids[0]).await;
     desk.waits(&ids[1], &ids[2]).await;
     desk.edge(&ids[3], &ids[1], EdgeType::ParentChild).await.unwrap();
+    let labelled = Update { add_labels: vec!["web".to_owned()], ..Update::default() };
+    desk.try_do(update(&ids[2], labelled)).await.unwrap();
     desk.try_do(Operation::Comment { id: ids[2].clone(), body: "why?".to_owned() }).await.unwrap();
     let worker = desk.beside(Some("run"), "w1");
     worker.as_effect("p/w1/t1/c0", claim(Some(&ids[4]))).await.unwrap();
@@ -56,13 +58,13 @@ async fn a_queue_that_was_used_is_sound_and_stays_as_it_is() {
     let soundness = SqliteStore::examine(&file(&folder)).unwrap();
     assert_eq!(soundness.findings, []);
     assert_eq!((soundness.issues, soundness.dependencies, soundness.comments), (6, 2, 1));
-    assert_eq!(soundness.events, 6 + 1 + 2 + 1 + 1);
+    assert_eq!(soundness.events, 6 + 1 + 2 + 1 + 1 + 1);
     assert_eq!(std::fs::read(file(&folder)).unwrap(), before);
     let desk = Desk::new(&(SqliteStore::open(&file(&folder)).unwrap() as _), None, "foreman");
     assert_eq!(desk.ready().await, [ids[2].clone(), ids[5].clone()]);
     // Beside a writer, too, and with what it has not yet moved into the file.
     desk.close(&ids[5]).await;
-    assert_eq!(SqliteStore::examine(&file(&folder)).unwrap().events, 12);
+    assert_eq!(SqliteStore::examine(&file(&folder)).unwrap().events, 13);
 }
 
 #[tokio::test]
@@ -82,6 +84,10 @@ async fn what_is_broken_by_hand_is_found() {
         "UPDATE issues SET priority = 1 WHERE title = 'f'",
         "UPDATE issues SET status = 'done' WHERE title = 'f'",
         "UPDATE issues SET metadata = '{' WHERE title = 'f'",
+        "UPDATE issues SET labels = '[\"b\",\"a\"]' WHERE title = 'f'",
+        "UPDATE issues SET labels = '[\"a\",\"a,b\"]' WHERE title = 'f'",
+        "UPDATE issues SET labels = '[]' WHERE title = 'c'",
+        "UPDATE issues SET labels = 'a' WHERE title = 'f'",
         "DELETE FROM dependencies WHERE dep_type = 'blocks'",
         "INSERT INTO dependencies SELECT id, 'bd-gone', 'related' FROM issues WHERE title = 'f'",
         "DELETE FROM comments",
@@ -154,11 +160,11 @@ async fn an_effect_that_was_applied_twice_is_found() {
     drop(conn);
     let lines = found(&file(&folder), &ids);
     assert!(
-        lines.contains(&"effect e: events 11 and 12 are both of effect p/w1/t1/c0 of run run".to_owned()),
+        lines.contains(&"effect e: events 12 and 13 are both of effect p/w1/t1/c0 of run run".to_owned()),
         "{lines:?}"
     );
     assert!(
-        lines.contains(&"epoch e: event 12 gave the epoch 1 after 1 had been given".to_owned()),
+        lines.contains(&"epoch e: event 13 gave the epoch 1 after 1 had been given".to_owned()),
         "{lines:?}"
     );
 }
@@ -202,6 +208,8 @@ enum Deed {
     Part(usize),
     Force(usize),
     TakeOver(usize),
+    Label(usize, u8),
+    Move(usize, Option<usize>),
     ClaimAny,
     ReleaseAll,
     Wait,
@@ -216,7 +224,9 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => (n.clone(), 0..4_u8).prop_map(|(n, value)| Deed::Metadata(n, value)),
         1 => n.clone().prop_map(Deed::Part),
         1 => n.clone().prop_map(Deed::Force),
-        1 => n.prop_map(Deed::TakeOver),
+        1 => n.clone().prop_map(Deed::TakeOver),
+        2 => (n.clone(), 0..4_u8).prop_map(|(n, label)| Deed::Label(n, label)),
+        2 => (n.clone(), prop::option::of(n)).prop_map(|(n, whole)| Deed::Move(n, whole)),
         2 => Just(Deed::ClaimAny),
         1 => Just(Deed::ReleaseAll),
         1 => Just(Deed::Wait),
@@ -235,6 +245,17 @@ fn of_deed(deed: &Deed, ids: &[IssueId]) -> Option<Operation> {
         Deed::Metadata(n, value) => {
             let metadata = Map::from_iter([("k".to_owned(), metadata(*value))]);
             update(&ids[*n], Update { metadata, ..Update::default() })
+        }
+        Deed::Label(n, label) => {
+            let [add_labels, remove_labels] = match label {
+                0 => [vec![], vec!["l1".to_owned()]],
+                label => [vec![format!("l{label}")], vec![]],
+            };
+            update(&ids[*n], Update { add_labels, remove_labels, ..Update::default() })
+        }
+        Deed::Move(n, whole) => {
+            let parent_id = whole.map_or(Edit::Clear, |whole| Edit::Set(ids[whole].clone()));
+            update(&ids[*n], Update { parent_id, ..Update::default() })
         }
         Deed::Part(n) => {
             let parent_id = Some(ids[*n].clone());
@@ -292,12 +313,7 @@ async fn dead_letters_and_taking_over_are_sound() {
     let kim = Desk::new(&store, None, "kim");
     let id = kim.task("t").await;
     let worker = kim.beside(Some("run"), "w");
-    let terms = Claim {
-        id: Some(id.clone()),
-        takes: runner::issue::Takes::default(),
-        lease: Duration::from_secs(5),
-        max_attempts: 1,
-    };
+    let terms = Claim { id: Some(id.clone()), ..Claim::first(Duration::from_secs(5), 1) };
     worker.try_do(Operation::Claim(terms)).await.unwrap();
     kim.wait(Duration::from_secs(60));
     assert_eq!(kim.claim().await, None, "its only attempt was used up");

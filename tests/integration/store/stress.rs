@@ -17,7 +17,7 @@ use std::time::Duration;
 use runner::clock::{Clock, Stopwatch, SystemClock, later};
 use runner::event::EffectId;
 use runner::id::{IdSource, IssueId, RunId, Seed};
-use runner::issue::{Issue, Status, Takes};
+use runner::issue::{Issue, Status};
 use runner::store::{
     Answer, Applied, AttemptCount, Caller, Claim, Filter, IssueStore, NewIssue, Operation, SqliteStore,
     StoreError, Update,
@@ -130,7 +130,7 @@ impl Worker {
 
     async fn claim(&mut self) -> Option<(IssueId, u64)> {
         let lease = Duration::from_millis(20 + self.chance.next() % 300);
-        let claim = Claim { id: None, takes: Takes::default(), lease, max_attempts: u32::MAX };
+        let claim = Claim::first(lease, u32::MAX);
         let applied = self.ask(Operation::Claim(claim)).await.unwrap();
         match applied.answer {
             Answer::Issue(view) => {
@@ -312,7 +312,7 @@ fn round(seed: u64) {
         // Every lease has passed then.
         sweep.ahead = Duration::from_secs(24 * 60 * 60);
         // Killed between asking and answering, nobody answers.
-        let blocked = Filter { status: Some(Status::Blocked), ..Filter::default() };
+        let blocked = Filter { statuses: vec![Status::Blocked], ..Filter::default() };
         let asked = Desk::new(&store, None, "kim").list(blocked).await;
         for id in asked.into_iter().map(|issue| issue.id).filter(|id| *id != order.board) {
             sweep.ask(Operation::Unblock { id, answer: "that".to_owned() }).await.unwrap();
