@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use indexmap::IndexMap;
+use serde_json::{Value, json};
 
 use crate::chat::Usage;
 use crate::clock::Timestamp;
@@ -93,6 +94,31 @@ impl Summary {
         tables(&work, &self.issue_lines(name))
     }
 
+    /// The same for programs.
+    pub fn to_json(&self) -> Value {
+        let work = self.rows.iter().map(|((phase, role), row)| {
+            json!({
+                "phase": phase, "role": role, "outcome": self.ends.get(phase), "sessions": row.sessions,
+                "turns": row.turns, "retries": row.retries, "tool_calls": row.tool_calls,
+                "tool_errors": row.tool_errors, "usage": row.usage,
+            })
+        });
+        let issues = self.issues.iter().map(|(id, line)| {
+            json!({
+                "id": id, "title": line.title, "status": line.status, "claims": line.claims,
+                "closed_by": line.closed_by,
+            })
+        });
+        json!({"work": work.collect::<Vec<_>>(), "issues": issues.collect::<Vec<_>>()})
+    }
+
+    /// Model calls answered and tokens used, by everybody.
+    pub fn spent(&self) -> (u64, u64) {
+        self.rows.values().fold((0, 0), |(turns, tokens), row| {
+            (turns + u64::from(row.turns), tokens + row.usage.total_input() + row.usage.output)
+        })
+    }
+
     /// A line of titles, then one for each role in each phase.
     fn work(&self) -> Vec<Vec<String>> {
         let mut lines =
@@ -166,12 +192,13 @@ fn tables(work: &[Vec<String>], issues: &[Vec<String>]) -> String {
     out
 }
 
-fn words(line: &str) -> Vec<String> {
+/// Cells of a line, as they stand between bars.
+pub fn words(line: &str) -> Vec<String> {
     line.split('|').map(str::to_owned).collect()
 }
 
 /// Columns as wide as their widest cell, the last one open.
-fn table(lines: &[Vec<String>]) -> String {
+pub fn table(lines: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let width =
         |at: usize| lines.iter().filter_map(|line| line.get(at)).map(|cell| cell.chars().count()).max();

@@ -12,6 +12,7 @@
 //! Writing is deterministic: the same run gives the same bytes. What is written is read back and compared before the old
 //! folder is replaced.
 
+mod doctor;
 mod ledger;
 mod scan;
 #[cfg(test)]
@@ -24,6 +25,8 @@ use std::path::{Path, PathBuf};
 use crate::event::{EffectKind, EffectRecord, RECORDING_FORMAT, Recording, RecordingHead};
 use crate::id::Fingerprint;
 use crate::limit;
+
+pub use doctor::{Finding, Strangers, examine};
 
 /// Why a cassette cannot be written or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

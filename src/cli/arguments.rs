@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::cassettes::CassetteArguments;
+use super::diff::DiffArguments;
+use super::history::{CleanArguments, LogsArguments, RunsArguments, ShowArguments};
 use super::issues::IssuesArgs;
 use crate::fault::Fault;
 
@@ -46,6 +49,18 @@ pub(super) enum Command {
     Test(TestArguments),
     /// Say what is wrong with scenario files, without running them
     Check(CheckArguments),
+    /// List the runs of the project
+    Runs(RunsArguments),
+    /// Say what a run came to, and what can be done with it
+    Show(ShowArguments),
+    /// Show what happened in a run, or what one of its sessions said
+    Logs(LogsArguments),
+    /// Say where two runs or recordings differ first
+    Diff(DiffArguments),
+    /// Make a recording of a run, look at recordings, and check them
+    Cassette(CassetteArguments),
+    /// Remove the folders of old runs
+    Clean(CleanArguments),
     /// Look at the issue queue of a workspace, and change it
     Issues(IssuesArgs),
 }

@@ -201,6 +201,8 @@ fn manifest(scenario: &Scenario, site: &Site, head: &RecordingHead, scrubber: &S
         plan: scrubber.scrub_json(whole),
         given,
         files: Manifest::copies(scenario.sources.read_files().map(|(file, _)| file)),
+        models: head.models.clone(),
+        record: site.record.clone(),
     }
 }
 
@@ -251,8 +253,8 @@ impl Books {
             }
         };
         let origin = match play {
-            Play::Replay { recording, strictness, jitter } => {
-                Origin::Replay(Replay { recording: *recording, strictness, jitter })
+            Play::Replay { recording, strictness, jitter, tolerance } => {
+                Origin::Replay(Replay { recording: *recording, strictness, jitter, tolerance })
             }
             Play::Live { .. } | Play::Scripted { .. } | Play::Resume(_) => Origin::Live,
         };

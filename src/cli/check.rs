@@ -17,8 +17,7 @@ pub(super) fn check(arguments: &CheckArguments, surroundings: &Surroundings) -> 
         let loaded = match launch::read(&common, surroundings, Sources::new()) {
             Ok(loaded) => loaded,
             Err(refusal) => {
-                tell(&refusal.text);
-                return refusal.exit;
+                return refusal.complain();
             }
         };
         let mut report = loaded.report;

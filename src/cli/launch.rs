@@ -10,7 +10,7 @@ use super::refusal::{Granted, Refusal};
 use super::surroundings::{Surroundings, tell};
 use crate::cassette;
 use crate::diagnostic::{Code, Diagnostic, Report};
-use crate::effects::Strictness;
+use crate::effects::{Strictness, Tolerance};
 use crate::event::{Evidence, Recording};
 use crate::fault::Faults;
 use crate::journal::Given;
@@ -56,6 +56,8 @@ pub(super) enum Play {
         strictness: Strictness,
         /// How its schedule is disturbed.
         jitter: Option<u64>,
+        /// What may read otherwise.
+        tolerance: Tolerance,
     },
     /// From the run's own journal as far as it goes, then as it began.
     Resume(Box<Taken>),
@@ -233,7 +235,8 @@ pub(super) fn choose(scenario: &Scenario, surroundings: &Surroundings) -> Grante
         };
         tell(&format!("{why}: REPLAY of {kind}, {}\n", shown(folder, &plan.root)));
         // Somebody looks at this one: in the recorded order every line stands where it stood, with its time.
-        return Ok(Play::Replay { recording, strictness: Strictness::Total, jitter: None });
+        let (strictness, tolerance) = (Strictness::Total, Tolerance::Nothing);
+        return Ok(Play::Replay { recording, strictness, jitter: None, tolerance });
     }
     require_credentials(scenario)?;
     Ok(Play::Live { record: None })

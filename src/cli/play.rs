@@ -66,6 +66,7 @@ pub(super) async fn play(
         outcome: exit.name().to_owned(),
         exit_code: exit.code(),
         folder: Some(launch::shown(folder.path(), &scenario.plan.root)),
+        unfit: outcome::unfit_for_recording(&end).filter(|_| mode == Mode::Live).map(str::to_owned),
     };
     stage.hub.tell(stage.effects.now(), &Whereabouts::default(), finished);
     let lost = lost.or(journal.close().err());
@@ -77,34 +78,38 @@ fn shown_workspace(workspace: &engine::Workspace, scenario: &Scenario) -> String
     launch::shown(workspace.path(), &scenario.plan.root)
 }
 
-/// A recording begins where its replay will: with an empty queue, and with no files if anybody may read them.
-async fn check_beginning(ready: &Ready) -> Granted<()> {
-    let refuse = |text: String| Err(Refusal::configuration(text));
+/// A recording begins where its replay will: with an empty queue, and with no files if anybody may read them. Why this
+/// run does not begin so, if it does not; a run that is to be recorded is refused then.
+async fn check_beginning(ready: &Ready) -> Granted<Option<String>> {
     let folder = ready.workspace.path().display();
     let remedy = "use `workspace: {path: …, fresh: true}` or another folder with --workspace";
     let found = engine::begin(&ready.setup).await.map_err(Refusal::configuration)?;
-    if ready.record.is_none() {
-        return Ok(());
-    }
-    if found > 0 {
-        return refuse(format!(
-            "a recording must begin with an empty queue, as its replay does, but {folder} has {found} issues; {remedy}"
-        ));
+    if ready.mode == Mode::Replay {
+        return Ok(None);
     }
     let tools = ready.setup.plan.roles.values().flat_map(|role| &role.mount_plan.tools);
     let mut reads_files =
         tools.filter(|tool| matches!(tool.module.as_str(), "tool-filesystem" | "tool-bash"));
-    if ready.workspace.beginning() == engine::Beginning::Filled && reads_files.next().is_some() {
-        return refuse(format!(
-            "a recording must begin with an empty workspace, as its replay does, but {folder} has files in it; {remedy}"
-        ));
+    let (what, found, end) = if found > 0 {
+        ("queue", format!("{found} issues"), "")
+    } else if ready.workspace.beginning() == engine::Beginning::Filled && reads_files.next().is_some() {
+        ("workspace", "files".to_owned(), " in it")
+    } else {
+        return Ok(None);
+    };
+    if ready.record.is_none() {
+        return Ok(Some(format!(
+            "it began with {found} in its {what}, and a replay begins with an empty one"
+        )));
     }
-    Ok(())
+    Err(Refusal::configuration(format!(
+        "a recording must begin with an empty {what}, as its replay does, but {folder} has {found}{end}; {remedy}"
+    )))
 }
 
 /// Begins a new run: nothing is wrong with it any more, and people are told.
 async fn begin(ready: &Ready, scenario: &Scenario) -> Granted<()> {
-    check_beginning(ready).await?;
+    let unfit = check_beginning(ready).await?;
     announce(ready)?;
     let plan = &scenario.plan;
     let sessions: usize = plan.phases.iter().map(|phase| phase.sessions().len()).sum();
@@ -117,6 +122,7 @@ async fn begin(ready: &Ready, scenario: &Scenario) -> Granted<()> {
         evidence,
         workspace: shown_workspace(&ready.workspace, scenario),
         sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
+        unfit,
     };
     tell_all(ready, started);
     Ok(())

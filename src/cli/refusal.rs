@@ -15,6 +15,9 @@ pub(super) struct Refusal {
 /// Something that a run needs, or why there is none.
 pub(super) type Granted<T> = Result<T, Refusal>;
 
+/// The same for commands that tell of a failure where it happens; what is left is the exit code.
+pub(super) type Told<T> = Result<T, Exit>;
+
 impl Refusal {
     /// A refusal for this reason.
     pub(super) fn new(exit: Exit, reason: impl std::fmt::Display) -> Self {
@@ -29,6 +32,12 @@ impl Refusal {
     /// One for what is wrong with files or the command line.
     pub(super) fn invalid(reason: impl std::fmt::Display) -> Self {
         Self::new(Exit::Invalid, reason)
+    }
+
+    /// Tells people, without naming the exit code.
+    pub(super) fn complain(&self) -> Exit {
+        tell(&self.text);
+        self.exit
     }
 
     /// Tells people, and answers how the program ends.

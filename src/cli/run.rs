@@ -11,11 +11,11 @@ use super::exit::Exit;
 use super::launch::{self, Play, Scenario};
 use super::outcome;
 use super::play::{self, Played};
-use super::refusal::{Granted, Refusal};
+use super::refusal::{Granted, Refusal, Told};
 use super::signals::Signals;
 use super::surroundings::{Surroundings, complain, tell};
 use crate::cassette;
-use crate::effects::Strictness;
+use crate::effects::{Strictness, Tolerance};
 use crate::event::{Envelope, Listener, Mode, Recording};
 use crate::journal::{self, Record};
 use crate::progress::{JsonLines, PlainLines};
@@ -108,7 +108,8 @@ fn replayed(
             "the scenario names no recording; add `replay: {cassette: …}` to it, or name one with --from DIR (runner replay) or --replay=DIR (runner run)",
         ));
     };
-    Ok(Play::Replay { recording: launch::recording(&folder)?, strictness, jitter })
+    let recording = launch::recording(&folder)?;
+    Ok(Play::Replay { recording, strictness, jitter, tolerance: Tolerance::Nothing })
 }
 
 /// Recordings are made on purpose, by a person who looks at them.
@@ -224,7 +225,7 @@ pub(super) async fn play_out(
 }
 
 /// Whether something of a run is left to do that ended so.
-fn may_go_on(exit: Exit) -> bool {
+pub(super) fn may_go_on(exit: Exit) -> bool {
     match exit {
         Exit::Ok | Exit::Invalid | Exit::Divergence | Exit::Expectation | Exit::IssuesLeft => false,
         Exit::Failed
@@ -251,17 +252,16 @@ fn save(
         }
     };
     let Record { effects, texts, .. } = Record::of(lines);
-    let recording = Recording { head, effects, texts };
-    match cassette::write(&recording, to) {
-        Ok(()) => {
-            let (evidence, shown) =
-                (recording.head.evidence.as_str(), launch::shown(to, &scenario.plan.root));
-            tell(&format!("recording: {shown} ({evidence}, {} effects)\n", recording.effects.len()));
-            None
-        }
-        Err(error) => {
-            complain(&error.to_string());
-            Some(Exit::Failed)
-        }
+    keep(&Recording { head, effects, texts }, to, &launch::shown(to, &scenario.plan.root)).err()
+}
+
+/// Writes a recording, and tells of it.
+pub(super) fn keep(recording: &Recording, to: &Path, shown: &str) -> Told<()> {
+    if let Err(error) = cassette::write(recording, to) {
+        complain(&error.to_string());
+        return Err(Exit::Failed);
     }
+    let evidence = recording.head.evidence.as_str();
+    tell(&format!("recording: {shown} ({evidence}, {} effects)\n", recording.effects.len()));
+    Ok(())
 }

@@ -11,6 +11,7 @@ mod faults;
 mod gate;
 mod harness;
 mod harness_check;
+mod history;
 mod issue_tool;
 mod issues_command;
 mod issues_files;

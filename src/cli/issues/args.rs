@@ -397,7 +397,7 @@ fn edit<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<Edit
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(in crate::cli) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "it must be a time with a unit, such as 30m or 8h".to_owned())
 }
 

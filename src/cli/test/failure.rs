@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::super::exit::Exit;
-use super::super::launch;
-use super::super::refusal::Refusal;
+use crate::cli::exit::Exit;
+use crate::cli::launch;
+use crate::cli::refusal::Refusal;
 use crate::diagnostic::{Look, Report, github_error};
 use crate::source::Sources;
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use similar::TextDiff;
 
-use super::super::exit::Exit;
+use crate::cli::exit::Exit;
 use crate::secret::Scrubber;
 use crate::store::{Export, Outgoing};
 use crate::summary::Summary;

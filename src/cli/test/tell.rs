@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::super::exit::Exit;
-use super::super::launch::shown;
 use super::trial::{Snapshots, Trial, Verdict};
+use crate::cli::exit::Exit;
+use crate::cli::launch::shown;
 use crate::event::ENDED_WELL;
 
 impl Verdict {

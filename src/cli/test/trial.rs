@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::super::arguments::{CommonArguments, FailOn, TestStrictness};
-use super::super::assembly::{self, Beginning, Place};
-use super::super::exit::Exit;
-use super::super::launch::{self, Play, Scenario};
-use super::super::outcome;
-use super::super::play::{self, Played};
-use super::super::refusal::Refusal;
-use super::super::surroundings::Surroundings;
 use super::failure::{Failure, Kind};
 use super::find::{Found, Named};
 use super::snapshot::{Heard, Names, Pictures, diff, queue_text};
+use crate::cli::arguments::{CommonArguments, FailOn, TestStrictness};
+use crate::cli::assembly::{self, Beginning, Place};
+use crate::cli::exit::Exit;
+use crate::cli::launch::{self, Play, Scenario};
+use crate::cli::outcome;
+use crate::cli::play::{self, Played};
+use crate::cli::refusal::Refusal;
+use crate::cli::surroundings::Surroundings;
 use crate::clock::Stopwatch;
-use crate::effects::Strictness;
+use crate::effects::{Strictness, Tolerance};
 use crate::engine;
 use crate::event::{Envelope, Listener, Recording};
 use crate::journal::RunFolder;
@@ -227,7 +227,12 @@ impl Player<'_> {
         let runtime = runtime(strictness).map_err(|error| broken(&error))?;
         let (events, summary) = (Page::default(), Arc::new(Mutex::new(Summary::default())));
         let beginning = Beginning {
-            play: Play::Replay { recording: Box::new(self.recording.clone()), strictness, jitter },
+            play: Play::Replay {
+                recording: Box::new(self.recording.clone()),
+                strictness,
+                jitter,
+                tolerance: Tolerance::Nothing,
+            },
             seed: None,
             place: Place::OwnFolder,
             listeners: vec![
@@ -269,7 +274,7 @@ impl Player<'_> {
         let look = crate::diagnostic::Look::Plain;
         let mut text = outcome::failure(end, self.scenario, look).trim_start_matches('\n').to_owned();
         if let Some(error) = lost.as_ref().filter(|_| end.halt.is_none()) {
-            text += &super::super::surroundings::complaint(error);
+            text += &crate::cli::surroundings::complaint(error);
         }
         let (kind, exit) = match exit {
             Exit::Divergence => (Kind::Divergence, Exit::Divergence),
