@@ -65,6 +65,11 @@ impl RunId {
     pub fn fresh() -> Self {
         Self(uuid::Uuid::now_v7().to_string())
     }
+
+    /// When it was made, in seconds since 1970: also a replay and a scripted run, which live in another time, have that.
+    pub fn made_at(&self) -> Option<u64> {
+        Some(uuid::Uuid::parse_str(&self.0).ok()?.get_timestamp()?.to_unix().0)
+    }
 }
 
 /// The first 64 bits of a SHA-256, as 16 hex digits: enough to tell texts of one recording apart.

@@ -116,3 +116,9 @@ pub const OUTPUT_SLACK_BYTES: usize = 8 * 1024;
 
 /// Content of all files that one command may change in a recording. Bytes; a cassette is meant for git.
 pub const PATCH_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How often a follower of a run looks whether there is more.
+pub const FOLLOW_POLL: Duration = Duration::from_millis(200);
+
+/// Age from which `runner clean` removes a run when nothing else is said.
+pub const RUN_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use indexmap::IndexMap;
+use serde_json::{Value, json};
 
 use crate::chat::Usage;
 use crate::clock::Timestamp;
@@ -18,6 +19,9 @@ pub struct Summary {
     ends: BTreeMap<PhaseId, PhaseEnd>,
     issues: IndexMap<IssueId, Line>,
 }
+
+/// The title of the column of durations.
+const TIME: &str = "time";
 
 /// What a role did in a phase.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,14 +81,45 @@ impl Summary {
 
     /// The tables for people.
     pub fn render(&self) -> String {
-        let mut out = table(&self.work());
-        if !self.issues.is_empty() {
-            out.push('\n');
-            out += &table(&self.issue_lines());
-        }
-        out
+        tables(&self.work(), &self.issue_lines(IssueId::to_string))
     }
 
+    /// The same without how long it took, and with other names of issues: what is kept to be compared.
+    pub fn render_timeless(&self, name: impl Fn(&IssueId) -> String) -> String {
+        let mut work = self.work();
+        let time = work[0].iter().position(|title| title == TIME);
+        for line in &mut work {
+            time.map(|column| line.remove(column));
+        }
+        tables(&work, &self.issue_lines(name))
+    }
+
+    /// The same for programs.
+    pub fn to_json(&self) -> Value {
+        let work = self.rows.iter().map(|((phase, role), row)| {
+            json!({
+                "phase": phase, "role": role, "outcome": self.ends.get(phase), "sessions": row.sessions,
+                "turns": row.turns, "retries": row.retries, "tool_calls": row.tool_calls,
+                "tool_errors": row.tool_errors, "usage": row.usage,
+            })
+        });
+        let issues = self.issues.iter().map(|(id, line)| {
+            json!({
+                "id": id, "title": line.title, "status": line.status, "claims": line.claims,
+                "closed_by": line.closed_by,
+            })
+        });
+        json!({"work": work.collect::<Vec<_>>(), "issues": issues.collect::<Vec<_>>()})
+    }
+
+    /// Model calls answered and tokens used, by everybody.
+    pub fn spent(&self) -> (u64, u64) {
+        self.rows.values().fold((0, 0), |(turns, tokens), row| {
+            (turns + u64::from(row.turns), tokens + row.usage.total_input() + row.usage.output)
+        })
+    }
+
+    /// A line of titles, then one for each role in each phase.
     fn work(&self) -> Vec<Vec<String>> {
         let mut lines =
             vec![words("phase|role|sessions|turns|tool calls|tokens in (cached)|tokens out|time|outcome")];
@@ -114,11 +149,11 @@ impl Summary {
         lines
     }
 
-    fn issue_lines(&self) -> Vec<Vec<String>> {
+    fn issue_lines(&self, name: impl Fn(&IssueId) -> String) -> Vec<Vec<String>> {
         let mut lines = vec![words("issue|status|claims|closed by|title")];
         for (id, line) in &self.issues {
             lines.push(vec![
-                id.to_string(),
+                name(id),
                 line.status.to_string(),
                 line.claims.to_string(),
                 line.closed_by.clone().unwrap_or_else(|| "-".to_owned()),
@@ -147,12 +182,23 @@ impl Row {
     }
 }
 
-fn words(line: &str) -> Vec<String> {
+/// The table of work and, if there are issues, theirs.
+fn tables(work: &[Vec<String>], issues: &[Vec<String>]) -> String {
+    let mut out = table(work);
+    if issues.len() > 1 {
+        out.push('\n');
+        out += &table(issues);
+    }
+    out
+}
+
+/// Cells of a line, as they stand between bars.
+pub fn words(line: &str) -> Vec<String> {
     line.split('|').map(str::to_owned).collect()
 }
 
 /// Columns as wide as their widest cell, the last one open.
-fn table(lines: &[Vec<String>]) -> String {
+pub fn table(lines: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let width =
         |at: usize| lines.iter().filter_map(|line| line.get(at)).map(|cell| cell.chars().count()).max();

@@ -12,6 +12,7 @@
 //! Writing is deterministic: the same run gives the same bytes. What is written is read back and compared before the old
 //! folder is replaced.
 
+mod doctor;
 mod ledger;
 mod scan;
 #[cfg(test)]
@@ -24,6 +25,8 @@ use std::path::{Path, PathBuf};
 use crate::event::{EffectKind, EffectRecord, RECORDING_FORMAT, Recording, RecordingHead};
 use crate::id::Fingerprint;
 use crate::limit;
+
+pub use doctor::{Finding, Strangers, examine};
 
 /// Why a cassette cannot be written or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -115,12 +118,17 @@ pub fn check_place(folder: &Path) -> Result<(), CassetteError> {
     probe().map_err(|error| unusable(folder, &error))
 }
 
+/// Whether a folder is a cassette.
+pub fn is_one(folder: &Path) -> bool {
+    folder.join(HEAD).is_file()
+}
+
 /// Reads a cassette.
 ///
 /// # Errors
 /// There is none, it is of another format, or it is damaged.
 pub fn read(folder: &Path) -> Result<Recording, CassetteError> {
-    if !folder.join(HEAD).is_file() {
+    if !is_one(folder) {
         return Err(CassetteError::Absent { path: folder.display().to_string() });
     }
     let mut files = Files::new();

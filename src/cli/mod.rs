@@ -3,17 +3,23 @@
 
 mod arguments;
 mod assembly;
+mod cassettes;
 mod check;
+mod diff;
 mod exit;
 mod find_run;
+mod history;
 pub mod issues;
 mod launch;
 mod mcp;
 mod outcome;
+mod play;
+mod refusal;
 mod resume;
 mod run;
 mod signals;
 mod surroundings;
+mod test;
 
 use std::process::ExitCode;
 
@@ -54,7 +60,14 @@ pub fn main() -> ExitCode {
             Command::Record(arguments) => run::record(arguments, surroundings).await,
             Command::Replay(arguments) => run::replay(arguments, surroundings).await,
             Command::Resume(arguments) => resume::resume(arguments, surroundings).await,
+            Command::Test(arguments) => test::test(arguments, surroundings).await,
             Command::Check(arguments) => check::check(&arguments, &surroundings),
+            Command::Runs(arguments) => history::runs(&arguments, &surroundings),
+            Command::Show(arguments) => history::show(&arguments, &surroundings),
+            Command::Logs(arguments) => history::logs(&arguments, &surroundings).await,
+            Command::Diff(arguments) => diff::diff(&arguments, &surroundings),
+            Command::Cassette(arguments) => cassettes::cassette(&arguments, &surroundings),
+            Command::Clean(arguments) => history::clean(&arguments, &surroundings),
             Command::Issues(arguments) => issues_command(&arguments, &surroundings).await,
             Command::Mcp(arguments) => mcp::mcp(&arguments, &surroundings).await,
         }

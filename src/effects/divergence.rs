@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use similar::{ChangeTag, TextDiff};
 
-use super::score::Score;
+use super::score::{Score, Tolerance};
 use super::{Asked, Ran};
 use crate::event::{EffectId, EffectKind, EffectRecord, Policy, Segment};
 use crate::id::Fingerprint;
@@ -126,7 +126,7 @@ impl fmt::Display for Divergence {
 
 impl Difference {
     /// The changed lines, recorded ones with `-`, present ones with `+`, with two lines around them.
-    fn lines(&self) -> String {
+    pub(super) fn lines(&self) -> String {
         let mut out = String::new();
         match (&self.recorded, &self.now) {
             (Some(recorded), Some(now)) => {
@@ -192,8 +192,17 @@ pub(super) fn check_asked(score: &Score, asked: &Asked) -> Result<usize, Box<Div
         let summary = format!("recorded as {}, now {}", record.kind.as_str(), asked.kind.as_str());
         return Err(Divergence::new(Class::Extra, &asked.id, summary).advise().into());
     }
-    check_key(&score.replay.recording.texts, asked, &record.key)?;
-    Ok(at)
+    match check_key(&score.replay.recording.texts, asked, &record.key) {
+        Err(divergence) if !may_reword(score, asked, &divergence) => Err(divergence),
+        Ok(()) | Err(_) => Ok(at),
+    }
+}
+
+/// Whether it is only worded otherwise, and that is tolerated.
+fn may_reword(score: &Score, asked: &Asked, divergence: &Divergence) -> bool {
+    score.replay.tolerance == Tolerance::Wording
+        && divergence.class == Class::Prompt
+        && matches!(asked.kind, EffectKind::Llm | EffectKind::Render)
 }
 
 /// Holds what an effect of a run that goes on is asked with against the line of its journal.
@@ -269,7 +278,7 @@ pub(super) fn check_ran(score: &Score, at: usize, asked: &Asked, ran: &Ran) -> R
     if asked.policy == Policy::Tape {
         return Ok(());
     }
-    if record.result != ran.result {
+    if record.result != ran.result && !(may_render_anew(score, asked)) {
         let summary = format!("{} has another result than recorded, for the same input", asked.id);
         let mut divergence = Divergence::new(Class::Tool, &asked.id, summary);
         divergence.difference = Some(Difference {
@@ -287,8 +296,13 @@ pub(super) fn check_ran(score: &Score, at: usize, asked: &Asked, ran: &Ran) -> R
     Ok(())
 }
 
+/// Whether a template may come to another text.
+fn may_render_anew(score: &Score, asked: &Asked) -> bool {
+    score.replay.tolerance == Tolerance::Wording && asked.kind == EffectKind::Render
+}
+
 /// The text of a result: of a tool call what the model is shown, of others the JSON.
-fn result_text(result: &serde_json::Value) -> String {
+pub(super) fn result_text(result: &serde_json::Value) -> String {
     match result.get("content").and_then(serde_json::Value::as_str) {
         Some(content) => content.to_owned(),
         None => result.to_string(),

@@ -14,7 +14,7 @@ use super::state::{Shared, State, TimerKind};
 use super::wait::{Alarm, Busy, Wait};
 use super::{Asked, Grant, Halt, Kept, Ran};
 use crate::clock::{Clock, ManualClock, Timestamp, later};
-use crate::event::{EffectId, Policy, Sequence};
+use crate::event::{EffectId, Policy, Recording, Sequence};
 use crate::fault::Faults;
 use crate::id::{IdSource, Seed};
 use crate::journal::Journal;
@@ -312,6 +312,11 @@ impl Effects {
         };
         let Some(divergence) = unreached.or_else(unplayed) else { return Ok(()) };
         Err(self.shared.halt(&mut state, Halt::Diverged(Arc::new(divergence))))
+    }
+
+    /// The recording that is played, as it reads now, and how many of its effects read otherwise. `None` in a live run.
+    pub fn rewritten(&self) -> Option<(Recording, usize)> {
+        self.shared.state().score.as_ref().map(Score::rewritten)
     }
 
     /// Effects committed of those recorded, in a replay.

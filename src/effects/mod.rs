@@ -13,6 +13,7 @@
 //! The gate counts who is *busy*. When nobody is, nothing can change any more: in a replay whoever still waits then has
 //! diverged, which is said at once; with virtual time the clock moves to the earliest timer. So there are no timeouts.
 
+mod compare;
 mod divergence;
 mod gate;
 mod memory;
@@ -25,10 +26,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+pub use compare::{Comparison, Split, Strand, compare};
 pub use divergence::{Class, Difference, Divergence};
 pub use gate::{Effects, Origin, Setup, Time};
 pub use memory::Past;
-pub use score::{Replay, Strictness};
+pub use score::{Replay, Strictness, Tolerance};
 pub use wait::{Alarm, Busy, Rest};
 
 use crate::clock::Timestamp;

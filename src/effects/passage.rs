@@ -56,6 +56,7 @@ impl Effects {
                     return Err(self.shared.halt(&mut state, Halt::Diverged(Arc::from(divergence))));
                 }
                 Ok(at) => {
+                    state.score().reword(at, &asked.key);
                     state.score().begun[at] = true;
                     let is_free = state.score().may_run(at);
                     if is_free && !self.shared.is_serial {
@@ -192,6 +193,9 @@ impl Effects {
         if let Err(divergence) = divergence::check_ran(state.score(), at, &permit.asked, ran) {
             return Err(self.shared.halt(&mut state, Halt::Diverged(Arc::from(divergence))));
         }
+        if state.score().record(at).result != ran.result {
+            state.score().reworded.entry(at).or_default().result = Some(ran.result.clone());
+        }
         for ticket in state.score().commit(at) {
             if self.shared.is_serial {
                 // In the total order there is only ever one, so that its name decides nothing.
@@ -216,5 +220,5 @@ impl Effects {
 async fn die() {
     // Nothing is left that could be told if this failed.
     let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL);
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

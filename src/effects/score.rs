@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::event::{EffectId, EffectRecord, Footprint, Recording};
+use serde_json::Value;
+
+use crate::event::{EffectId, EffectRecord, Footprint, Recording, Segment};
 
 /// How a recording is played.
 #[derive(Debug, Clone)]
@@ -13,6 +15,17 @@ pub struct Replay {
     pub strictness: Strictness,
     /// Yields at random places, so that the schedule differs from run to run; the same seed yields at the same places.
     pub jitter: Option<u64>,
+    /// What may read otherwise than recorded.
+    pub tolerance: Tolerance,
+}
+
+/// What of a recording a replay may ask otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tolerance {
+    /// Nothing.
+    Nothing,
+    /// Prompts, system prompts and tool specs: the recorded answers are given to the new wording, and both are kept.
+    Wording,
 }
 
 /// How much of the recorded order a replay enforces.
@@ -27,6 +40,8 @@ pub enum Strictness {
 /// A recording and how far it has been played.
 pub(super) struct Score {
     pub(super) replay: Replay,
+    /// What was asked, or rendered, in other words than recorded.
+    pub(super) reworded: BTreeMap<usize, Reworded>,
     pub(super) index: HashMap<EffectId, usize>,
     followers: Vec<Vec<usize>>,
     /// How many effects before this one have not committed.
@@ -35,6 +50,15 @@ pub(super) struct Score {
     pub(super) done: Vec<bool>,
     /// Tickets of those that have begun to wait, by effect.
     pub(super) waiting: BTreeMap<usize, u64>,
+}
+
+/// How an effect reads now.
+#[derive(Debug, Default)]
+pub(super) struct Reworded {
+    /// What it is asked with.
+    pub(super) key: Option<Vec<Segment>>,
+    /// What it came to.
+    pub(super) result: Option<Value>,
 }
 
 impl Score {
@@ -63,12 +87,40 @@ impl Score {
             begun: vec![false; count],
             done: vec![false; count],
             waiting: BTreeMap::new(),
+            reworded: BTreeMap::new(),
             replay,
         }
     }
 
     pub(super) fn record(&self, at: usize) -> &EffectRecord {
         &self.replay.recording.effects[at]
+    }
+
+    /// Notes that an effect is asked in other words, if that is tolerated.
+    pub(super) fn reword(&mut self, at: usize, key: &[Segment]) {
+        let read = |key: &[Segment]| -> Vec<_> {
+            key.iter().map(|segment| (segment.label.clone(), segment.hash.clone())).collect()
+        };
+        if read(&self.record(at).key) != read(key) {
+            self.reworded.entry(at).or_default().key = Some(key.to_vec());
+        }
+    }
+
+    /// The recording as it reads now, and how many effects read otherwise.
+    pub(super) fn rewritten(&self) -> (Recording, usize) {
+        let mut recording = self.replay.recording.clone();
+        for (at, reworded) in &self.reworded {
+            let effect = &mut recording.effects[*at];
+            if let Some(key) = &reworded.key {
+                let texts = key.iter().map(|segment| (segment.hash.clone(), segment.text.clone()));
+                recording.texts.extend(texts);
+                effect.key.clone_from(key);
+            }
+            if let Some(result) = &reworded.result {
+                effect.result = result.clone();
+            }
+        }
+        (recording, self.reworded.len())
     }
 
     pub(super) fn may_run(&self, at: usize) -> bool {
@@ -96,7 +148,7 @@ impl Score {
 
 /// For each effect the earlier ones that must commit before it: those whose footprint overlaps, less what follows from
 /// others, and the one before it in its session.
-fn causal_order(effects: &[EffectRecord]) -> Vec<Vec<usize>> {
+pub(super) fn causal_order(effects: &[EffectRecord]) -> Vec<Vec<usize>> {
     let mut kinds: HashMap<&str, Kind> = HashMap::new();
     let mut last_in_session: HashMap<&str, usize> = HashMap::new();
     let mut order = Vec::with_capacity(effects.len());

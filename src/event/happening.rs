@@ -153,6 +153,9 @@ pub enum Happening {
         workspace: String,
         /// Sessions declared, by phase in order.
         sessions: u32,
+        /// Why no recording can be made of it, as far as its beginning tells.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unfit: Option<String>,
     },
     /// The run was stopped, failed or was killed, and goes on.
     #[serde(rename = "run.resumed")]
@@ -329,5 +332,8 @@ pub enum Happening {
         /// Where the run's files are.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         folder: Option<String>,
+        /// Why no recording can be made of it, as far as its end tells.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unfit: Option<String>,
     },
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::writer::JournalError;
 use crate::clock::Timestamp;
 use crate::event::{Evidence, Mode, RECORDING_FORMAT};
-use crate::id::{RunId, Seed};
+use crate::id::{RoleId, RunId, Seed};
 
 /// What a run was started with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,9 +35,17 @@ pub struct Manifest {
     /// The scenario as resolved.
     pub plan: serde_json::Value,
     /// What it was given on the command line.
+    #[serde(default)]
     pub given: Given,
     /// The files it was made of: where each lay, and its copy in the run folder.
+    #[serde(default)]
     pub files: BTreeMap<PathBuf, PathBuf>,
+    /// `provider-anthropic/claude-…` by role.
+    #[serde(default)]
+    pub models: BTreeMap<RoleId, String>,
+    /// Where a recording of it was to go, if one was asked for when it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<PathBuf>,
 }
 
 /// What a run was given on the command line, so that it can go on with the same.
@@ -80,7 +88,7 @@ pub enum ReopenError {
         reason: String,
     },
     /// It was written by a newer version.
-    #[error("{} has format {format}, and this runner knows {known}; use the runner that wrote it", path.display())]
+    #[error("{} has format {format}, and this version reads formats up to {known}; use the version of runner that wrote it", path.display())]
     Newer {
         /// The file.
         path: PathBuf,
@@ -259,6 +267,8 @@ mod tests {
             plan: serde_json::Value::Null,
             given: Given::default(),
             files: Manifest::copies([Path::new("/p/s.yaml")].into_iter()),
+            models: BTreeMap::new(),
+            record: None,
         };
         let texts = [(PathBuf::from("/p/s.yaml"), "name: s\n".to_owned())].into();
         let folder = RunFolder::create(root.path(), &manifest, &texts).unwrap();

@@ -1,4 +1,4 @@
-//! What stands in a line of the journal, and how a journal is read back after a crash.
+//! What stands in a line of the journal, and how a journal is mended after a crash.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -59,27 +59,4 @@ pub fn mend(path: &Path) -> Result<(), JournalError> {
         Ok(())
     };
     mended().map_err(|error| JournalError::unwritable(path, &error))
-}
-
-/// Reads a journal. A last line without its end, as a crash leaves it, is dropped.
-///
-/// # Errors
-/// The file cannot be read, or a line that is not the last makes no sense.
-pub fn read(path: &Path) -> Result<Vec<Line>, JournalError> {
-    let bytes = std::fs::read(path).map_err(|error| JournalError {
-        path: path.display().to_string(),
-        reason: format!("it cannot be read: {error}"),
-    })?;
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    bytes[..whole]
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
-        .enumerate()
-        .map(|(number, line)| {
-            serde_json::from_slice(line).map_err(|error| JournalError {
-                path: path.display().to_string(),
-                reason: format!("line {} makes no sense: {error}", number + 1),
-            })
-        })
-        .collect()
 }

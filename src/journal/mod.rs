@@ -3,10 +3,12 @@
 mod folder;
 mod line;
 mod listener;
+mod read;
 mod record;
 mod writer;
 
 pub use folder::{Given, Manifest, ReopenError, RunFolder, holds_lock};
-pub use line::{Line, mend, read};
+pub use line::{Line, mend};
+pub use read::{Follower, ReadError, Reading, events, read, read_whole};
 pub use record::Record;
 pub use writer::{Durability, Journal, JournalError};

@@ -12,6 +12,7 @@ use runner::cassette;
 use runner::clock::{ManualClock, SystemClock, Timestamp, later};
 use runner::effects::{
     Announce, Asked, Busy, Class, Divergence, Effects, Halt, Origin, Ran, Replay, Setup, Strictness, Time,
+    Tolerance,
 };
 use runner::event::{
     Access, EffectId, EffectKind, EffectRecord, Evidence, Footprint, Policy, RECORDING_FORMAT, Recording,
@@ -221,7 +222,7 @@ fn live(journal: Option<Journal>) -> Setup {
 }
 
 fn replaying(recording: &Recording, strictness: Strictness, jitter: Option<u64>) -> Setup {
-    let replay = Replay { recording: recording.clone(), strictness, jitter };
+    let replay = Replay { recording: recording.clone(), strictness, jitter, tolerance: Tolerance::Nothing };
     Setup { origin: Origin::Replay(replay), ..live(None) }
 }
 
@@ -234,6 +235,7 @@ fn head() -> RecordingHead {
         seed: Seed::new("experiment"),
         epoch: epoch(),
         models: BTreeMap::new(),
+        ended: runner::event::ENDED_WELL.to_owned(),
     }
 }
 

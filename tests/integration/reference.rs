@@ -389,7 +389,7 @@ fn names_that_there_are_not_are_found() {
         ("runner issues undo", Some("no command undo")),
         ("runner x.yaml --from y", Some("run has no --from")),
         ("cargo run --release -- x.yaml --max-usd 1", Some("run has no --max-usd")),
-        ("--dry-run", Some("no command has --dry-run")),
+        ("--dry-walk", Some("no command has --dry-walk")),
     ];
     for (code, expected) in cases {
         let found = misnamed(code, &commands, &every);

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use runner::chat::{Reply, Request, ToolSpec};
 use runner::clock::{ManualClock, Timestamp};
 use runner::context::Simple;
-use runner::effects::{Effects, Origin, Replay, Setup, Strictness, Time};
+use runner::effects::{Effects, Origin, Replay, Setup, Strictness, Time, Tolerance};
 use runner::event::{
     Access, EffectRecord, Envelope, Evidence, Footprint, Happening, Hub, Listener, Policy, RECORDING_FORMAT,
     Recording, RecordingHead, SessionEnd, Whereabouts,
@@ -225,9 +225,11 @@ impl Scene {
             seed: Seed::new("s"),
             epoch: Timestamp::UNIX_EPOCH,
             models: BTreeMap::new(),
+            ended: runner::event::ENDED_WELL.to_owned(),
         };
         let recording = Recording { head, effects: done.effects.clone(), texts: BTreeMap::new() };
-        self.perform(Some(Replay { recording, strictness: Strictness::Total, jitter: None })).await
+        let (strictness, tolerance) = (Strictness::Total, Tolerance::Nothing);
+        self.perform(Some(Replay { recording, strictness, jitter: None, tolerance })).await
     }
 
     async fn perform(&self, replay: Option<Replay>) -> Done {

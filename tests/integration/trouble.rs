@@ -9,3 +9,4 @@ mod resumed;
 mod secrets;
 mod stopped;
 mod team;
+mod watched;

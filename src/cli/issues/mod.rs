@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(in crate::cli) use self::args::duration;
 pub use self::args::{
     CreateArgs, DepCommand, FieldArgs, IssuesArgs, IssuesCommand, ListArgs, UpdateArgs, WhichArgs,
 };

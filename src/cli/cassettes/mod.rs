@@ -1,0 +1,68 @@
+//! `runner cassette`: makes a recording of a run, says what recordings hold, and checks them.
+
+mod doctor;
+mod save;
+mod show;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+pub(super) use save::{read as read_run, recording_of};
+
+use super::exit::Exit;
+use super::surroundings::Surroundings;
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct CassetteArguments {
+    #[command(subcommand)]
+    command: CassetteCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum CassetteCommand {
+    /// Make a recording of a run
+    Save(SaveArguments),
+    /// Say what a recording holds
+    Show(ShowArguments),
+    /// Check recordings: whole, as written, without secrets and paths of a machine
+    Doctor(DoctorArguments),
+}
+
+#[derive(Debug, Clone, Args)]
+struct SaveArguments {
+    /// The run: its id, the beginning or end of it, or `latest`
+    run: Option<String>,
+    /// Where the recording goes, when not where the scenario says
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+struct ShowArguments {
+    /// The recording
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+struct DoctorArguments {
+    /// The recordings
+    #[arg(value_name = "DIR", required = true)]
+    folders: Vec<PathBuf>,
+    /// Print each finding as a JSON line
+    #[arg(long)]
+    json: bool,
+}
+
+/// `runner cassette …`.
+pub(super) fn cassette(arguments: &CassetteArguments, surroundings: &Surroundings) -> Exit {
+    match &arguments.command {
+        CassetteCommand::Save(arguments) => save::save(arguments, surroundings),
+        CassetteCommand::Show(arguments) => show::show(arguments, surroundings),
+        CassetteCommand::Doctor(arguments) => doctor::doctor(arguments, surroundings),
+    }
+}

@@ -1,0 +1,101 @@
+//! `runner cassette save RUN`: a run that was not recorded becomes a recording, if it can be played again.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::SaveArguments;
+use crate::cassette;
+use crate::cli::exit::Exit;
+use crate::cli::history::{Found, refused, which};
+use crate::cli::launch::shown;
+use crate::cli::refusal::Told;
+use crate::cli::run::keep;
+use crate::cli::surroundings::Surroundings;
+use crate::event::{EffectKind, Happening, Mode, Policy, RECORDING_FORMAT, Recording, RecordingHead};
+use crate::journal::{self, Manifest, Record};
+
+/// `runner cassette save RUN`.
+pub(super) fn save(arguments: &SaveArguments, surroundings: &Surroundings) -> Exit {
+    let saved = || -> Told<()> {
+        let found = which(surroundings, arguments.run.as_deref())?;
+        let record = read(&found)?;
+        if let Some(why) = unfit(&found, &record) {
+            let run = &found.manifest.run;
+            return Err(refused(Exit::Invalid, &format!("no recording can be made of run {run}: {why}")));
+        }
+        let to = destination(arguments, &found, surroundings)?;
+        cassette::check_place(&to).map_err(|error| refused(Exit::Configuration, &error))?;
+        keep(&recording_of(&found.manifest, record), &to, &shown(&to, found.root()))
+    };
+    saved().err().unwrap_or(Exit::Ok)
+}
+
+/// What the journal of a run comes to.
+pub(in crate::cli) fn read(found: &Found) -> Told<Record> {
+    journal::read(&found.journal()).map(Record::of).map_err(|error| refused(Exit::Failed, &error))
+}
+
+/// The recording that a run's journal comes to.
+pub(in crate::cli) fn recording_of(manifest: &Manifest, record: Record) -> Recording {
+    let ended = record.outcome().map_or(Exit::Ok, |(code, _)| Exit::from_code(code));
+    let Record { effects, texts, .. } = record;
+    let head = RecordingHead {
+        format: RECORDING_FORMAT,
+        scenario: manifest.plan.get("name").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        evidence: manifest.evidence,
+        run: manifest.run.clone(),
+        seed: manifest.seed.clone(),
+        epoch: manifest.started,
+        models: manifest.models.clone(),
+        // Issues that are left are a failure only for who asked for it, and a test does not.
+        ended: if ended == Exit::IssuesLeft { Exit::Ok } else { ended }.name().to_owned(),
+    };
+    Recording { head, effects, texts }
+}
+
+/// Why a replay could not play this run.
+fn unfit(found: &Found, record: &Record) -> Option<String> {
+    if found.manifest.mode == Mode::Replay {
+        return Some("it is a replay; what it played is recorded already".to_owned());
+    }
+    if found.is_running() {
+        return Some("it still runs".to_owned());
+    }
+    if record.resumed > 0 {
+        return Some("it was stopped or killed and resumed, and a replay runs without a break".to_owned());
+    }
+    if record.outcome().is_none() {
+        return Some("it did not come to its end; go on with it: runner resume".to_owned());
+    }
+    for event in &record.events {
+        match &event.event {
+            Happening::RunStarted { unfit: Some(why), .. } => return Some(why.clone()),
+            Happening::RunFinished { unfit: Some(why), .. } => return Some(format!("it is one {why}")),
+            _ => {}
+        }
+    }
+    let took = |name: &str| name == "fs:*";
+    let free = found.manifest.record.is_none();
+    let command = record.effects.iter().find(|effect| {
+        let is_taped = effect.kind == EffectKind::Tool && effect.policy == Policy::Tape;
+        is_taped && effect.footprint.writes.iter().any(|name| took(name))
+    });
+    command.filter(|_| free).map(|effect| {
+        format!(
+            "it ran commands ({} is the first), and what they change in files is only kept when a recording is asked for at the start: runner record FILE",
+            effect.id
+        )
+    })
+}
+
+fn destination(arguments: &SaveArguments, found: &Found, surroundings: &Surroundings) -> Told<PathBuf> {
+    let named = arguments.to.as_ref().map(|folder| surroundings.working_dir.join(folder));
+    let planned = found.manifest.plan.pointer("/replay/cassette").and_then(Value::as_str);
+    named.or_else(|| planned.map(|folder| found.root().join(folder))).ok_or_else(|| {
+        refused(
+            Exit::Invalid,
+            &"the scenario does not say where its recording belongs; add `replay: {cassette: …}` to it, or name a folder with --to DIR",
+        )
+    })
+}
