@@ -20,6 +20,9 @@ pub struct Summary {
     issues: IndexMap<IssueId, Line>,
 }
 
+/// The title of the column of durations.
+const TIME: &str = "time";
+
 /// What a role did in a phase.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Row {
@@ -78,12 +81,17 @@ impl Summary {
 
     /// The tables for people.
     pub fn render(&self) -> String {
-        let mut out = table(&self.work());
-        if !self.issues.is_empty() {
-            out.push('\n');
-            out += &table(&self.issue_lines());
+        tables(&self.work(), &self.issue_lines(IssueId::to_string))
+    }
+
+    /// The same without how long it took, and with other names of issues: what is kept to be compared.
+    pub fn render_timeless(&self, name: impl Fn(&IssueId) -> String) -> String {
+        let mut work = self.work();
+        let time = work[0].iter().position(|title| title == TIME);
+        for line in &mut work {
+            time.map(|column| line.remove(column));
         }
-        out
+        tables(&work, &self.issue_lines(name))
     }
 
     /// The same for programs.
@@ -111,6 +119,7 @@ impl Summary {
         })
     }
 
+    /// A line of titles, then one for each role in each phase.
     fn work(&self) -> Vec<Vec<String>> {
         let mut lines =
             vec![words("phase|role|sessions|turns|tool calls|tokens in (cached)|tokens out|time|outcome")];
@@ -140,11 +149,11 @@ impl Summary {
         lines
     }
 
-    fn issue_lines(&self) -> Vec<Vec<String>> {
+    fn issue_lines(&self, name: impl Fn(&IssueId) -> String) -> Vec<Vec<String>> {
         let mut lines = vec![words("issue|status|claims|closed by|title")];
         for (id, line) in &self.issues {
             lines.push(vec![
-                id.to_string(),
+                name(id),
                 line.status.to_string(),
                 line.claims.to_string(),
                 line.closed_by.clone().unwrap_or_else(|| "-".to_owned()),
@@ -171,6 +180,16 @@ impl Row {
             _ => {}
         }
     }
+}
+
+/// The table of work and, if there are issues, theirs.
+fn tables(work: &[Vec<String>], issues: &[Vec<String>]) -> String {
+    let mut out = table(work);
+    if issues.len() > 1 {
+        out.push('\n');
+        out += &table(issues);
+    }
+    out
 }
 
 /// Cells of a line, as they stand between bars.

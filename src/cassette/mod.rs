@@ -118,12 +118,17 @@ pub fn check_place(folder: &Path) -> Result<(), CassetteError> {
     probe().map_err(|error| unusable(folder, &error))
 }
 
+/// Whether a folder is a cassette.
+pub fn is_one(folder: &Path) -> bool {
+    folder.join(HEAD).is_file()
+}
+
 /// Reads a cassette.
 ///
 /// # Errors
 /// There is none, it is of another format, or it is damaged.
 pub fn read(folder: &Path) -> Result<Recording, CassetteError> {
-    if !folder.join(HEAD).is_file() {
+    if !is_one(folder) {
         return Err(CassetteError::Absent { path: folder.display().to_string() });
     }
     let mut files = Files::new();

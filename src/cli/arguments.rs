@@ -1,7 +1,7 @@
 //! What may be written on the command line.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -46,6 +46,8 @@ pub(super) enum Command {
     Replay(ReplayArguments),
     /// Go on with a run that was stopped, failed or was killed
     Resume(ResumeArguments),
+    /// Play the recordings of scenarios and compare, each as a test
+    Test(TestArguments),
     /// Say what is wrong with scenario files, without running them
     Check(CheckArguments),
     /// List the runs of the project
@@ -100,6 +102,21 @@ pub(super) struct CommonArguments {
     /// Let something go wrong on purpose: EFFECT=http:STATUS, cut_after_event:N, error_event:TYPE, stall or kill
     #[arg(long, value_name = "EFFECT=FAULT", value_parser = Fault::from_text)]
     pub(super) fault: Vec<Fault>,
+}
+
+impl CommonArguments {
+    /// Those of a command that takes several files: nothing but how each is read.
+    pub(super) fn of_file(file: &Path, input: &[(String, String)], env_file: Option<&Path>) -> Self {
+        Self {
+            file: file.to_owned(),
+            input: input.to_vec(),
+            env_file: env_file.map(Path::to_owned),
+            workspace: None,
+            json: false,
+            fail_on: FailOn::Phase,
+            fault: Vec::new(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -183,6 +200,53 @@ pub(super) enum StrictnessChoice {
     Causal,
     /// All of it, one effect at a time
     Total,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct TestArguments {
+    /// Scenario files, and folders of them; without any, the project's scenarios/
+    #[arg(value_name = "FILE|DIR")]
+    pub(super) paths: Vec<PathBuf>,
+    /// Set an input of the scenarios
+    #[arg(short, long = "input", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub(super) input: Vec<(String, String)>,
+    /// Read variables from this file in place of the project's .env
+    #[arg(long, value_name = "FILE")]
+    pub(super) env_file: Option<PathBuf>,
+    /// Only scenarios whose path contains this text, or matches it if it has `*` or `?` in it
+    #[arg(long, value_name = "TEXT")]
+    pub(super) filter: Option<String>,
+    /// Write the snapshots as they are now
+    #[arg(long)]
+    pub(super) update: bool,
+    /// How many scenarios are played at a time; without it, as many as there are processors
+    #[arg(short, long, value_name = "NUMBER")]
+    pub(super) jobs: Option<std::num::NonZeroUsize>,
+    /// How often each is played, and how much of the recorded order is enforced
+    #[arg(long, value_enum, value_name = "HOW", default_value = "both")]
+    pub(super) strictness: TestStrictness,
+    /// Disturb the schedule of the causal replay at places that follow from this number
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub(super) jitter: u64,
+    /// Begin no further scenario after the first failure
+    #[arg(long)]
+    pub(super) fail_fast: bool,
+    /// Print the results as JSON lines
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write the results into this file, as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub(super) junit: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum TestStrictness {
+    /// Twice: total, then causal
+    Both,
+    /// Once, in the recorded order
+    Total,
+    /// Once, keeping only the order of what can make a difference; snapshots are not looked at
+    Causal,
 }
 
 #[derive(Debug, Clone, Args)]

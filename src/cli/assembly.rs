@@ -8,12 +8,13 @@ use std::sync::atomic::AtomicBool;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::Exit;
-use super::launch::{Play, Scenario, Told, shown};
-use super::surroundings::complain;
+use super::launch::{Play, Scenario, shown};
+use super::refusal::{Granted, Refusal};
+use super::surroundings::complaint;
 use crate::clock::{ManualClock, SystemClock, Timestamp};
 use crate::effects::{Effects, Origin, Past, Replay, Setup as GateSetup, Time};
 use crate::engine::{self, Workspace};
-use crate::event::{EffectId, Evidence, Hub, Listener, Mode, RECORDING_FORMAT, RecordingHead};
+use crate::event::{ENDED_WELL, EffectId, Evidence, Hub, Listener, Mode, RECORDING_FORMAT, RecordingHead};
 use crate::http::{HttpTransport, Nobody};
 use crate::id::{RoleId, RunId, Seed};
 use crate::journal::{self, Journal, Manifest, Record, RunFolder};
@@ -62,6 +63,7 @@ impl Taken {
             seed: seed.clone(),
             epoch: *started,
             models: BTreeMap::new(),
+            ended: ENDED_WELL.to_owned(),
         }
     }
 
@@ -86,6 +88,7 @@ pub(super) struct Ready {
     pub(super) head: RecordingHead,
     pub(super) record: Option<PathBuf>,
     pub(super) mode: Mode,
+    pub(super) place: Place,
     pub(super) workspace: Workspace,
     /// What it goes on from, if it is not new.
     pub(super) resumed: Option<Resumed>,
@@ -93,27 +96,42 @@ pub(super) struct Ready {
     pub(super) notices: Vec<String>,
 }
 
+/// How a run begins.
+pub(super) struct Beginning {
+    /// Where its replies come from.
+    pub(super) play: Play,
+    /// What its ids follow from, when not from chance.
+    pub(super) seed: Option<String>,
+    /// Where it works.
+    pub(super) place: Place,
+    /// Who hears of it.
+    pub(super) listeners: Vec<Box<dyn Listener>>,
+    /// Who may stop it.
+    pub(super) stop: Stop,
+}
+
+/// Where a run works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Where the scenario says; a replay only if that workspace is fresh, else in the run's folder.
+    Scenario,
+    /// In the run's folder, which nobody takes for the last run: a replay that leaves all else alone.
+    OwnFolder,
+}
+
 /// Puts the parts together, and makes the folders once nothing else can be wrong. What the last run left in a fresh
 /// workspace goes last of all.
-pub(super) fn prepare(
-    scenario: &Scenario,
-    play: Play,
-    seed: Option<String>,
-    listeners: Vec<Box<dyn Listener>>,
-    stop: Stop,
-) -> Told<Ready> {
+pub(super) fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Ready> {
+    let Beginning { play, seed, place, listeners, stop } = beginning;
     let plan = &scenario.plan;
     let run = match &play {
         Play::Resume(taken) => taken.manifest.run.clone(),
         Play::Live { .. } | Play::Scripted { .. } | Play::Replay { .. } => RunId::fresh(),
     };
-    let site = Site::of(plan, &play, &run);
+    let site = Site::of(plan, &play, place, &run);
     let mut head = head(scenario, &play, &run, seed);
-    let scrubber = Scrubber::new(&secrets(plan, &scenario.variables));
-    let templates = Templates::new(&plan.prompts).map_err(|errors| {
-        errors.iter().for_each(|error| complain(&error.to_string()));
-        Exit::Invalid
-    })?;
+    let scrubber = scrubber(scenario);
+    let templates = Templates::new(&plan.prompts).map_err(|errors| invalid(&errors))?;
     let (workspace, modules) = modules(scenario, &play, &site, &scrubber)?;
     let parts = check_parts(&modules, plan).inspect_err(|_| site.leave())?;
     if site.mode == Mode::Live {
@@ -160,7 +178,8 @@ pub(super) fn prepare(
         templates,
         stage: Arc::new(stage),
     };
-    Ok(Ready { setup, journal, folder, head, record, mode, workspace, resumed, notices: parts.notices })
+    let notices = parts.notices;
+    Ok(Ready { setup, journal, folder, head, record, mode, place, workspace, resumed, notices })
 }
 
 /// What stands in a run folder of what the run was started with.
@@ -212,25 +231,25 @@ impl Books {
         (manifest, texts): (&Manifest, &BTreeMap<PathBuf, String>),
         workspace: &Workspace,
         (scenario, mut listeners): (&Scenario, Vec<Box<dyn Listener>>),
-    ) -> Told<Self> {
+    ) -> Granted<Self> {
         let plan = &scenario.plan;
-        let folder = RunFolder::create(&plan.root, manifest, texts).map_err(|error| configuration(&error))?;
+        let folder = RunFolder::create(&plan.root, manifest, texts).map_err(Refusal::configuration)?;
         let opened = || {
-            let journal = Journal::open(&folder.journal()).map_err(|error| configuration(&error))?;
-            workspace.clear().map_err(|error| configuration(&error))?;
+            let journal = Journal::open(&folder.journal()).map_err(Refusal::configuration)?;
+            workspace.clear().map_err(Refusal::configuration)?;
             let queue = workspace.path().join(&plan.queue.path);
             let store = match manifest.mode {
                 Mode::Live => SqliteStore::open(&queue),
                 // Its queue was empty a moment ago, and playing the recording again makes it again.
                 Mode::Replay => SqliteStore::open_repeatable(&queue),
             };
-            Ok((journal, store.map_err(|error| configuration(&error))?))
+            Ok((journal, store.map_err(Refusal::configuration)?))
         };
         let (journal, store) = match opened() {
             Ok(opened) => opened,
-            Err(exit) => {
+            Err(refusal) => {
                 folder.discard();
-                return Err(exit);
+                return Err(refusal);
             }
         };
         let origin = match play {
@@ -250,15 +269,15 @@ impl Books {
         workspace: &Workspace,
         scenario: &Scenario,
         mut listeners: Vec<Box<dyn Listener>>,
-    ) -> Told<Self> {
+    ) -> Granted<Self> {
         let over = Arc::<AtomicBool>::default();
         let (past, now) = (taken.past(over.clone()), taken.last_moment());
         let Taken { folder, record, undone, .. } = taken;
         let path = folder.journal();
         let journal = journal::mend(&path).and_then(|()| Journal::open(&path));
-        let journal = journal.map_err(|error| configuration(&error))?;
+        let journal = journal.map_err(Refusal::configuration)?;
         let store = SqliteStore::open(&workspace.path().join(&scenario.plan.queue.path))
-            .map_err(|error| configuration(&error))?;
+            .map_err(Refusal::configuration)?;
         listeners.push(Box::new(journal.clone()));
         let hub = Hub::resumed(listeners, &record.events, over);
         let (origin, resumed) = (Origin::Resume(past), Some(Resumed { record, undone }));
@@ -279,7 +298,7 @@ struct Site {
 }
 
 impl Site {
-    fn of(plan: &Plan, play: &Play, run: &RunId) -> Self {
+    fn of(plan: &Plan, play: &Play, place: Place, run: &RunId) -> Self {
         let (mode, record) = match play {
             Play::Live { record } => (Mode::Live, record.clone()),
             Play::Scripted { record, .. } => (Mode::Live, Some(record.clone())),
@@ -287,7 +306,8 @@ impl Site {
             Play::Resume(_) => (Mode::Live, None),
         };
         let run = run.clone();
-        if mode == Mode::Replay && plan.workspace.start == WorkspaceStart::Keep {
+        let own = place == Place::OwnFolder || plan.workspace.start == WorkspaceStart::Keep;
+        if mode == Mode::Replay && own {
             let folder = plan.root.join(".runner").join("runs").join(run.as_str());
             let workspace = folder.join("workspace");
             Self { run, mode, record, workspace, start: WorkspaceStart::Fresh, private: Some(folder) }
@@ -317,7 +337,12 @@ fn asks_servers(plan: &Plan) -> bool {
 }
 
 /// Takes the workspace, and puts the modules together that work in it.
-fn modules(scenario: &Scenario, play: &Play, site: &Site, scrubber: &Scrubber) -> Told<(Workspace, Modules)> {
+fn modules(
+    scenario: &Scenario,
+    play: &Play,
+    site: &Site,
+    scrubber: &Scrubber,
+) -> Granted<(Workspace, Modules)> {
     let script = match play {
         Play::Scripted { script, .. } => Some(script),
         Play::Resume(taken) => taken.script.as_ref(),
@@ -326,14 +351,13 @@ fn modules(scenario: &Scenario, play: &Play, site: &Site, scrubber: &Scrubber) -
     let lines = match (script, play) {
         (Some(script), _) => Lines::Script(script.clone()),
         (None, Play::Live { .. } | Play::Resume(_)) if asks_servers(&scenario.plan) => {
-            Lines::Http(Arc::new(HttpTransport::new().map_err(|error| configuration(&error))?))
+            Lines::Http(Arc::new(HttpTransport::new().map_err(Refusal::configuration)?))
         }
         // Reading the system's certificates takes a while, and they need not be there.
         (None, _) => Lines::Http(Arc::new(Nobody)),
     };
-    let workspace = Workspace::prepare(&site.workspace, site.start).map_err(|error| configuration(&error))?;
-    let tools =
-        ToolWorkspace::open(&site.workspace, scrubber.clone()).map_err(|error| configuration(&error))?;
+    let workspace = Workspace::prepare(&site.workspace, site.start).map_err(Refusal::configuration)?;
+    let tools = ToolWorkspace::open(&site.workspace, scrubber.clone()).map_err(Refusal::configuration)?;
     let mut modules = Modules::new(scenario.variables.clone(), Arc::new(tools), lines);
     for (path, text) in &scenario.scripts {
         modules = modules.with_script(path.clone(), text.clone());
@@ -348,7 +372,7 @@ struct Parts {
 }
 
 /// Builds what can be built before anything is spent: every role's provider and tools.
-fn check_parts(modules: &Modules, plan: &Plan) -> Told<Parts> {
+fn check_parts(modules: &Modules, plan: &Plan) -> Granted<Parts> {
     let mut parts = Parts { models: BTreeMap::new(), notices: Vec::new() };
     let mut wrong = Vec::new();
     for role in plan.roles.values() {
@@ -366,13 +390,12 @@ fn check_parts(modules: &Modules, plan: &Plan) -> Told<Parts> {
         Ok(notices) => parts.notices.extend(notices.into_iter().map(|offstage| offstage.notice)),
         Err(error) => wrong.push(error.to_string()),
     }
-    wrong.iter().for_each(|error| complain(error));
-    if wrong.is_empty() { Ok(parts) } else { Err(Exit::Invalid) }
+    if wrong.is_empty() { Ok(parts) } else { Err(invalid(&wrong)) }
 }
 
-fn configuration(error: &dyn std::fmt::Display) -> Exit {
-    complain(&error.to_string());
-    Exit::Configuration
+/// All that is wrong with what a scenario reaches.
+fn invalid<E: std::fmt::Display>(errors: &[E]) -> Refusal {
+    Refusal { exit: Exit::Invalid, text: errors.iter().map(complaint).collect() }
 }
 
 /// What a recording of this run will say of itself; in a replay what the recording says.
@@ -396,7 +419,13 @@ fn head(scenario: &Scenario, play: &Play, run: &RunId, seed: Option<String>) -> 
         seed: seed.map_or(default_seed, Seed::new),
         epoch,
         models: BTreeMap::new(),
+        ended: ENDED_WELL.to_owned(),
     }
+}
+
+/// What takes the credentials of a scenario's run out of every text.
+pub(super) fn scrubber(scenario: &Scenario) -> Scrubber {
+    Scrubber::new(&secrets(&scenario.plan, &scenario.variables))
 }
 
 /// Credentials: those the providers use, whether a variable or a mount plan holds them, and whatever else the environment

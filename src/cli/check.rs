@@ -1,42 +1,30 @@
 //! `runner check`: everything that is wrong with scenario files, without running anything.
 
-use super::arguments::CheckArguments;
+use super::arguments::{CheckArguments, CommonArguments};
 use super::exit::Exit;
 use super::launch;
 use super::surroundings::{Surroundings, tell};
 use crate::diagnostic::{Code, Diagnostic, Report, Severity};
 use crate::plan::{Plan, Variables};
-use crate::scenario::{LoadRequest, load};
 use crate::session::Modules;
 use crate::source::Sources;
 
 /// `runner check FILES`.
 pub(super) fn check(arguments: &CheckArguments, surroundings: &Surroundings) -> Exit {
-    let catalogue = Modules::catalogue();
     let mut worst = Exit::Ok;
     for file in &arguments.files {
-        let path = surroundings.working_dir.join(file);
-        let variables = match launch::variables(surroundings, arguments.env_file.as_deref(), &path) {
-            Ok(variables) => variables,
-            Err(exit) => return exit,
+        let common = CommonArguments::of_file(file, &arguments.input, arguments.env_file.as_deref());
+        let loaded = match launch::read(&common, surroundings, Sources::new()) {
+            Ok(loaded) => loaded,
+            Err(refusal) => {
+                return refusal.complain();
+            }
         };
-        let mut sources = Sources::new();
-        let request = LoadRequest {
-            file: file.clone(),
-            working_dir: surroundings.working_dir.clone(),
-            home: surroundings.home.clone(),
-            inputs: arguments.input.iter().cloned().collect(),
-            variables: &variables,
-            catalogue: &catalogue,
-            tool_names: Vec::new(),
-            workspace: None,
-        };
-        let loaded = load(&request, &mut sources);
         let mut report = loaded.report;
         if let Some(plan) = &loaded.plan {
-            note_credentials(plan, &variables, arguments.env, &mut report);
+            note_credentials(plan, &loaded.variables, arguments.env, &mut report);
         }
-        launch::show(&report, &sources, surroundings, arguments.json);
+        launch::show(&report, &loaded.sources, surroundings, arguments.json);
         let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
         if !arguments.json {
             tell(&format!("{}: {}\n", file.display(), verdict(errors, warnings)));

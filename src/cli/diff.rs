@@ -8,7 +8,8 @@ use serde_json::json;
 use super::cassettes::{read_run, recording_of};
 use super::exit::Exit;
 use super::history::{refused, which};
-use super::launch::{Told, recording};
+use super::launch::recording;
+use super::refusal::Told;
 use super::surroundings::Surroundings;
 use crate::effects::{Comparison, compare};
 use crate::event::{Mode, Recording};
@@ -47,7 +48,7 @@ pub(super) fn diff(arguments: &DiffArguments, surroundings: &Surroundings) -> Ex
 fn taken(name: &str, surroundings: &Surroundings) -> Told<Recording> {
     let folder: PathBuf = surroundings.working_dir.join(name);
     if folder.is_dir() {
-        return recording(&folder).map(|recording| *recording);
+        return recording(&folder).map(|recording| *recording).map_err(|refusal| refusal.complain());
     }
     let found = which(surroundings, Some(name))?;
     if found.manifest.mode == Mode::Replay {

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use super::surroundings::tell;
+
 /// How the program ends. The first that applies wins: 70, 130 or 143, 2, 3, 6, 7, 5, 1, 8, 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
@@ -49,8 +51,21 @@ impl Exit {
         }
     }
 
+    /// Of several the one that the program ends with: the order that is documented.
+    pub(super) fn gravest(exits: impl IntoIterator<Item = Self>) -> Self {
+        const ORDER: [u8; 10] = [70, 130, 143, 2, 3, 6, 7, 5, 1, 8];
+        let rank = |exit: &Self| ORDER.iter().position(|code| *code == exit.code()).unwrap_or(ORDER.len());
+        exits.into_iter().min_by_key(rank).unwrap_or(Self::Ok)
+    }
+
     pub(super) fn from_code(code: u8) -> Self {
         Self::ALL.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::Failed)
+    }
+
+    /// Names it on standard error.
+    pub(super) fn tell(self) -> Self {
+        tell(&format!("exit {}: {}\n", self.code(), self.name()));
+        self
     }
 
     pub(super) fn name(self) -> &'static str {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::arguments::CommonArguments;
 use super::assembly::Taken;
 use super::exit::Exit;
-use super::surroundings::{Surroundings, complain, tell};
+use super::refusal::{Granted, Refusal};
+use super::surroundings::{Surroundings, tell};
 use crate::cassette;
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::effects::{Strictness, Tolerance};
@@ -19,9 +20,6 @@ use crate::provider::Script;
 use crate::scenario::{LoadRequest, load};
 use crate::session::Modules;
 use crate::source::Sources;
-
-/// A failure that was told already; what is left is the exit code.
-pub(super) type Told<T> = Result<T, Exit>;
 
 /// A scenario that may run.
 pub(super) struct Scenario {
@@ -66,7 +64,7 @@ pub(super) enum Play {
 }
 
 /// Loads a scenario, and tells what is wrong with it.
-pub(super) fn scenario(common: &CommonArguments, surroundings: &Surroundings) -> Told<Scenario> {
+pub(super) fn scenario(common: &CommonArguments, surroundings: &Surroundings) -> Granted<Scenario> {
     scenario_of(common, surroundings, Sources::new())
 }
 
@@ -74,43 +72,66 @@ pub(super) fn scenario(common: &CommonArguments, surroundings: &Surroundings) ->
 pub(super) fn scenario_of(
     common: &CommonArguments,
     surroundings: &Surroundings,
+    sources: Sources,
+) -> Granted<Scenario> {
+    let loaded = read(common, surroundings, sources)?;
+    show(&loaded.report, &loaded.sources, surroundings, common.json);
+    loaded.scenario()
+}
+
+/// A scenario that was read, whether or not it may run.
+pub(super) struct Loaded {
+    pub(super) report: Report,
+    pub(super) plan: Option<Plan>,
+    pub(super) sources: Sources,
+    pub(super) variables: Variables,
+    given: Given,
+    faults: Arc<Faults>,
+}
+
+impl Loaded {
+    /// The scenario, unless its report has errors, which are for the caller to show.
+    pub(super) fn scenario(self) -> Granted<Scenario> {
+        let Self { report, plan, mut sources, variables, given, faults } = self;
+        let plan = plan.ok_or_else(|| Refusal { exit: exit_of(&report), text: String::new() })?;
+        let scripts = mock_scripts(&plan, &mut sources)?;
+        Ok(Scenario { plan: Arc::new(plan), sources, variables, given, scripts, faults })
+    }
+}
+
+/// Reads a scenario and all it reaches, and shows nobody what is wrong with it.
+pub(super) fn read(
+    common: &CommonArguments,
+    surroundings: &Surroundings,
     mut sources: Sources,
-) -> Told<Scenario> {
+) -> Granted<Loaded> {
     let root_env = surroundings.working_dir.join(&common.file);
     let variables = variables(surroundings, common.env_file.as_deref(), &root_env)?;
-    let catalogue = Modules::catalogue();
+    let given = Given {
+        working_dir: surroundings.working_dir.clone(),
+        file: common.file.clone(),
+        inputs: common.input.iter().cloned().collect(),
+        env_file: common.env_file.clone(),
+        workspace: common.workspace.clone(),
+        script: None,
+    };
     let request = LoadRequest {
         file: common.file.clone(),
         working_dir: surroundings.working_dir.clone(),
         home: surroundings.home.clone(),
         inputs: common.input.iter().cloned().collect(),
         variables: &variables,
-        catalogue: &catalogue,
+        catalogue: &Modules::catalogue(),
         tool_names: Vec::new(),
         workspace: common.workspace.clone(),
     };
     let loaded = load(&request, &mut sources);
-    show(&loaded.report, &sources, surroundings, common.json);
-    match loaded.plan {
-        Some(plan) => {
-            let scripts = mock_scripts(&plan, &mut sources)?;
-            let given = Given {
-                working_dir: surroundings.working_dir.clone(),
-                file: common.file.clone(),
-                inputs: common.input.iter().cloned().collect(),
-                env_file: common.env_file.clone(),
-                workspace: common.workspace.clone(),
-                script: None,
-            };
-            let faults = Arc::new(Faults::new(common.fault.clone()));
-            Ok(Scenario { plan: Arc::new(plan), sources, variables, given, scripts, faults })
-        }
-        None => Err(exit_of(&loaded.report)),
-    }
+    let faults = Arc::new(Faults::new(common.fault.clone()));
+    Ok(Loaded { report: loaded.report, plan: loaded.plan, sources, variables, given, faults })
 }
 
 /// The texts of scripts that mount plans name for `provider-mock`.
-fn mock_scripts(plan: &Plan, sources: &mut Sources) -> Told<Vec<(String, String)>> {
+fn mock_scripts(plan: &Plan, sources: &mut Sources) -> Granted<Vec<(String, String)>> {
     let mut scripts = Vec::new();
     for role in plan.roles.values() {
         let spec = Modules::provider_of(role);
@@ -119,8 +140,7 @@ fn mock_scripts(plan: &Plan, sources: &mut Sources) -> Told<Vec<(String, String)
             continue;
         }
         let source = sources.read(&plan.root.join(path), Path::new(path)).map_err(|error| {
-            complain(&format!("cannot use the script of role {}: {error}", role.id));
-            Exit::Invalid
+            Refusal::invalid(format!("cannot use the script of role {}: {error}", role.id))
         })?;
         scripts.push((path.to_owned(), sources.text(source).to_owned()));
     }
@@ -148,11 +168,7 @@ pub(super) fn show(report: &Report, sources: &Sources, surroundings: &Surroundin
 }
 
 /// The environment, with what `.env` adds. The file lies in the project root; what is set already stays.
-pub(super) fn variables(
-    surroundings: &Surroundings,
-    named: Option<&Path>,
-    scenario: &Path,
-) -> Told<Variables> {
+fn variables(surroundings: &Surroundings, named: Option<&Path>, scenario: &Path) -> Granted<Variables> {
     let path = match named {
         Some(path) => surroundings.working_dir.join(path),
         None => crate::scenario::project_root(scenario).join(".env"),
@@ -164,8 +180,7 @@ pub(super) fn variables(
             return Ok(variables);
         }
         Err(error) => {
-            complain(&format!("cannot read {}: {error}", path.display()));
-            return Err(Exit::Configuration);
+            return Err(Refusal::configuration(format!("cannot read {}: {error}", path.display())));
         }
     };
     match read_env_file(&text) {
@@ -175,19 +190,13 @@ pub(super) fn variables(
             }
             Ok(variables)
         }
-        Err(error) => {
-            complain(&format!("{}: {error}", path.display()));
-            Err(Exit::Configuration)
-        }
+        Err(error) => Err(Refusal::configuration(format!("{}: {error}", path.display()))),
     }
 }
 
 /// Reads a recording.
-pub(super) fn recording(folder: &Path) -> Told<Box<Recording>> {
-    cassette::read(folder).map(Box::new).map_err(|error| {
-        complain(&error.to_string());
-        Exit::Divergence
-    })
+pub(super) fn recording(folder: &Path) -> Granted<Box<Recording>> {
+    cassette::read(folder).map(Box::new).map_err(|error| Refusal::new(Exit::Divergence, error))
 }
 
 /// Where the scenario's recording is: as named, else as the scenario says.
@@ -203,7 +212,7 @@ pub(super) fn cassette_folder(
 }
 
 /// How `runner FILE` gets its replies when nothing else is said.
-pub(super) fn choose(scenario: &Scenario, surroundings: &Surroundings) -> Told<Play> {
+pub(super) fn choose(scenario: &Scenario, surroundings: &Surroundings) -> Granted<Play> {
     let plan = &scenario.plan;
     let cassette = plan.replay.cassette.as_ref().filter(|folder| folder.is_dir());
     let missing = Modules::missing_credentials(plan, &scenario.variables);
@@ -234,11 +243,12 @@ pub(super) fn choose(scenario: &Scenario, surroundings: &Surroundings) -> Told<P
 }
 
 /// Ends a live run before it begins when a credential is missing.
-pub(super) fn require_credentials(scenario: &Scenario) -> Told<()> {
+pub(super) fn require_credentials(scenario: &Scenario) -> Granted<()> {
     let missing = Modules::missing_credentials(&scenario.plan, &scenario.variables);
     if missing.is_empty() {
         return Ok(());
     }
+    let mut text = String::new();
     for (variable, roles) in missing {
         let message =
             format!("{variable} is not set, and without it no model answers for {}", roles.join(", "));
@@ -256,9 +266,9 @@ pub(super) fn require_credentials(scenario: &Scenario) -> Told<()> {
         );
         let mut report = Report::new();
         report.push(Diagnostic::error(Code::MissingCredential, message).help(help));
-        tell(&report.render(&scenario.sources, crate::diagnostic::Look::Plain));
+        text += &report.render(&scenario.sources, crate::diagnostic::Look::Plain);
     }
-    Err(Exit::Configuration)
+    Err(Refusal { exit: Exit::Configuration, text })
 }
 
 /// A path for people: relative to the root where it lies below it.

@@ -13,10 +13,13 @@ pub mod issues;
 mod launch;
 mod mcp;
 mod outcome;
+mod play;
+mod refusal;
 mod resume;
 mod run;
 mod signals;
 mod surroundings;
+mod test;
 
 use std::process::ExitCode;
 
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
             Command::Record(arguments) => run::record(arguments, surroundings).await,
             Command::Replay(arguments) => run::replay(arguments, surroundings).await,
             Command::Resume(arguments) => resume::resume(arguments, surroundings).await,
+            Command::Test(arguments) => test::test(arguments, surroundings).await,
             Command::Check(arguments) => check::check(&arguments, &surroundings),
             Command::Runs(arguments) => history::runs(&arguments, &surroundings),
             Command::Show(arguments) => history::show(&arguments, &surroundings),

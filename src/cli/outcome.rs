@@ -3,8 +3,8 @@
 use super::arguments::FailOn;
 use super::exit::Exit;
 use super::launch::Scenario;
-use super::surroundings::{Surroundings, complain, tell};
-use crate::diagnostic::{Code, Diagnostic, Report};
+use super::surroundings::complaint;
+use crate::diagnostic::{Code, Diagnostic, Look, Report};
 use crate::effects::Halt;
 use crate::engine::RunEnd;
 use crate::event::PhaseEnd;
@@ -28,33 +28,39 @@ pub(super) fn exit(end: &RunEnd, signal: Option<Exit>, fail_on: FailOn) -> Exit 
     }
 }
 
-/// Tells what went wrong, the cause and not its consequences.
-pub(super) fn tell_failure(end: &RunEnd, scenario: &Scenario, surroundings: &Surroundings) {
+/// What went wrong, the cause and not its consequences; empty when nothing did.
+pub(super) fn failure(end: &RunEnd, scenario: &Scenario, look: Look) -> String {
+    let mut text = String::new();
     if let Some(broken) = &end.broken {
-        complain(&format!(
+        text += &complaint(format!(
             "a part of runner broke: {broken}\nThis is a bug; please report it with the run's folder."
         ));
     }
     match &end.halt {
-        Some(Halt::Diverged(divergence)) => tell(&format!("\n{divergence}")),
+        Some(Halt::Diverged(divergence)) => text += &format!("\n{divergence}"),
         Some(Halt::Stopped) | None => {}
-        Some(halt) => complain(&halt.to_string()),
+        Some(halt) => text += &complaint(halt),
     }
     if end.halt.is_some() {
-        return;
+        return text;
     }
     for (id, outcome) in &end.phases {
         match outcome.end {
             PhaseEnd::Failed if outcome.false_expectations.is_empty() => {
-                complain(&format!("phase {id} failed: {}", listed(&outcome.reasons)));
+                text += &complaint(format!("phase {id} failed: {}", listed(&outcome.reasons)));
             }
             // What is left over was told where the phase ended; it is the cause of expectations that are false.
             PhaseEnd::Stalled if end.false_expectations.is_empty() => {
-                complain(&format!("phase {id} stalled: {}", listed(&outcome.reasons)));
+                text += &complaint(format!("phase {id} stalled: {}", listed(&outcome.reasons)));
             }
             _ => {}
         }
     }
+    text + &conditions(end).render(&scenario.sources, look)
+}
+
+/// The conditions that are false or have no answer.
+pub(super) fn conditions(end: &RunEnd) -> Report {
     let mut report = Report::new();
     for (condition, reason) in &end.unanswered {
         let message = format!("cannot evaluate `{}`: {reason}", condition.text);
@@ -69,7 +75,7 @@ pub(super) fn tell_failure(end: &RunEnd, scenario: &Scenario, surroundings: &Sur
         );
         report.push(Diagnostic::error(Code::ExpectationFailed, message).at(&condition.place).help(help));
     }
-    tell(&report.render(&scenario.sources, surroundings.look()));
+    report
 }
 
 /// One reason on the line, several below it.

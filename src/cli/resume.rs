@@ -7,9 +7,10 @@ use super::arguments::{CommonArguments, ResumeArguments};
 use super::assembly::Taken;
 use super::exit::Exit;
 use super::find_run;
-use super::launch::{self, Play, Scenario, Told};
-use super::run::{play_out, script_of, told};
-use super::surroundings::{Surroundings, complain};
+use super::launch::{self, Play, Scenario};
+use super::refusal::{Granted, Refusal};
+use super::run::{play_out, script_of};
+use super::surroundings::Surroundings;
 use crate::engine;
 use crate::event::{Evidence, Mode};
 use crate::journal::{self, Manifest, Record, RunFolder};
@@ -22,42 +23,35 @@ pub(super) async fn resume(arguments: ResumeArguments, surroundings: Surrounding
         Ok((common, scenario, taken)) => {
             play_out(&common, &surroundings, &scenario, Play::Resume(Box::new(taken)), None).await
         }
-        Err(exit) => told(exit),
+        Err(refusal) => refusal.tell(),
     }
 }
 
 fn take(
     arguments: &ResumeArguments,
     surroundings: &Surroundings,
-) -> Told<(CommonArguments, Scenario, Taken)> {
-    let refuse = |exit: Exit| move |error: &dyn std::fmt::Display| refused(exit, error);
-    let runs =
-        find_run::runs_folder(&surroundings.working_dir).map_err(|error| refuse(Exit::Invalid)(&error))?;
-    let path =
-        find_run::find(&runs, arguments.run.as_deref()).map_err(|error| refuse(Exit::Invalid)(&error))?;
-    let (folder, manifest) = RunFolder::reopen(&path).map_err(|error| refuse(Exit::Configuration)(&error))?;
+) -> Granted<(CommonArguments, Scenario, Taken)> {
+    let runs = find_run::runs_folder(&surroundings.working_dir).map_err(Refusal::invalid)?;
+    let path = find_run::find(&runs, arguments.run.as_deref()).map_err(Refusal::invalid)?;
+    let (folder, manifest) = RunFolder::reopen(&path).map_err(Refusal::configuration)?;
     if manifest.mode == Mode::Replay {
         let run = &manifest.run;
-        return Err(refused(
-            Exit::Invalid,
-            &format!("run {run} is a replay, and a replay is simply played again"),
-        ));
+        return Err(Refusal::invalid(format!("run {run} is a replay, and a replay is simply played again")));
     }
-    let lines = journal::read(&folder.journal()).map_err(|error| refuse(Exit::Configuration)(&error))?;
+    let lines = journal::read(&folder.journal()).map_err(Refusal::configuration)?;
     let mut record = Record::of(lines);
     if let Some((0, _)) = record.outcome() {
         let run = &manifest.run;
-        return Err(refused(
-            Exit::Invalid,
-            &format!("run {run} has come to its end, and nothing of it is left to do"),
-        ));
+        return Err(Refusal::invalid(format!(
+            "run {run} has come to its end, and nothing of it is left to do"
+        )));
     }
     if !manifest.workspace.is_dir() {
         let text =
             format!("the workspace of the run, {}, is gone; start a new run", manifest.workspace.display());
-        return Err(refused(Exit::Configuration, &text));
+        return Err(Refusal::configuration(text));
     }
-    let texts = folder.texts(&manifest).map_err(|error| refuse(Exit::Configuration)(&error))?;
+    let texts = folder.texts(&manifest).map_err(Refusal::configuration)?;
     let common = as_given(arguments, &manifest, &surroundings.working_dir)?;
     let then = Surroundings { working_dir: manifest.given.working_dir.clone(), ..surroundings.clone() };
     let scenario = launch::scenario_of(&common, &then, Sources::pinned(whole(texts)?))?;
@@ -68,7 +62,7 @@ fn take(
     if !queue.is_file() {
         let text =
             format!("the queue of the run, {}, is gone; put it back, or start a new run", queue.display());
-        return Err(refused(Exit::Configuration, &text));
+        return Err(Refusal::configuration(text));
     }
     let script = match &manifest.given.script {
         None => None,
@@ -79,20 +73,19 @@ fn take(
     Ok((common, scenario, Taken { folder, manifest, record, undone, script }))
 }
 
-fn refused(exit: Exit, error: &dyn std::fmt::Display) -> Exit {
-    complain(&error.to_string());
-    exit
-}
-
 /// The arguments that the run was started with, with those that concern only how it is shown.
-fn as_given(arguments: &ResumeArguments, manifest: &Manifest, working_dir: &Path) -> Told<CommonArguments> {
+fn as_given(
+    arguments: &ResumeArguments,
+    manifest: &Manifest,
+    working_dir: &Path,
+) -> Granted<CommonArguments> {
     let given = &manifest.given;
     let here = arguments.env_file.as_ref().map(|file| working_dir.join(file));
     if let Some((name, _)) = given.inputs.iter().find(|(_, value)| is_scrubbed(value)) {
         let text = format!(
             "input {name} held a secret, which is not kept; start a new run, and let the mount plan refer to a variable"
         );
-        return Err(refused(Exit::Configuration, &text));
+        return Err(Refusal::configuration(text));
     }
     Ok(CommonArguments {
         file: given.file.clone(),
@@ -106,7 +99,7 @@ fn as_given(arguments: &ResumeArguments, manifest: &Manifest, working_dir: &Path
 }
 
 /// The texts of the files as they were. Of a file that holds a secret only the rest was kept: it must still be as it was.
-fn whole(texts: BTreeMap<PathBuf, String>) -> Told<BTreeMap<PathBuf, String>> {
+fn whole(texts: BTreeMap<PathBuf, String>) -> Granted<BTreeMap<PathBuf, String>> {
     let mut whole = BTreeMap::new();
     for (file, text) in texts {
         let text = if is_scrubbed(&text) { unscrubbed(&file, &text)? } else { text };
@@ -115,7 +108,7 @@ fn whole(texts: BTreeMap<PathBuf, String>) -> Told<BTreeMap<PathBuf, String>> {
     Ok(whole)
 }
 
-fn unscrubbed(file: &Path, kept: &str) -> Told<String> {
+fn unscrubbed(file: &Path, kept: &str) -> Granted<String> {
     let now = std::fs::read_to_string(file).unwrap_or_default().replace("\r\n", "\n");
     if fits_scrubbed(&now, kept) {
         return Ok(now);
@@ -124,12 +117,12 @@ fn unscrubbed(file: &Path, kept: &str) -> Told<String> {
         "{} held a secret, which is not kept, and it has changed since; put it back as it was, or start a new run",
         file.display()
     );
-    Err(refused(Exit::Configuration, &text))
+    Err(Refusal::configuration(text))
 }
 
-fn pinned_script(path: &Path, manifest: &Manifest, folder: &RunFolder) -> Told<String> {
-    let texts = folder.texts(manifest).map_err(|error| refused(Exit::Configuration, &error))?;
+fn pinned_script(path: &Path, manifest: &Manifest, folder: &RunFolder) -> Granted<String> {
+    let texts = folder.texts(manifest).map_err(Refusal::configuration)?;
     texts.get(path).cloned().ok_or_else(|| {
-        refused(Exit::Configuration, &format!("the run folder has no copy of the script {}", path.display()))
+        Refusal::configuration(format!("the run folder has no copy of the script {}", path.display()))
     })
 }

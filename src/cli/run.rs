@@ -3,18 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::arguments::{CommonArguments, RecordArguments, ReplayArguments, RunArguments, StrictnessChoice};
-use super::assembly::{self, Ready, Resumed};
+use super::arguments::{
+    CommonArguments, FailOn, RecordArguments, ReplayArguments, RunArguments, StrictnessChoice,
+};
+use super::assembly::{self, Beginning, Place};
 use super::exit::Exit;
-use super::launch::{self, Play, Scenario, Told};
+use super::launch::{self, Play, Scenario};
 use super::outcome;
+use super::play::{self, Played};
+use super::refusal::{Granted, Refusal, Told};
 use super::signals::Signals;
 use super::surroundings::{Surroundings, complain, tell};
 use crate::cassette;
 use crate::effects::{Strictness, Tolerance};
-use crate::engine::{self, TakeUp};
-use crate::event::{Envelope, Evidence, Happening, Listener, Mode, Recording, Whereabouts};
-use crate::journal::{self, Durability, Line, Record};
+use crate::event::{Envelope, Listener, Mode, Recording};
+use crate::journal::{self, Record};
 use crate::progress::{JsonLines, PlainLines};
 use crate::provider::Script;
 use crate::session::Stop;
@@ -22,7 +25,7 @@ use crate::summary::Summary;
 
 /// `runner run FILE`.
 pub(super) async fn run(arguments: RunArguments, surroundings: Surroundings) -> Exit {
-    let begin = || {
+    let begin = || -> Granted<(Scenario, Play)> {
         let scenario = launch::scenario(&arguments.common, &surroundings)?;
         let play = match (&arguments.replay, &arguments.record) {
             (Some(from), _) => {
@@ -45,13 +48,13 @@ pub(super) async fn run(arguments: RunArguments, surroundings: Surroundings) -> 
         Ok((scenario, play)) => {
             play_out(&arguments.common, &surroundings, &scenario, play, arguments.seed.clone()).await
         }
-        Err(exit) => told(exit),
+        Err(refusal) => refusal.tell(),
     }
 }
 
 /// `runner record FILE`.
 pub(super) async fn record(arguments: RecordArguments, surroundings: Surroundings) -> Exit {
-    let begin = || {
+    let begin = || -> Granted<(Scenario, Play)> {
         refuse_in_ci(&surroundings)?;
         let mut scenario = launch::scenario(&arguments.common, &surroundings)?;
         let record = destination(arguments.to.as_deref(), &scenario, &surroundings)?;
@@ -71,7 +74,7 @@ pub(super) async fn record(arguments: RecordArguments, surroundings: Surrounding
         Ok((scenario, play)) => {
             play_out(&arguments.common, &surroundings, &scenario, play, arguments.seed.clone()).await
         }
-        Err(exit) => told(exit),
+        Err(refusal) => refusal.tell(),
     }
 }
 
@@ -81,7 +84,7 @@ pub(super) async fn replay(arguments: ReplayArguments, surroundings: Surrounding
         StrictnessChoice::Causal => Strictness::Causal,
         StrictnessChoice::Total => Strictness::Total,
     };
-    let begin = || {
+    let begin = || -> Granted<(Scenario, Play)> {
         let scenario = launch::scenario(&arguments.common, &surroundings)?;
         let how = (strictness, arguments.jitter);
         let play = replayed(arguments.from.as_deref(), &scenario, &surroundings, how)?;
@@ -89,13 +92,8 @@ pub(super) async fn replay(arguments: ReplayArguments, surroundings: Surrounding
     };
     match begin() {
         Ok((scenario, play)) => play_out(&arguments.common, &surroundings, &scenario, play, None).await,
-        Err(exit) => told(exit),
+        Err(refusal) => refusal.tell(),
     }
-}
-
-pub(super) fn told(exit: Exit) -> Exit {
-    tell(&format!("exit {}: {}\n", exit.code(), exit.name()));
-    exit
 }
 
 fn replayed(
@@ -103,58 +101,50 @@ fn replayed(
     scenario: &Scenario,
     surroundings: &Surroundings,
     (strictness, jitter): (Strictness, Option<u64>),
-) -> Told<Play> {
+) -> Granted<Play> {
     let Some(folder) = launch::cassette_folder(from, scenario, surroundings) else {
-        complain(
+        return Err(Refusal::new(
+            Exit::Divergence,
             "the scenario names no recording; add `replay: {cassette: …}` to it, or name one with --from DIR (runner replay) or --replay=DIR (runner run)",
-        );
-        return Err(Exit::Divergence);
+        ));
     };
     let recording = launch::recording(&folder)?;
     Ok(Play::Replay { recording, strictness, jitter, tolerance: Tolerance::Nothing })
 }
 
 /// Recordings are made on purpose, by a person who looks at them.
-fn refuse_in_ci(surroundings: &Surroundings) -> Told<()> {
+fn refuse_in_ci(surroundings: &Surroundings) -> Granted<()> {
     if !surroundings.is_ci() {
         return Ok(());
     }
-    complain("recording is refused when CI is set: record on your machine, look at the change and commit it");
-    Err(Exit::Invalid)
+    Err(Refusal::invalid(
+        "recording is refused when CI is set: record on your machine, look at the change and commit it",
+    ))
 }
 
-fn destination(to: Option<&Path>, scenario: &Scenario, surroundings: &Surroundings) -> Told<PathBuf> {
+fn destination(to: Option<&Path>, scenario: &Scenario, surroundings: &Surroundings) -> Granted<PathBuf> {
     let Some(folder) = launch::cassette_folder(to, scenario, surroundings) else {
-        complain(
+        return Err(Refusal::invalid(
             "the scenario does not say where its recording belongs; add `replay: {cassette: …}` to it, or name a folder with --to DIR (runner record) or --record=DIR (runner run)",
-        );
-        return Err(Exit::Invalid);
+        ));
     };
-    match cassette::check_place(&folder) {
-        Ok(()) => Ok(folder),
-        Err(error) => {
-            complain(&error.to_string());
-            Err(Exit::Configuration)
-        }
-    }
+    cassette::check_place(&folder).map_err(Refusal::configuration)?;
+    Ok(folder)
 }
 
 /// Reads a script; its text belongs to what the run is made of.
-fn script(path: &Path, scenario: &mut Scenario, surroundings: &Surroundings) -> Told<Arc<Script>> {
+fn script(path: &Path, scenario: &mut Scenario, surroundings: &Surroundings) -> Granted<Arc<Script>> {
     let file = surroundings.working_dir.join(path);
-    let source = scenario.sources.read(&file, path).map_err(|error| {
-        complain(&format!("cannot use the script: {error}"));
-        Exit::Invalid
-    })?;
+    let source = scenario
+        .sources
+        .read(&file, path)
+        .map_err(|error| Refusal::invalid(format!("cannot use the script: {error}")))?;
     scenario.given.script = Some(file);
     script_of(path, scenario.sources.text(source))
 }
 
-pub(super) fn script_of(path: &Path, text: &str) -> Told<Arc<Script>> {
-    Script::from_text(&path.display().to_string(), text).map(Arc::new).map_err(|error| {
-        complain(&error.to_string());
-        Exit::Invalid
-    })
+pub(super) fn script_of(path: &Path, text: &str) -> Granted<Arc<Script>> {
+    Script::from_text(&path.display().to_string(), text).map(Arc::new).map_err(Refusal::invalid)
 }
 
 /// Collects the summary while the run is shown.
@@ -185,61 +175,37 @@ pub(super) async fn play_out(
     let signals = match Signals::listen(stop.clone()) {
         Ok(signals) => signals,
         Err(error) => {
-            complain(&format!("cannot listen for signals: {error}"));
-            return told(Exit::Configuration);
+            return Refusal::configuration(format!("cannot listen for signals: {error}")).tell();
         }
     };
-    let ready = match assembly::prepare(scenario, play, seed, listeners, stop) {
+    let beginning = Beginning { play, seed, place: Place::Scenario, listeners, stop };
+    let ready = match assembly::prepare(scenario, beginning) {
         Ok(ready) => ready,
-        Err(exit) => return told(exit),
+        Err(refusal) => return refusal.tell(),
     };
-    let begun = match &ready.resumed {
-        None => begin(&ready, scenario).await,
-        Some(resumed) => {
-            if let Ok(mut summary) = summary.lock() {
-                resumed.record.events.iter().for_each(|event| summary.heard(event));
-            }
-            go_on(&ready, resumed, scenario).await
-        }
-    };
-    if let Err(exit) = begun {
-        if ready.resumed.is_none() {
-            ready.folder.discard();
-        }
-        return told(exit);
+    if let (Some(resumed), Ok(mut summary)) = (&ready.resumed, summary.lock()) {
+        resumed.record.events.iter().for_each(|event| summary.heard(event));
     }
-    let Ready { setup, journal, folder, head, record, mode, workspace, .. } = ready;
-    let (stage, run) = (setup.stage.clone(), setup.run.clone());
-    let (end, signal) = signals.around(engine::run(setup)).await;
-    // A run that cannot be looked at afterwards is not a good one, and is not announced as one.
-    let lost = journal.sync().await.err();
-    let exit = match outcome::exit(&end, signal, common.fail_on) {
-        Exit::Ok if lost.is_some() => Exit::Failed,
-        exit => exit,
+    let played = match play::play(ready, scenario, common.fail_on, Some(signals)).await {
+        Ok(played) => played,
+        Err(refusal) => return refusal.tell(),
     };
-    let shown_folder = launch::shown(folder.path(), &scenario.plan.root);
-    let finished = Happening::RunFinished {
-        outcome: exit.name().to_owned(),
-        exit_code: exit.code(),
-        folder: Some(shown_folder.clone()),
-        unfit: outcome::unfit_for_recording(&end).filter(|_| mode == Mode::Live).map(str::to_owned),
-    };
-    stage.hub.tell(stage.effects.now(), &Whereabouts::default(), finished);
+    let Played { end, exit, lost, run, folder, mut head, record, mode, workspace, .. } = played;
+    outcome::exit(&end, None, FailOn::Phase).name().clone_into(&mut head.ended);
     if !common.json {
         let tables = summary.lock().expect("the summary does not panic").render();
         surroundings.print(&format!("\n{tables}\n"));
         let told = if mode == Mode::Replay { "REPLAY, nothing was asked of a model; " } else { "" };
         tell(&format!(
-            "{told}run folder: {shown_folder}, workspace: {}\n",
-            shown_workspace(&workspace, scenario)
+            "{told}run folder: {}, workspace: {}\n",
+            launch::shown(folder.path(), &scenario.plan.root),
+            launch::shown(workspace.path(), &scenario.plan.root)
         ));
     }
-    outcome::tell_failure(&end, scenario, surroundings);
-    let lost = lost.or(journal.close().err());
+    tell(&outcome::failure(&end, scenario, surroundings.look()));
     if let Some(error) = lost.as_ref().filter(|_| end.halt.is_none()) {
         complain(&error.to_string());
     }
-    let exit = if lost.is_some() && exit == Exit::Ok { Exit::Failed } else { exit };
     let unfit = outcome::unfit_for_recording(&end).or(lost.map(|_| "whose journal is incomplete"));
     let exit = match (record, unfit) {
         (Some(to), None) => save(&folder, head, &to, scenario).unwrap_or(exit),
@@ -249,13 +215,13 @@ pub(super) async fn play_out(
         }
         (None, _) => exit,
     };
-    for fault in stage.faults.left() {
+    for fault in scenario.faults.left() {
         tell(&format!("note: the fault {fault} never came: the run has no such effect\n"));
     }
     if mode == Mode::Live && may_go_on(exit) {
         tell(&format!("go on with it: runner resume {run}\n"));
     }
-    if exit == Exit::Ok { exit } else { told(exit) }
+    if exit == Exit::Ok { exit } else { exit.tell() }
 }
 
 /// Whether something of a run is left to do that ended so.
@@ -269,119 +235,6 @@ pub(super) fn may_go_on(exit: Exit) -> bool {
         | Exit::Interrupted
         | Exit::Terminated => true,
     }
-}
-
-fn shown_workspace(workspace: &engine::Workspace, scenario: &Scenario) -> String {
-    launch::shown(workspace.path(), &scenario.plan.root)
-}
-
-/// A recording begins where its replay will: with an empty queue, and with no files if anybody may read them. Why this
-/// run does not begin so, if it does not; a run that is to be recorded is refused then.
-async fn check_beginning(ready: &Ready) -> Told<Option<String>> {
-    let refuse = |text: String| {
-        complain(&text);
-        Err(Exit::Configuration)
-    };
-    let folder = ready.workspace.path().display();
-    let remedy = "use `workspace: {path: …, fresh: true}` or another folder with --workspace";
-    let found = match engine::begin(&ready.setup).await {
-        Ok(found) => found,
-        Err(error) => return refuse(error.to_string()),
-    };
-    if ready.mode == Mode::Replay {
-        return Ok(None);
-    }
-    let tools = ready.setup.plan.roles.values().flat_map(|role| &role.mount_plan.tools);
-    let mut reads_files =
-        tools.filter(|tool| matches!(tool.module.as_str(), "tool-filesystem" | "tool-bash"));
-    let (what, found, end) = if found > 0 {
-        ("queue", format!("{found} issues"), "")
-    } else if ready.workspace.beginning() == engine::Beginning::Filled && reads_files.next().is_some() {
-        ("workspace", "files".to_owned(), " in it")
-    } else {
-        return Ok(None);
-    };
-    if ready.record.is_none() {
-        return Ok(Some(format!(
-            "it began with {found} in its {what}, and a replay begins with an empty one"
-        )));
-    }
-    refuse(format!(
-        "a recording must begin with an empty {what}, as its replay does, but {folder} has {found}{end}; {remedy}"
-    ))
-}
-
-/// Begins a new run: nothing is wrong with it any more, and people are told.
-async fn begin(ready: &Ready, scenario: &Scenario) -> Told<()> {
-    let unfit = check_beginning(ready).await?;
-    announce(ready)?;
-    let plan = &scenario.plan;
-    let sessions: usize = plan.phases.iter().map(|phase| phase.sessions().len()).sum();
-    let evidence = evidence(ready);
-    let started = Happening::RunStarted {
-        run: ready.setup.run.clone(),
-        scenario: plan.name.clone(),
-        description: plan.description.clone(),
-        mode: ready.mode,
-        evidence,
-        workspace: shown_workspace(&ready.workspace, scenario),
-        sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
-        unfit,
-    };
-    tell_all(ready, started);
-    Ok(())
-}
-
-/// Takes a run up where it was left.
-async fn go_on(ready: &Ready, resumed: &Resumed, scenario: &Scenario) -> Told<()> {
-    let refuse = |error: &dyn std::fmt::Display| {
-        complain(&error.to_string());
-        Exit::Configuration
-    };
-    let (plan, setup) = (&scenario.plan, &ready.setup);
-    let at = setup.stage.effects.now();
-    let taken = TakeUp { run: &setup.run, record: &resumed.record, queue: &plan.queue, now: at };
-    let held_again = engine::take_up(&setup.store, taken).await.map_err(|error| refuse(&error))?;
-    let line = Line::Resumed { at, undone: resumed.undone.clone() };
-    let written = match ready.journal.append(&line, Durability::Synced) {
-        Ok(written) => written.await,
-        Err(error) => Err(error),
-    };
-    written.map_err(|error| refuse(&error))?;
-    announce(ready)?;
-    let event = Happening::RunResumed {
-        run: setup.run.clone(),
-        scenario: plan.name.clone(),
-        evidence: evidence(ready),
-        workspace: shown_workspace(&ready.workspace, scenario),
-        effects: resumed.record.effects.len() as u64,
-        undone: resumed.undone.len() as u64,
-        held_again,
-    };
-    tell_all(ready, event);
-    Ok(())
-}
-
-fn announce(ready: &Ready) -> Told<()> {
-    ready.folder.announce().map_err(|error| {
-        complain(&error.to_string());
-        Exit::Configuration
-    })
-}
-
-/// What made the replies, when it was no model just now.
-fn evidence(ready: &Ready) -> Option<Evidence> {
-    match (ready.mode, ready.head.evidence) {
-        (Mode::Live, Evidence::Recorded) => None,
-        (_, evidence) => Some(evidence),
-    }
-}
-
-fn tell_all(ready: &Ready, beginning: Happening) {
-    let stage = &ready.setup.stage;
-    let tell = |event| stage.hub.tell(stage.effects.now(), &Whereabouts::default(), event);
-    tell(beginning);
-    ready.notices.iter().for_each(|text| tell(Happening::Notice { text: text.clone() }));
 }
 
 /// Makes a cassette of the run's journal. `Some` is the exit code of a failure.

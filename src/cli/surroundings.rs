@@ -72,7 +72,12 @@ pub(super) fn tell(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+/// An error without a place in a file.
+pub(super) fn complaint(reason: impl std::fmt::Display) -> String {
+    format!("error: {reason}\n")
+}
+
 /// An error without a place in a file, on standard error.
 pub(super) fn complain(text: &str) {
-    tell(&format!("error: {text}\n"));
+    tell(&complaint(text));
 }

@@ -146,6 +146,12 @@ fn one_line(text: &str) -> String {
     text.lines().collect::<Vec<_>>().join(" ")
 }
 
+/// An error of no diagnostic as a workflow command of GitHub Actions, at a line of a file.
+pub fn github_error((file, line): (&str, usize), title: &str, message: &str) -> String {
+    let (file, title) = (property(file), property(title));
+    format!("::error file={file},line={line},title={title}::{}", data(message.trim_end()))
+}
+
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }

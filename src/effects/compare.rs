@@ -211,6 +211,7 @@ mod tests {
             run: RunId::from("r"),
             seed: Seed::new("s"),
             epoch: Timestamp::UNIX_EPOCH,
+            ended: crate::event::ENDED_WELL.to_owned(),
             models: BTreeMap::new(),
         };
         Recording { head, effects, texts }

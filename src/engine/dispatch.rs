@@ -17,7 +17,7 @@ use crate::event::{EffectId, Happening, PhaseEnd, Whereabouts};
 use crate::id::{IdSource, PhaseId, RunId, Seed};
 use crate::journal::holds_lock;
 use crate::plan::{Condition, OnFailure, PhaseKind};
-use crate::store::{Answer, Caller, Counts, Notice, Operation, StoreError};
+use crate::store::{Answer, Caller, Counts, Export, IssueStore, Notice, Operation, StoreError};
 
 type PhaseTask = (usize, Result<PhaseOutcome, Halt>, Busy);
 
@@ -64,6 +64,18 @@ pub async fn begin(setup: &Setup) -> Result<u64, StoreError> {
     match setup.store.apply(caller, Operation::Counts).await.map_err(|refused| refused.error)?.answer {
         Answer::Counts(counts) => Ok(counts.total),
         _ => Ok(0),
+    }
+}
+
+/// The whole queue, for somebody who looks at it after a run.
+///
+/// # Errors
+/// The queue cannot be read.
+pub async fn export(store: &Arc<dyn IssueStore>, run: &RunId) -> Result<Export, StoreError> {
+    let caller = outsider(run, "export", Timestamp::UNIX_EPOCH);
+    match store.apply(caller, Operation::Export).await.map_err(|refused| refused.error)?.answer {
+        Answer::Exported(export) => Ok(*export),
+        _ => Ok(Export::default()),
     }
 }
 

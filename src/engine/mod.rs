@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-pub use dispatch::{begin, run};
+pub use dispatch::{begin, export, run};
 pub use resume::{ResumeError, TakeUp, take_up};
 pub use undo::undo;
 pub use workspace::{Beginning, Workspace, WorkspaceError};

@@ -8,4 +8,4 @@ mod record;
 pub use effect::{Access, EffectId, EffectKind, Footprint, Policy, Segment, Sequence};
 pub use happening::{Envelope, Evidence, Happening, Mode, PhaseEnd, SessionEnd, StopCause};
 pub use hub::{Hub, Listener, Whereabouts};
-pub use record::{EffectRecord, RECORDING_FORMAT, Recording, RecordingHead};
+pub use record::{ENDED_WELL, EffectRecord, RECORDING_FORMAT, Recording, RecordingHead};

@@ -56,6 +56,20 @@ pub struct RecordingHead {
     pub epoch: Timestamp,
     /// `provider-anthropic/claude-…` by role.
     pub models: BTreeMap<RoleId, String>,
+    /// How the run ended, by the name of its exit code; most end with `ok`, and do not say so.
+    #[serde(default = "well", skip_serializing_if = "is_well")]
+    pub ended: String,
+}
+
+/// How a run ends of which nothing else is said.
+pub const ENDED_WELL: &str = "ok";
+
+fn well() -> String {
+    ENDED_WELL.to_owned()
+}
+
+fn is_well(ended: &str) -> bool {
+    ended == ENDED_WELL
 }
 
 /// The only version of recordings this program writes and reads.

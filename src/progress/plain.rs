@@ -17,6 +17,8 @@ pub struct PlainLines {
 
 #[derive(Default)]
 struct State {
+    /// Leaves out what another run of the same would have otherwise: times and folders.
+    timeless: bool,
     began: Option<Timestamp>,
     scenario: String,
     waiting: BTreeSet<SessionName>,
@@ -32,6 +34,12 @@ impl PlainLines {
     /// Lines to `out`.
     pub fn new(out: Box<dyn Write + Send>) -> Self {
         Self { out: Mutex::new(out), state: Mutex::default() }
+    }
+
+    /// Lines without times and folders: what is kept to be compared.
+    pub fn timeless(out: Box<dyn Write + Send>) -> Self {
+        let state = State { timeless: true, ..State::default() };
+        Self { out: Mutex::new(out), state: Mutex::new(state) }
     }
 }
 
@@ -67,6 +75,9 @@ impl State {
                 (None, Happening::IssueChanged { actor, .. }) => actor.clone(),
                 (None, _) => String::new(),
             };
+            if self.timeless {
+                return Some(format!("{who:<NAME$} {}\n", without_delay(&envelope.event).unwrap_or(text)));
+            }
             Some(format!("{} {who:<NAME$} {text}\n", self.elapsed(envelope.ts)))
         })
     }
@@ -82,6 +93,9 @@ impl State {
                 }
                 if let Some(line) = mode_line(*mode, *evidence) {
                     text += &format!("{line}\n");
+                }
+                if self.timeless {
+                    return Some(text);
                 }
                 Some(format!("{text}workspace: {workspace}\n"))
             }
@@ -133,6 +147,16 @@ impl State {
     fn elapsed(&self, now: Timestamp) -> String {
         let millis = self.began.map_or(0, |began| now.duration_since(began).as_millis());
         format!("{:>5}.{}s", millis / 1_000, millis % 1_000 / 100)
+    }
+}
+
+/// A line that says how long something waits, without that.
+fn without_delay(event: &Happening) -> Option<String> {
+    match event {
+        Happening::Retry { attempt, reason, .. } => {
+            Some(format!("attempt {attempt} failed, then again: {}", cut(reason)))
+        }
+        _ => None,
     }
 }
 

@@ -10,6 +10,8 @@
 //! * a block marked `yaml`, `toml`, `markdown` or `jinja` whose first line is a comment with nothing but a path is
 //!   written to that path before the first command of its document. A prompt (`markdown`, `jinja`) is written without
 //!   that line.
+//! * the commands of a block marked `console server` find a server of the Messages API at `ANTHROPIC_BASE_URL` and its
+//!   key in `ANTHROPIC_API_KEY`; it answers every prompt with a short text. Those of other blocks find neither.
 //! * every document has one project of its own, with the shipped scenarios, prompts and mount plans.
 //! * blocks marked `sh` or `text`, and others, are shown and not executed: what needs a network, a key or a compiler.
 
@@ -17,11 +19,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::harness::{BINARY, Project, repository, walk};
+use crate::server::AnthropicServer;
+use crate::server::brain::{Answer, brain};
 
 /// A fenced block.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Block {
     pub(crate) language: String,
+    /// Whether a server answers its commands.
+    served: bool,
     /// The line of its first line of text, from 1.
     line: usize,
     pub(crate) text: String,
@@ -130,6 +136,7 @@ fn execute(name: &str, text: &str) -> Vec<String> {
     std::fs::create_dir(project.path("../bin")).expect("a folder for the binary's short name");
     std::os::unix::fs::symlink(BINARY, project.path("../bin/runner")).expect("a link to the binary");
     let blocks = blocks(text);
+    let server = AnthropicServer::start(brain(|_| Answer::text("Hello, and welcome.")));
     for block in &blocks {
         if let Some(error) = unreadable(block) {
             wrong.push(format!("{name}:{}: no {}: {error}", block.line, block.language));
@@ -145,7 +152,8 @@ fn execute(name: &str, text: &str) -> Vec<String> {
             wrong.push(format!("{name}:{}: a console block without a command", block.line));
         }
         for step in steps {
-            match perform(&project, &step, issue.as_deref()) {
+            let server = block.served.then_some(&server);
+            match perform(&project, &step, issue.as_deref(), server) {
                 Ok(printed) => issue = first_id(&printed).or(issue),
                 Err(error) => wrong.push(format!("{name}:{}: {error}", step.line)),
             }
@@ -173,12 +181,21 @@ fn first_id(text: &str) -> Option<String> {
 }
 
 /// Runs one command and compares; gives out what it printed.
-fn perform(project: &Project, step: &Step, issue: Option<&str>) -> Result<String, String> {
+fn perform(
+    project: &Project,
+    step: &Step,
+    issue: Option<&str>,
+    server: Option<&AnthropicServer>,
+) -> Result<String, String> {
     let command = step.command.replace("cargo run --release --", "runner");
     let script = format!("exec 2>&1\n{}", command.replace("bd-...", issue.unwrap_or("bd-none")));
     let bin = project.path("../bin").canonicalize().expect("the folder was made");
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
-    let outcome = project.command("/bin/bash").args(["-c", &script]).env("PATH", path).run();
+    let mut command = project.command("/bin/bash").args(["-c", &script]).env("PATH", path);
+    if let Some(server) = server {
+        command = command.with_key().env("ANTHROPIC_BASE_URL", server.url());
+    }
+    let outcome = command.run();
     let printed: Vec<_> = outcome.stdout.lines().map(str::trim_end).collect();
     if outcome.code != Some(step.code) {
         return Err(format!(
@@ -213,8 +230,10 @@ pub(crate) fn blocks(text: &str) -> Vec<Block> {
                 block.text.push('\n');
             }
             None if fence.len() >= 3 => {
-                let language = line[fence.len()..].split_whitespace().next().unwrap_or_default().to_owned();
-                open = Some((fence, Block { language, line: at + 2, text: String::new() }));
+                let mut words = line[fence.len()..].split_whitespace();
+                let language = words.next().unwrap_or_default().to_owned();
+                let served = words.next() == Some("server");
+                open = Some((fence, Block { language, served, line: at + 2, text: String::new() }));
             }
             None => {}
         }
@@ -312,6 +331,8 @@ fn a_true_document_passes_and_a_false_one_does_not() {
         ("```console\n$ false\n```", "ended with Some(1), not 0"),
         ("```console\n$ echo a; echo b\na\n```", "is to print"),
         ("```console\n```", "without a command"),
+        ("```console server\n$ test -n \"$ANTHROPIC_BASE_URL$ANTHROPIC_API_KEY\"\n```", ""),
+        ("```console\n$ test -n \"$ANTHROPIC_BASE_URL$ANTHROPIC_API_KEY\" # exit 1\n```", ""),
         ("```json\n{a}\n```", "no json"),
         ("```console\n$ echo bd-1234abcd bd-x; echo bd-00000000\n...\n$ echo bd-...\nbd-1234abcd\n```", ""),
         ("```console\n$ echo bd-1234abcd\n$ echo a bd-...\na bd-0...\n```", "is to print"),
@@ -329,7 +350,12 @@ fn a_true_document_passes_and_a_false_one_does_not() {
 #[test]
 fn only_a_plain_relative_path_makes_a_file() {
     let path = |language: &str, first: &str| {
-        path_of(&Block { language: language.to_owned(), line: 1, text: format!("{first}\n…\n") })
+        path_of(&Block {
+            language: language.to_owned(),
+            served: false,
+            line: 1,
+            text: format!("{first}\n…\n"),
+        })
     };
     assert_eq!(path("yaml", "# scenarios/x.yaml"), Some("scenarios/x.yaml".to_owned()));
     assert_eq!(path("markdown", "<!-- prompts/x.md -->"), Some("prompts/x.md".to_owned()));

@@ -235,6 +235,7 @@ fn head() -> RecordingHead {
         seed: Seed::new("experiment"),
         epoch: epoch(),
         models: BTreeMap::new(),
+        ended: runner::event::ENDED_WELL.to_owned(),
     }
 }
 

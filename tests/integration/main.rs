@@ -25,6 +25,7 @@ mod server_check;
 mod session;
 mod store;
 mod team;
+mod test_command;
 mod trouble;
 mod wire;
 mod wire_http;

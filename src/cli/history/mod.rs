@@ -17,7 +17,7 @@ pub(super) use show::{ShowArguments, show};
 
 use super::exit::Exit;
 use super::find_run;
-use super::launch::Told;
+use super::refusal::Told;
 use super::run::may_go_on;
 use super::surroundings::{Surroundings, complain};
 use crate::clock::Timestamp;

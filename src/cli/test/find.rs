@@ -1,0 +1,231 @@
+//! Which scenarios `runner test` plays: the files that are named, and those in folders.
+
+use std::path::{Path, PathBuf};
+
+use crate::cassette;
+use crate::source::{Format, Sources};
+
+/// A scenario that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    /// From the working directory where it lies below it.
+    pub(super) file: PathBuf,
+    pub(super) named: Named,
+}
+
+impl Found {
+    /// For people.
+    pub(super) fn shown(&self) -> String {
+        self.file.display().to_string()
+    }
+}
+
+/// How a scenario was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Named {
+    /// Its file was named.
+    Itself,
+    /// It lies in a folder.
+    ByFolder,
+}
+
+/// Why there is nothing to play.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FindError {
+    /// Nothing was named, and there is no folder that would be taken.
+    #[error("there is no folder scenarios/ here or above; name scenario files or folders")]
+    NoDefault,
+    /// Something that was named is not there.
+    #[error("there is no {}", path.display())]
+    Absent {
+        /// As it was named.
+        path: PathBuf,
+    },
+    /// A folder cannot be listed.
+    #[error("cannot list {}: {error}", path.display())]
+    Unreadable {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The folders hold no scenario.
+    #[error("no scenario in {places}; a scenario is a .yaml, .yml or .toml file with `phases`")]
+    Nothing {
+        /// Where was looked.
+        places: String,
+    },
+    /// The filter leaves nothing over.
+    #[error("`{filter}` fits none of {count} scenarios, such as {example}")]
+    FilteredOut {
+        /// The filter.
+        filter: String,
+        /// How many there are without it.
+        count: usize,
+        /// One of them.
+        example: String,
+    },
+}
+
+/// The scenarios of these paths, or of the project's `scenarios/`.
+pub(super) fn find(
+    paths: &[PathBuf],
+    filter: Option<&str>,
+    working_dir: &Path,
+) -> Result<Vec<Found>, FindError> {
+    let default;
+    let paths = if paths.is_empty() {
+        let above = working_dir.ancestors().map(|folder| folder.join("scenarios"));
+        default = [above.into_iter().find(|folder| folder.is_dir()).ok_or(FindError::NoDefault)?];
+        &default
+    } else {
+        paths
+    };
+    let mut found: Vec<Found> = Vec::new();
+    for path in paths {
+        let path = working_dir.join(path);
+        let shown = path.strip_prefix(working_dir).unwrap_or(&path).to_owned();
+        if path.is_dir() {
+            let mut files = Vec::new();
+            list(&path, &mut files)?;
+            let shown = files.iter().map(|file| file.strip_prefix(working_dir).unwrap_or(file).to_owned());
+            found.extend(shown.map(|file| Found { file, named: Named::ByFolder }));
+        } else if path.is_file() {
+            found.push(Found { file: shown, named: Named::Itself });
+        } else {
+            return Err(FindError::Absent { path: shown });
+        }
+    }
+    // Named itself comes first, and is what stays of one that was found twice.
+    found.sort_by(|a, b| (&a.file, a.named as u8).cmp(&(&b.file, b.named as u8)));
+    found.dedup_by(|later, earlier| later.file == earlier.file);
+    if found.is_empty() {
+        let places: Vec<_> = paths
+            .iter()
+            .map(|path| path.strip_prefix(working_dir).unwrap_or(path).display().to_string())
+            .collect();
+        return Err(FindError::Nothing { places: places.join(", ") });
+    }
+    let Some(filter) = filter else { return Ok(found) };
+    let (count, example) = (found.len(), found[0].shown());
+    found.retain(|found| fits(filter, &found.shown()));
+    if found.is_empty() {
+        return Err(FindError::FilteredOut { filter: filter.to_owned(), count, example });
+    }
+    Ok(found)
+}
+
+/// The scenarios below a folder. Hidden folders, recordings and links are not looked into.
+fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), FindError> {
+    if cassette::is_one(folder) {
+        return Ok(());
+    }
+    let unreadable = |error| FindError::Unreadable { path: folder.to_owned(), error };
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        let kind = entry.file_type().map_err(unreadable)?;
+        if kind.is_dir() {
+            list(&entry.path(), files)?;
+        } else if entry.path().is_file() && is_scenario(&entry.path()) {
+            files.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file means to be a scenario: it has `phases`. One that cannot be read as values is judged by its lines, so
+/// that a slip in it is reported and does not hide it.
+fn is_scenario(file: &Path) -> bool {
+    let ending = file.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
+    if Format::of(file).is_none() || ending.is_some_and(|ending| ending == "json") {
+        return false;
+    }
+    let mut sources = Sources::new();
+    let Ok(id) = sources.read(file, file) else { return false };
+    match sources.parse(id) {
+        Ok(tree) => tree.as_map().is_some_and(|entries| entries.iter().any(|entry| entry.key == "phases")),
+        Err(_) => sources
+            .text(id)
+            .lines()
+            .any(|line| ["phases:", "[[phases", "phases ="].iter().any(|start| line.starts_with(start))),
+    }
+}
+
+/// Whether a path contains a text or, if that has `*` or `?` in it, matches it as a whole.
+fn fits(filter: &str, path: &str) -> bool {
+    if !filter.contains(['*', '?']) {
+        return path.contains(filter);
+    }
+    let (pattern, text): (Vec<char>, Vec<char>) = (filter.chars().collect(), path.chars().collect());
+    // Where the pattern's last `*` stands, and how much of the text it takes so far.
+    let (mut at, mut read, mut star) = (0, 0, None);
+    while read < text.len() {
+        match pattern.get(at) {
+            Some('*') => {
+                star = Some((at, read));
+                at += 1;
+            }
+            Some(wanted) if *wanted == '?' || *wanted == text[read] => {
+                at += 1;
+                read += 1;
+            }
+            _ => {
+                let Some((star_at, taken)) = star else { return false };
+                star = Some((star_at, taken + 1));
+                at = star_at + 1;
+                read = taken + 1;
+            }
+        }
+    }
+    pattern[at..].iter().all(|rest| *rest == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_a_text_or_a_pattern() {
+        for (filter, path, expected) in [
+            ("demo", "scenarios/demo.yaml", true),
+            ("demo", "scenarios/hello.yaml", false),
+            ("scenarios/*.toml", "scenarios/demo.toml", true),
+            ("scenarios/*.toml", "scenarios/demo.yaml", false),
+            ("*/d?mo*", "scenarios/demo.yaml", true),
+            ("demo*", "scenarios/demo.yaml", false),
+            ("*a*b*c", "xaxbxbxc", true),
+            ("*a*b*c", "xaxbxcx", false),
+        ] {
+            assert_eq!(fits(filter, path), expected, "{filter} {path}");
+        }
+    }
+
+    #[test]
+    fn a_broken_scenario_is_one_and_other_files_are_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("a.yaml", "phases: []\n");
+        write("b.yml", "name: [\nphases:\n");
+        write("c.toml", "[[phases]]\nid = \"x\"\n");
+        write("d.script.yaml", "rules: []\n");
+        write("e.yaml", "notes:\n  phases: 3\n");
+        write("f.json", "{\"phases\": []}");
+        std::fs::create_dir(folder.path().join("g.cassette")).unwrap();
+        write("g.cassette/cassette.yaml", "phases: 1\n");
+        std::fs::create_dir(folder.path().join(".hidden")).unwrap();
+        write(".hidden/h.yaml", "phases: []\n");
+        let found = find(&["a.yaml".into(), ".".into()], None, folder.path()).unwrap();
+        let shown: Vec<_> = found.iter().map(|found| (found.shown(), found.named)).collect();
+        assert_eq!(
+            shown,
+            [
+                ("a.yaml".to_owned(), Named::Itself),
+                ("b.yml".to_owned(), Named::ByFolder),
+                ("c.toml".to_owned(), Named::ByFolder)
+            ]
+        );
+    }
+}
