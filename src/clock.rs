@@ -78,8 +78,9 @@ pub fn instant_in(span: Duration) -> Instant {
 
 /// Cuts a moment to microseconds, the precision in which the runner stores times.
 pub fn micros(at: Timestamp) -> Timestamp {
-    // Only the last second of the range cannot be cut; it stands for "never" and may keep its digits.
-    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+    let below = at.subsec_nanosecond() % 1_000;
+    // Towards zero, as seconds and their parts have one sign; so the cut moment is never outside the range.
+    Timestamp::new(at.as_second(), at.subsec_nanosecond() - below).unwrap_or(at)
 }
 
 /// `at` plus `span`, held at the end of time instead of overflowing.
@@ -119,7 +120,10 @@ mod tests {
 
     #[test]
     fn the_end_of_time_can_be_cut() {
-        assert_eq!(micros(later(Timestamp::UNIX_EPOCH, Duration::MAX)), Timestamp::MAX);
+        let end = micros(later(Timestamp::UNIX_EPOCH, Duration::MAX));
+        assert_eq!(end.to_string(), "9999-12-30T22:00:00.999999Z", "as it is stored");
+        let before = Timestamp::new(-1, -1_999).unwrap();
+        assert_eq!(micros(before), Timestamp::from_microsecond(before.as_microsecond()).unwrap());
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod cassette;
 pub mod fault;
 pub mod http;
 pub mod journal;
+pub mod mcp;
 pub mod store;
 pub mod summary;
 pub mod template;

@@ -9,6 +9,7 @@ use super::cassettes::CassetteArguments;
 use super::diff::DiffArguments;
 use super::history::{CleanArguments, LogsArguments, RunsArguments, ShowArguments};
 use super::issues::IssuesArgs;
+use super::mcp::McpArguments;
 use crate::fault::Fault;
 
 /// Runs teams of LLM agents as scenario files declare them: `runner scenarios/demo.yaml`.
@@ -63,6 +64,8 @@ pub(super) enum Command {
     Clean(CleanArguments),
     /// Look at the issue queue of a workspace, and change it
     Issues(IssuesArgs),
+    /// Serve the issue queue of a workspace to other agents, as an MCP server
+    Mcp(McpArguments),
 }
 
 /// When messages have colours.

@@ -11,6 +11,7 @@ mod find_run;
 mod history;
 pub mod issues;
 mod launch;
+mod mcp;
 mod outcome;
 mod play;
 mod refusal;
@@ -68,6 +69,7 @@ pub fn main() -> ExitCode {
             Command::Cassette(arguments) => cassettes::cassette(&arguments, &surroundings),
             Command::Clean(arguments) => history::clean(&arguments, &surroundings),
             Command::Issues(arguments) => issues_command(&arguments, &surroundings).await,
+            Command::Mcp(arguments) => mcp::mcp(&arguments, &surroundings).await,
         }
     });
     // Whatever still runs on the blocking pool (a file read that hangs, say) holds nobody up.

@@ -17,7 +17,7 @@ use crate::event::{EffectId, Happening, PhaseEnd, Whereabouts};
 use crate::id::{IdSource, PhaseId, RunId, Seed};
 use crate::journal::holds_lock;
 use crate::plan::{Condition, OnFailure, PhaseKind};
-use crate::store::{Answer, Caller, Counts, Export, Filter, IssueStore, Notice, Operation, StoreError};
+use crate::store::{Answer, Caller, Counts, Export, IssueStore, Notice, Operation, StoreError};
 
 type PhaseTask = (usize, Result<PhaseOutcome, Halt>, Busy);
 
@@ -432,16 +432,13 @@ impl Dispatcher {
         // What lapsed is another run's, or a person's: no recording has those in it, so this is no effect of the run. At
         // every look, since a claim may have come and lapsed while nobody waited.
         let lapsed = Operation::Reclaim { runs: Vec::new() };
-        store.apply(caller.clone(), lapsed).await.map_err(|refused| refused.error)?;
+        store.apply(caller, lapsed).await.map_err(|refused| refused.error)?;
         if self.deadline.take().is_some_and(|at| at <= now) {
             // The end of a deferral tells nobody of itself, yet it makes an issue ready.
             self.roster.queue_changed(std::iter::empty());
         }
-        let ready = store.apply(caller, Operation::Ready(Filter::default())).await;
-        let ready = match ready.map_err(|refused| refused.error)?.answer {
-            Answer::Issues { issues, .. } => issues,
-            _ => Vec::new(),
-        };
+        let (welcome, enough) = self.roster.wants();
+        let ready = store.first_ready(&welcome, enough, now).await?;
         let deadlines = store.deadlines(&self.company.run, now).await?;
         self.deadline = deadlines.first().map(|deadline| deadline.at);
         Ok(Outlook { ready, deadlines })

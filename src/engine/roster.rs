@@ -14,9 +14,9 @@ use std::time::Duration;
 use crate::clock::{Timestamp, later};
 use crate::event::StopCause;
 use crate::id::{IssueId, PhaseId};
-use crate::issue::{Issue, Takes};
+use crate::issue::Takes;
 use crate::plan::WhenEmpty;
-use crate::store::Deadline;
+use crate::store::{Deadline, Offer};
 
 /// A worker: its phase and its place in the pool.
 pub type Seat = (PhaseId, usize);
@@ -62,14 +62,14 @@ pub enum Order {
 /// What the queue looks like when orders are decided.
 #[derive(Debug, Clone, Default)]
 pub struct Outlook {
-    /// Ready issues, first to be worked first.
-    pub ready: Vec<Issue>,
+    /// Ready issues, first to be worked first: for each that `Roster::wants` names at least so many, if there are.
+    pub ready: Vec<Offer>,
     /// When leases lapse and deferrals end, earliest first.
     pub deadlines: Vec<Deadline>,
 }
 
 /// Everyone who can wait.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Roster {
     pools: BTreeMap<PhaseId, Pool>,
     watches: BTreeMap<PhaseId, Watch>,
@@ -84,14 +84,14 @@ pub struct Roster {
     stopping: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Pool {
     when_empty: WhenEmpty,
     seats: Vec<Worker>,
     is_closed: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Worker {
     takes: Takes,
     state: WorkerState,
@@ -109,7 +109,7 @@ enum WorkerState {
     Gone,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Watch {
     watches: PhaseId,
     on: Vec<String>,
@@ -240,6 +240,26 @@ impl Roster {
         worker || self.watches.values().any(|watch| watch.state == WatchState::Waiting)
     }
 
+    /// What of the queue decides who goes on: which issues are welcome to those who wait, and how many of each to know.
+    /// So many are enough, since each that waits takes one at most, and each in a turn was woken for one at most.
+    pub fn wants(&self) -> (Vec<Takes>, usize) {
+        let mut welcome: Vec<Takes> = Vec::new();
+        let mut enough = 0;
+        for worker in self.pools.values().flat_map(|pool| &pool.seats) {
+            match &worker.state {
+                WorkerState::Waiting { .. } => {
+                    enough += 1;
+                    if !welcome.contains(&worker.takes) {
+                        welcome.push(worker.takes.clone());
+                    }
+                }
+                WorkerState::InTurn(Some(_)) => enough += 1,
+                WorkerState::InTurn(None) | WorkerState::Gone => {}
+            }
+        }
+        (welcome, enough)
+    }
+
     /// Who goes on, and when to decide anew if nothing happens before.
     pub fn decide(&mut self, outlook: &Outlook, now: Timestamp) -> (Vec<Order>, Option<Timestamp>) {
         let mut orders = Vec::new();
@@ -302,7 +322,7 @@ impl Roster {
         }
     }
 
-    fn wake_workers(&mut self, ready: &[Issue], orders: &mut Vec<Order>) {
+    fn wake_workers(&mut self, ready: &[Offer], orders: &mut Vec<Order>) {
         let offered: BTreeSet<IssueId> = self
             .pools
             .values()
@@ -312,7 +332,7 @@ impl Roster {
                 _ => None,
             })
             .collect();
-        let mut free: Vec<&Issue> = ready.iter().filter(|issue| !offered.contains(&issue.id)).collect();
+        let mut free: Vec<&Offer> = ready.iter().filter(|issue| !offered.contains(&issue.id)).collect();
         let revision = self.revision;
         let mut waiting: Vec<(u64, PhaseId, usize)> = Vec::new();
         for (phase, pool) in &self.pools {
@@ -421,7 +441,7 @@ impl Worker {
         ours.map(|deadline| deadline.at)
     }
 
-    fn order(&mut self, free: &mut Vec<&Issue>, now: u64, when_empty: WhenEmpty) -> Option<WorkerOrder> {
+    fn order(&mut self, free: &mut Vec<&Offer>, now: u64, when_empty: WhenEmpty) -> Option<WorkerOrder> {
         let WorkerState::Waiting { pause, revision, .. } = self.state else { return None };
         let issue = free.iter().position(|issue| self.takes.matches(&issue.metadata));
         match (pause, issue) {

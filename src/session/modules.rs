@@ -18,7 +18,7 @@ use crate::provider::anthropic::{self, Anthropic};
 use crate::provider::mock::{self, Mock};
 use crate::provider::{BuildError, Line, Provider, Script};
 use crate::store::IssueStore;
-use crate::tool::issue::{IssueTool, IssueToolSetup};
+use crate::tool::issue::{Audience, IssueTool, IssueToolSetup};
 use crate::tool::settings::SettingError;
 use crate::tool::workspace::Workspace;
 use crate::tool::{Built, HoldLog, Tool, bash, filesystem, issue, web};
@@ -239,6 +239,7 @@ impl Modules {
                     lease: casting.queue.lease,
                     max_attempts: casting.queue.max_attempts,
                     holds: casting.holds.clone(),
+                    audience: Audience::Sessions,
                 }))),
             }
         }

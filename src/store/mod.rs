@@ -325,6 +325,15 @@ pub struct LeftIssue {
     pub waits_for: Vec<IssueId>,
 }
 
+/// An issue that is ready.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Offer {
+    /// Its id.
+    pub id: IssueId,
+    /// Its metadata: who takes it follows from them.
+    pub metadata: Map<String, Value>,
+}
+
 /// A moment at which an issue may become ready by itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Deadline {
@@ -409,6 +418,18 @@ pub trait IssueStore: Send + Sync {
     /// # Errors
     /// The store cannot be read.
     async fn holding_runs(&self) -> Result<Vec<RunId>, StoreError>;
+
+    /// For each of these the ready issues that match it, at most the first `each`; all together, each issue once, first
+    /// to be worked first. Not an effect. What it costs does not grow with the queue.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    async fn first_ready(
+        &self,
+        takes: &[Takes],
+        each: usize,
+        at: Timestamp,
+    ) -> Result<Vec<Offer>, StoreError>;
 
     /// The moments after `after` at which a lapsing lease or an ending deferral may make an issue ready, earliest first.
     /// Leases of `run` itself do not count: they are renewed while it lives.

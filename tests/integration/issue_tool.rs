@@ -11,7 +11,7 @@ use runner::event::{EffectId, Footprint, Policy, Sequence};
 use runner::id::{IdSource, RunId, Seed};
 use runner::issue::Takes;
 use runner::store::{IssueStore, SqliteStore};
-use runner::tool::issue::{HoldLog, INFO, IssueTool, IssueToolSetup};
+use runner::tool::issue::{Audience, HoldLog, INFO, IssueTool, IssueToolSetup};
 use runner::tool::{CallContext, Tool, ToolOutput};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +40,7 @@ impl Bench {
             lease: Duration::from_secs(900),
             max_attempts: 3,
             holds: HoldLog::new(),
+            audience: Audience::Sessions,
         })
     }
 

@@ -447,6 +447,54 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The only id that begins so, with or without `bd-`; a whole id is meant even where another one begins with it.
+    #[test]
+    fn an_id_is_named_by_its_beginning(
+        ids in proptest::collection::btree_set("(bd-)?[ab]{1,4}", 1..8),
+        starts in proptest::collection::vec("(bd-)?[ab]{0,4}", 1..12),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let person = Person::new();
+            let lines: Vec<_> = ids.iter().map(|id| issue(id, "2026-01-01T00:00:00Z")).collect();
+            person.import(&person.write("ids.jsonl", &lines)).await;
+            for start in starts.iter().filter(|start| !start.is_empty()) {
+                let mut wanted: Vec<_> = ids.iter().filter(|id| *id == start).collect();
+                if wanted.is_empty() {
+                    let begins = |id: &&String| id.starts_with(start) || id.starts_with(&format!("bd-{start}"));
+                    wanted = ids.iter().filter(begins).collect();
+                }
+                match (person.run(&["show", start, "--json"]).await, wanted.as_slice()) {
+                    (Ok(text), [only]) => {
+                        let shown: Value = serde_json::from_str(&text).unwrap();
+                        assert_eq!(shown["issue"]["id"], **only, "{start} of {ids:?}");
+                    }
+                    (Err(IssuesError::Ambiguous { .. }), [_, _, ..]) => {}
+                    (Err(IssuesError::Unknown { .. }), []) => {}
+                    (other, wanted) => panic!("{start} of {ids:?}: {other:?}, not {wanted:?}"),
+                }
+            }
+        });
+    }
+}
+
+/// What the fuzz target once found, and the files it starts from.
+#[test]
+fn what_an_import_promises_holds_for_every_input() {
+    let mut count = 0;
+    for folder in ["issues", "importing"] {
+        crate::harness::walk(&repository().join("tests/inputs").join(folder), &mut |path| {
+            println!("{}", path.display());
+            crate::store::importing::hold(&std::fs::read(path).unwrap());
+            count += 1;
+        });
+    }
+    assert!(count > 10, "there are inputs");
+}
+
 /// Types that beads does not list as ready.
 const MACHINERY: [&str; 5] = ["agent", "message", "molecule", "role", "merge-request"];
 

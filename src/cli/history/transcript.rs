@@ -26,7 +26,6 @@ pub(super) struct Scribe {
     texts: BTreeMap<Fingerprint, String>,
     told: BTreeSet<Fingerprint>,
     seen: BTreeSet<String>,
-    inputs: Vec<(String, String)>,
     heading: String,
 }
 
@@ -46,7 +45,6 @@ impl Scribe {
             texts: BTreeMap::new(),
             told: BTreeSet::new(),
             seen: BTreeSet::new(),
-            inputs: Vec::new(),
             heading: String::new(),
         }
     }
@@ -142,14 +140,10 @@ impl Scribe {
                 let id = EffectId::turn(&path, *turn);
                 ("reply", json!({"id": id, "text": text}))
             }
-            Happening::ToolStarted { input, .. } => {
-                self.inputs.push((path, input.clone()));
-                return Vec::new();
-            }
+            // Calls of one message end in any order, and an event does not say which one it ends: so two pieces.
+            Happening::ToolStarted { tool, input } => ("call", json!({"tool": tool, "input": input})),
             Happening::ToolEnded { tool, is_error, output } => {
-                let at = self.inputs.iter().position(|(of, _)| *of == path);
-                let input = at.map(|at| self.inputs.remove(at).1);
-                ("call", json!({"tool": tool, "input": input, "output": output, "is_error": is_error}))
+                ("result", json!({"tool": tool, "output": output, "is_error": is_error}))
             }
             _ => return Vec::new(),
         };
@@ -169,9 +163,10 @@ fn plain(piece: &Piece) -> String {
     match piece.kind {
         "prompt" => format!("\n--- prompt ---\n{}\n", text("text").trim_end()),
         "call" => {
-            let mark = if piece.fields["is_error"] == true { "failed: " } else { "" };
-            format!("> {} {}\n{}\n", text("tool"), text("input"), indented(mark, text("output")))
+            let call = format!("> {} {}\n", text("tool"), text("input"));
+            if piece.fields.get("output").is_some() { call + &result(&piece.fields) } else { call }
         }
+        "result" => result(&piece.fields),
         _ => {
             let mut out = format!("\n--- reply {} ---\n", text("id"));
             if let Some(error) = piece.fields.get("error") {
@@ -184,7 +179,11 @@ fn plain(piece: &Piece) -> String {
     }
 }
 
-fn indented(mark: &str, text: &str) -> String {
-    let text = format!("{mark}{}", text.trim_end());
-    text.lines().map(|line| format!("< {line}")).collect::<Vec<_>>().join("\n")
+/// What a call came to, each line marked.
+fn result(fields: &Value) -> String {
+    let mark = if fields["is_error"] == true { "failed: " } else { "" };
+    let text = format!("{mark}{}", fields["output"].as_str().unwrap_or_default().trim_end());
+    // A result without text is one, too.
+    let lines = if text.is_empty() { vec![""] } else { text.lines().collect() };
+    lines.iter().fold(String::new(), |out, line| out + format!("< {line}").trim_end() + "\n")
 }

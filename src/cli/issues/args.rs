@@ -341,7 +341,7 @@ pub(super) fn metadata(entries: &[(String, Value)]) -> Map<String, Value> {
 }
 
 /// Welcome values of metadata; several of one key mean any of them.
-pub(super) fn takes(entries: &[(String, Value)]) -> Takes {
+pub(in crate::cli) fn takes(entries: &[(String, Value)]) -> Takes {
     let mut takes = Takes::default();
     for (key, value) in entries {
         takes.0.entry(key.clone()).or_default().push(value.clone());
@@ -376,7 +376,7 @@ fn format(text: &str) -> Result<Format, String> {
         .ok_or_else(|| format!("it must be one of {}", Format::ALL.map(Format::as_str).join(", ")))
 }
 
-fn meta(text: &str) -> Result<(String, Value), String> {
+pub(in crate::cli) fn meta(text: &str) -> Result<(String, Value), String> {
     let (key, value) = text.split_once('=').ok_or("it must be KEY=VALUE")?;
     if key.is_empty() {
         return Err("the key before `=` is missing".to_owned());

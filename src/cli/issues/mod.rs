@@ -1,6 +1,6 @@
 //! `runner issues`: the queue for people and scripts. Gives back what is to be printed; prints nothing itself.
 
-mod args;
+pub(super) mod args;
 mod drawing;
 mod files;
 mod table;
@@ -203,33 +203,61 @@ fn line(value: &serde_json::Value) -> String {
 }
 
 fn queue(args: &IssuesArgs, surroundings: &Surroundings<'_>) -> Result<PathBuf, IssuesError> {
-    let named = args.workspace.clone().or_else(|| {
+    let workspace = args.workspace.as_deref();
+    match args.command {
+        // A new queue begins here, whatever there is above.
+        IssuesCommand::Init if named(workspace, surroundings).is_none() => {
+            new_queue(Some(surroundings.folder.join(QUEUE_FILE)), String::new(), surroundings)
+        }
+        IssuesCommand::Init | IssuesCommand::Import { .. } => {
+            let (found, place) = look(workspace, surroundings);
+            new_queue(found, place, surroundings)
+        }
+        _ => existing_queue(workspace, surroundings),
+    }
+}
+
+/// The file of a queue that may be new: in the folder that was named, or here.
+fn new_queue(
+    found: Option<PathBuf>,
+    place: String,
+    surroundings: &Surroundings<'_>,
+) -> Result<PathBuf, IssuesError> {
+    let path = found.unwrap_or_else(|| surroundings.folder.join(QUEUE_FILE));
+    let workspace = path.parent().and_then(Path::parent).is_some_and(Path::is_dir);
+    if workspace { Ok(path) } else { Err(IssuesError::NoWorkspace { place }) }
+}
+
+/// The file of the queue that is there.
+pub(super) fn existing_queue(
+    workspace: Option<&Path>,
+    surroundings: &Surroundings<'_>,
+) -> Result<PathBuf, IssuesError> {
+    let (found, place) = look(workspace, surroundings);
+    found.filter(|path| path.is_file()).ok_or(IssuesError::NoQueue { place })
+}
+
+fn named(workspace: Option<&Path>, surroundings: &Surroundings<'_>) -> Option<PathBuf> {
+    workspace.map(Path::to_owned).or_else(|| {
         let variable = surroundings.variables.get("RUNNER_WORKSPACE").filter(|folder| !folder.is_empty());
         variable.map(PathBuf::from)
-    });
-    let (found, place) = match named {
+    })
+}
+
+/// Where the queue is or would be, and how that place is told.
+fn look(workspace: Option<&Path>, surroundings: &Surroundings<'_>) -> (Option<PathBuf>, String) {
+    match named(workspace, surroundings) {
         Some(folder) => {
             let folder = surroundings.folder.join(folder);
             let place = format!("in {}", folder.display());
             (Some(folder.join(QUEUE_FILE)), place)
-        }
-        // A new queue begins here, whatever there is above.
-        None if matches!(args.command, IssuesCommand::Init) => {
-            (Some(surroundings.folder.join(QUEUE_FILE)), String::new())
         }
         None => {
             let found = surroundings.folder.ancestors().map(|folder| folder.join(QUEUE_FILE));
             let place = format!("in {} or a folder above it", surroundings.folder.display());
             (found.into_iter().find(|path| path.is_file()), place)
         }
-    };
-    if matches!(args.command, IssuesCommand::Init | IssuesCommand::Import { .. }) {
-        // So a queue begins: in the folder that was named, or here.
-        let path = found.unwrap_or_else(|| surroundings.folder.join(QUEUE_FILE));
-        let workspace = path.parent().and_then(Path::parent).is_some_and(Path::is_dir);
-        return if workspace { Ok(path) } else { Err(IssuesError::NoWorkspace { place }) };
     }
-    found.filter(|path| path.is_file()).ok_or(IssuesError::NoQueue { place })
 }
 
 /// One person at one queue.

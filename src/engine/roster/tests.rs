@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::issue::{Status, Takes};
+use crate::issue::Takes;
 
 const COMING: WorkerOrder = WorkerOrder::Start;
 const HOME: WorkerOrder = WorkerOrder::Stop(StopCause::NoWork);
@@ -27,12 +27,8 @@ fn takes(kind: &str) -> Takes {
     }
 }
 
-fn issue(name: &str, kind: &str) -> Issue {
-    serde_json::from_value(json!({
-        "id": name, "title": name, "description": "", "status": Status::Open, "priority": 2, "issue_type": "task",
-        "metadata": metadata(kind), "created_at": at(0), "updated_at": at(0), "attempt": 0,
-    }))
-    .unwrap()
+fn issue(name: &str, kind: &str) -> Offer {
+    Offer { id: IssueId::from(name), metadata: metadata(kind) }
 }
 
 fn ready(names: &[&str]) -> Outlook {
@@ -42,6 +38,17 @@ fn ready(names: &[&str]) -> Outlook {
 fn due(second: i64, kind: &str) -> Outlook {
     let deadlines = vec![Deadline { at: at(second), metadata: metadata(kind) }];
     Outlook { ready: Vec::new(), deadlines }
+}
+
+/// What a store answers instead of everything.
+fn as_asked_for(outlook: &Outlook, (welcome, enough): &(Vec<Takes>, usize)) -> Outlook {
+    let of_one = |takes: &Takes| {
+        let matching = outlook.ready.iter().filter(|offer| takes.matches(&offer.metadata));
+        matching.take(*enough).map(|offer| offer.id.clone()).collect::<Vec<_>>()
+    };
+    let known: BTreeSet<IssueId> = welcome.iter().flat_map(of_one).collect();
+    let ready = outlook.ready.iter().filter(|offer| known.contains(&offer.id)).cloned().collect();
+    Outlook { ready, deadlines: outlook.deadlines.clone() }
 }
 
 /// A roster with what was decided last.
@@ -82,7 +89,10 @@ impl Scene {
     }
 
     fn decide(&mut self, outlook: &Outlook) -> Vec<Order> {
+        let asked_for = as_asked_for(outlook, &self.roster.wants());
+        let of_part = self.roster.clone().decide(&asked_for, at(self.now));
         let (orders, alarm) = self.roster.decide(outlook, at(self.now));
+        assert_eq!(of_part, (orders.clone(), alarm), "what is asked for decides as all would");
         self.alarm = alarm;
         orders
     }

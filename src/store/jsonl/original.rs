@@ -66,9 +66,9 @@ pub(super) fn incoming(object: Map<String, Value>, remarks: &mut Remarks) -> Res
     Ok(Incoming { issue, edges, comments: Vec::new(), original })
 }
 
-/// What another format is told besides what the queue knows: fields the issue-manager does not have itself.
+/// What beads is told besides what the queue knows: fields that neither of the two has a meaning for.
 pub(super) fn without_own_fields(object: &Map<String, Value>) -> Map<String, Value> {
-    let own = |key: &str| UNDERSTOOD.contains(&key);
+    let own = |key: &str| UNDERSTOOD.contains(&key) || super::beads::UNDERSTOOD.contains(&key);
     object.iter().filter(|(key, _)| !own(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 

@@ -63,7 +63,8 @@ fn repeated(conn: &Connection, caller: &Caller, operation: &Operation) -> rusqli
         .optional()
 }
 
-fn is_question(operation: &Operation) -> bool {
+/// Whether an operation changes nothing.
+pub(super) fn is_question(operation: &Operation) -> bool {
     matches!(
         operation,
         Operation::Get { .. }

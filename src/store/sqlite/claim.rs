@@ -1,11 +1,10 @@
 //! How an issue is taken: the first ready one that matches, or a chosen one; lapsed leases are given back on the way.
 
-use rusqlite::named_params;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::moves;
-use super::row::{self, Held, READY, READY_ORDER, Stored};
+use super::row::{self, Held, Stored};
 use super::scope::{Fault, Outcome, Scope, invalid, wrong_state};
+use super::{moves, ready};
 use crate::clock::{later, micros};
 use crate::event::Access;
 use crate::id::IssueId;
@@ -19,7 +18,7 @@ pub(super) fn claim(scope: &mut Scope<'_>, claim: &Claim) -> Outcome<Answer> {
         None => {
             scope.touch_all();
             give_back_lapsed(scope)?;
-            match first_ready(scope, claim)? {
+            match ready::first(scope.conn, claim, scope.at)? {
                 Some(id) => id,
                 None => return Ok(Answer::Nothing),
             }
@@ -38,22 +37,23 @@ pub(super) fn claim(scope: &mut Scope<'_>, claim: &Claim) -> Outcome<Answer> {
 
 /// Gives back what lapsed leases hold.
 fn give_back_lapsed(scope: &mut Scope<'_>) -> Outcome<()> {
-    let sql = format!(
-        "SELECT {} FROM issues WHERE status = 'in_progress' AND lease_until <= ?1 ORDER BY created_at, rowid",
-        row::COLUMNS
-    );
-    let held: Vec<Stored> = {
-        let mut statement = scope.conn.prepare_cached(&sql)?;
-        let rows = statement.query_map([row::time_text(scope.at)], row::read)?;
-        rows.collect::<rusqlite::Result<_>>()?
-    };
-    for stored in held {
-        // Its counter may have changed because of the one before.
-        let stored = scope.get(&stored.issue.id)?;
+    for id in lapsed_leases(scope)? {
+        let stored = scope.get(&id)?;
         give_back_if_lapsed(scope, stored)?;
     }
     Ok(())
 }
+
+/// Issues whose leases are over, whoever holds them.
+pub(super) fn lapsed_leases(scope: &Scope<'_>) -> Outcome<Vec<IssueId>> {
+    let mut statement = scope.conn.prepare_cached(LAPSED)?;
+    let rows = statement.query_map([row::time_text(scope.at)], |row| row::id(row, "id"))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Names its index: left to itself, SQLite reads the whole queue in the order of creation to save the sorting of a few.
+pub(super) const LAPSED: &str = "SELECT id FROM issues INDEXED BY issues_held \
+    WHERE status = 'in_progress' AND lease_until <= ?1 ORDER BY created_at, rowid";
 
 /// Gives one back if its lease has lapsed; shows it as it is then.
 pub(super) fn give_back_if_lapsed(scope: &mut Scope<'_>, stored: Stored) -> Outcome<Stored> {
@@ -62,20 +62,6 @@ pub(super) fn give_back_if_lapsed(scope: &mut Scope<'_>, stored: Stored) -> Outc
     }
     moves::take_from_holder(scope, &stored, "lease_expired")?;
     scope.get(&stored.issue.id)
-}
-
-fn first_ready(scope: &Scope<'_>, Claim { takes, labels, .. }: &Claim) -> Outcome<Option<IssueId>> {
-    let sql = format!("SELECT id, metadata, labels FROM issues WHERE {READY} {READY_ORDER}");
-    let mut statement = scope.conn.prepare_cached(&sql)?;
-    let mut rows = statement.query(named_params! {":now": row::time_text(scope.at)})?;
-    while let Some(row) = rows.next()? {
-        let metadata: Map<String, Value> = row::json(row, "metadata")?;
-        let has: Vec<String> = row::json(row, "labels")?;
-        if takes.matches(&metadata) && labels.iter().all(|label| has.contains(label)) {
-            return Ok(Some(row::id(row, "id")?));
-        }
-    }
-    Ok(None)
 }
 
 /// Takes an issue in memory, or says why not. Taking what one holds already extends the lease.
@@ -148,25 +134,4 @@ fn not_for_you(issue: &Issue, takes: &Takes, lacking: &[&String]) -> Fault {
         issue.id,
         wanted.chain(labels).collect::<Vec<_>>().join(", ")
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The promise that a claim costs the same in a queue of any size rests on this plan.
-    #[test]
-    fn the_first_ready_issue_is_found_by_the_index() {
-        let folder = tempfile::tempdir().unwrap();
-        let conn = super::super::schema::open(&folder.path().join("issues.db")).unwrap();
-        let sql =
-            format!("EXPLAIN QUERY PLAN SELECT id, metadata, labels FROM issues WHERE {READY} {READY_ORDER}");
-        let mut statement = conn.prepare(&sql).unwrap();
-        let steps = statement
-            .query_map(named_params! {":now": "x"}, |row| row.get::<_, String>("detail"))
-            .unwrap()
-            .collect::<rusqlite::Result<Vec<_>>>()
-            .unwrap();
-        assert_eq!(steps, ["SCAN issues USING INDEX issues_ready"]);
-    }
 }

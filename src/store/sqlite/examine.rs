@@ -41,10 +41,10 @@ fn load(conn: &Connection, findings: &mut Vec<Finding>) -> rusqlite::Result<Opti
     references(conn, findings)?;
     let mut reader = Reader { conn, findings, skipped: 0 };
     let contents = Contents {
-        issues: reader.rows(("issues", "created_at, id"), issue)?,
-        dependencies: reader.rows(("dependencies", "from_id, to_id"), read::dependency)?,
-        comments: reader.rows(("comments", "n"), comment)?,
-        events: reader.rows(("events", "seq"), event)?,
+        issues: reader.rows((row::COLUMNS, "issues", "created_at, id"), issue)?,
+        dependencies: reader.rows(("*", "dependencies", "from_id, to_id"), read::dependency)?,
+        comments: reader.rows(("*", "comments", "n"), comment)?,
+        events: reader.rows(("*", "events", "seq"), event)?,
     };
     // What a skipped row would have said is not to be reported as missing everywhere else.
     Ok((reader.skipped == 0).then_some(contents))
@@ -85,10 +85,10 @@ impl Reader<'_> {
     /// Every row of a table; one that cannot be understood becomes a finding.
     fn rows<T>(
         &mut self,
-        (table, order): (&str, &str),
+        (columns, table, order): (&str, &str, &str),
         understand: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Vec<T>> {
-        let mut statement = self.conn.prepare(&format!("SELECT * FROM {table} ORDER BY {order}"))?;
+        let mut statement = self.conn.prepare(&format!("SELECT {columns} FROM {table} ORDER BY {order}"))?;
         let mut rows = statement.query([])?;
         let (mut found, mut place) = (Vec::new(), 0);
         while let Some(row) = rows.next()? {

@@ -6,70 +6,104 @@ use std::collections::HashMap;
 use rusqlite::{Row, ToSql};
 
 use super::read;
-use super::row::{self, COLUMNS, READY, READY_ORDER};
+use super::row::{self, COLUMNS, FROM_READY, READY, READY_ORDER};
 use super::scope::{Outcome, Scope};
 use crate::id::IssueId;
 use crate::issue::{Issue, Status, Takes};
 use crate::store::search::{Found, Words};
 use crate::store::{Answer, BlockedIssue, Filter, Search};
 
-/// What a filter says in SQL, all but the metadata; its parameters are those of `Terms`.
-const MATCHING: &str = "(:statuses IS NULL OR status IN (SELECT value FROM json_each(:statuses))) \
-    AND (:priority IS NULL OR priority = :priority) AND (:issue_type IS NULL OR issue_type = :issue_type) \
-    AND (:assignee IS NULL OR assignee = :assignee) AND (NOT :unassigned OR assignee IS NULL) \
-    AND (NOT :deferred OR defer_until > :now) AND (:labels IS NULL OR NOT EXISTS (SELECT 1 \
-    FROM json_each(:labels) AS wanted WHERE wanted.value NOT IN (SELECT value FROM json_each(issues.labels))))";
-
-/// A filter as parameters of a statement.
+/// A filter in SQL, all but the metadata. Only what it asks for is named, so that an index can serve it.
 struct Terms<'f> {
     now: String,
-    statuses: Option<String>,
-    labels: Option<String>,
+    one_status: Option<&'static str>,
+    statuses: String,
+    labels: String,
     filter: &'f Filter,
 }
 
 impl<'f> Terms<'f> {
     fn new(scope: &Scope<'_>, filter: &'f Filter) -> Self {
         let words: Vec<_> = filter.statuses.iter().map(|status| status.as_str().to_owned()).collect();
-        let listed = |texts: &[String]| (!texts.is_empty()).then(|| row::labels_text(texts));
         Self {
             now: row::time_text(scope.at),
-            statuses: listed(&words),
-            labels: listed(&filter.labels),
+            one_status: match &filter.statuses[..] {
+                [status] => Some(status.as_str()),
+                _ => None,
+            },
+            statuses: row::labels_text(&words),
+            labels: row::labels_text(&filter.labels),
             filter,
         }
     }
 
-    fn params(&self) -> [(&'static str, &dyn ToSql); 8] {
-        [
+    /// The conditions.
+    fn said(&self) -> Vec<&'static str> {
+        let Filter { statuses, priority, issue_type, assignee, unassigned, deferred, labels, .. } =
+            self.filter;
+        let all = [
+            // With one status the rows lie in the index in the order of creation.
+            (self.one_status.is_some(), "status = :one_status"),
+            (statuses.len() > 1, "status IN (SELECT value FROM json_each(:statuses))"),
+            (priority.is_some(), "priority = :priority"),
+            (issue_type.is_some(), "issue_type = :issue_type"),
+            (assignee.is_some(), "assignee = :assignee"),
+            (*unassigned, "assignee IS NULL"),
+            (*deferred, "defer_until > :now"),
+            (
+                !labels.is_empty(),
+                "NOT EXISTS (SELECT 1 FROM json_each(:labels) AS wanted \
+                 WHERE wanted.value NOT IN (SELECT value FROM json_each(issues.labels)))",
+            ),
+        ];
+        all.into_iter().filter(|(is_said, _)| *is_said).map(|(_, condition)| condition).collect()
+    }
+
+    /// The parameters that a statement names.
+    fn params(&self, sql: &str) -> Vec<(&'static str, &dyn ToSql)> {
+        let all: [(&str, &dyn ToSql); 7] = [
             (":now", &self.now),
+            (":one_status", &self.one_status),
             (":statuses", &self.statuses),
             (":priority", &self.filter.priority),
             (":issue_type", &self.filter.issue_type),
             (":assignee", &self.filter.assignee),
-            (":unassigned", &self.filter.unassigned),
-            (":deferred", &self.filter.deferred),
             (":labels", &self.labels),
-        ]
+        ];
+        all.into_iter().filter(|(name, _)| sql.contains(name)).collect()
     }
+}
+
+/// All of these conditions, as a statement has them.
+fn sieve(conditions: &[&str]) -> String {
+    if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) }
+}
+
+/// Among which issues a question selects, and how.
+struct Among {
+    from: &'static str,
+    which: Option<&'static str>,
+    order: &'static str,
 }
 
 /// Issues in creation order.
 pub(super) fn list(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer> {
-    let (issues, total) = select(scope, filter, ("TRUE", "ORDER BY created_at, rowid"))?;
+    let among = Among { from: "FROM issues", which: None, order: "ORDER BY created_at, rowid" };
+    let (issues, total) = select(scope, filter, &among)?;
     Ok(Answer::Issues { issues, total })
 }
 
 /// Ready issues, first to be worked first.
 pub(super) fn ready(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer> {
-    let (issues, total) = select(scope, filter, (READY, READY_ORDER))?;
+    let among = Among { from: FROM_READY, which: Some(READY), order: READY_ORDER };
+    let (issues, total) = select(scope, filter, &among)?;
     Ok(Answer::Issues { issues, total })
 }
 
 /// Issues that cannot be worked on.
 pub(super) fn blocked(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer> {
-    let stuck = "status = 'blocked' OR (status <> 'closed' AND open_blockers > 0)";
-    let (found, total) = select(scope, filter, (stuck, "ORDER BY created_at, rowid"))?;
+    let among = Among { from: "FROM issues", which: Some(STUCK), order: "ORDER BY created_at, rowid" };
+    let (found, total) = select(scope, filter, &among)?;
     let mut issues = Vec::new();
     for issue in found {
         let blockers = read::blockers(scope.conn, &issue.id)?;
@@ -78,39 +112,45 @@ pub(super) fn blocked(scope: &mut Scope<'_>, filter: &Filter) -> Outcome<Answer>
     Ok(Answer::Blocked { issues, total })
 }
 
+/// Cannot be worked on. Names each status, so that the index of statuses serves it.
+const STUCK: &str =
+    "status IN ('open', 'in_progress', 'blocked') AND (status = 'blocked' OR open_blockers > 0)";
+
 /// Those among some that a filter lets through, as many as it wants, and how many there are.
-fn select(
-    scope: &mut Scope<'_>,
-    filter: &Filter,
-    (among, order): (&str, &str),
-) -> Outcome<(Vec<Issue>, usize)> {
+fn select(scope: &mut Scope<'_>, filter: &Filter, among: &Among) -> Outcome<(Vec<Issue>, usize)> {
     scope.touch_all();
-    let place = format!("FROM issues WHERE ({among}) AND {MATCHING}");
     let terms = Terms::new(scope, filter);
+    let said = terms.said();
+    let all: Vec<&str> = among.which.into_iter().chain(said.iter().copied()).collect();
+    let place = format!("{} {}", among.from, sieve(&all));
     let wanted = filter.limit.unwrap_or(usize::MAX);
     let counted_here = !filter.takes.0.is_empty();
     // Metadata are compared here, by the one function that says what matches, so SQL cannot stop at the limit then.
     let stop = if counted_here { -1 } else { i64::try_from(wanted).unwrap_or(-1) };
-    let mut statement =
-        scope.conn.prepare_cached(&format!("SELECT {COLUMNS} {place} {order} LIMIT {stop}"))?;
-    let mut rows = statement.query(&terms.params()[..])?;
+    let sql = format!("SELECT {COLUMNS} {place} {} LIMIT {stop}", among.order);
+    let mut statement = scope.conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(&terms.params(&sql)[..])?;
     let (mut issues, mut total) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        let issue = row::read(row)?.issue;
-        if !filter.takes.matches(&issue.metadata) {
+        if counted_here && !filter.takes.matches(&row::json(row, "metadata")?) {
             continue;
         }
         total += 1;
         if issues.len() < wanted {
-            issues.push(issue);
+            issues.push(row::read(row)?.issue);
         }
     }
-    if !counted_here && stop >= 0 {
-        let count: i64 = scope
-            .conn
-            .prepare_cached(&format!("SELECT count(*) {place}"))?
-            .query_row(&terms.params()[..], |row| row.get(0))?;
-        total = usize::try_from(count).unwrap_or(usize::MAX);
+    // Fewer than are wanted are all there are.
+    if !counted_here && total >= wanted {
+        total = match said.is_empty() && among.from == FROM_READY {
+            true => read::count_ready(scope)?,
+            false => {
+                let sql = format!("SELECT count(*) {place}");
+                let mut statement = scope.conn.prepare_cached(&sql)?;
+                let count: i64 = statement.query_row(&terms.params(&sql)[..], |row| row.get(0))?;
+                usize::try_from(count).unwrap_or(usize::MAX)
+            }
+        };
     }
     Ok((issues, total))
 }
@@ -159,13 +199,14 @@ fn hits(
     words: &Words,
     in_comments: &HashMap<String, Found>,
 ) -> Outcome<Vec<Hit>> {
+    let terms = Terms::new(scope, filter);
     let sql = format!(
         "SELECT id, title, description, blocking_notes, close_reason, labels, status, updated_at, metadata \
-         FROM issues WHERE {MATCHING}"
+         FROM issues {}",
+        sieve(&terms.said())
     );
-    let terms = Terms::new(scope, filter);
     let mut statement = scope.conn.prepare_cached(&sql)?;
-    let mut rows = statement.query(&terms.params()[..])?;
+    let mut rows = statement.query(&terms.params(&sql)[..])?;
     let mut hits = Vec::new();
     while let Some(row) = rows.next()? {
         let id = text(row, 0)?;

@@ -6,8 +6,10 @@
 //! | `thread` | how requests of many callers become few transactions |
 //! | `apply`, `scope` | what one operation is given and leaves behind |
 //! | `write`, `moves`, `claim`, `edges`, `find`, `read` | the operations |
+//! | `ready` | which ready issue comes first for whom |
 //! | `transfer` | whole queues in and out |
 //! | `row` | how an issue stands in a row |
+//! | `steps` | that nothing costs more in a longer queue (tests) |
 //! | `examine` | how all contents are read to be checked |
 
 mod apply;
@@ -17,9 +19,12 @@ mod examine;
 mod find;
 mod moves;
 mod read;
+mod ready;
 mod row;
 mod schema;
 mod scope;
+#[cfg(test)]
+mod steps;
 mod thread;
 mod transfer;
 mod write;
@@ -34,10 +39,13 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
 use self::thread::{Queued, Request, Writer};
-use super::{Applied, Caller, Deadline, IssueStore, Operation, Refused, Soundness, StoreError, Subscriber};
+use super::{
+    Applied, Caller, Deadline, IssueStore, Offer, Operation, Refused, Soundness, StoreError, Subscriber,
+};
 use crate::clock::Timestamp;
 use crate::event::Footprint;
 use crate::id::RunId;
+use crate::issue::Takes;
 use crate::limit;
 
 /// An issue queue in an SQLite file. Dropping it carries out what waits and ends its thread.
@@ -150,6 +158,16 @@ impl IssueStore for SqliteStore {
 
     async fn holding_runs(&self) -> Result<Vec<RunId>, StoreError> {
         self.ask(|reply| Request::HoldingRuns { reply }).await?
+    }
+
+    async fn first_ready(
+        &self,
+        takes: &[Takes],
+        each: usize,
+        at: Timestamp,
+    ) -> Result<Vec<Offer>, StoreError> {
+        let takes = takes.to_vec();
+        self.ask(|reply| Request::FirstReady { takes, each, at, reply }).await?
     }
 
     async fn deadlines(&self, run: &RunId, after: Timestamp) -> Result<Vec<Deadline>, StoreError> {

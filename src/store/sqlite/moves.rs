@@ -175,13 +175,17 @@ fn give_back_all(scope: &mut Scope<'_>, held: &[Stored], event: &'static str) ->
 }
 
 fn held(scope: &Scope<'_>) -> Outcome<Vec<Stored>> {
-    let sql = format!(
-        "SELECT {} FROM issues WHERE status = 'in_progress' ORDER BY created_at, rowid",
-        row::COLUMNS
-    );
-    let mut statement = scope.conn.prepare_cached(&sql)?;
+    let mut statement = scope.conn.prepare_cached(&held_sql())?;
     let rows = statement.query_map([], row::read)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Names its index: left to itself, SQLite reads the whole queue in the order of creation to save the sorting of a few.
+pub(super) fn held_sql() -> String {
+    format!(
+        "SELECT {} FROM issues INDEXED BY issues_held WHERE status = 'in_progress' ORDER BY created_at, rowid",
+        row::COLUMNS
+    )
 }
 
 /// Whether a hold has lapsed. One of the caller's own run never does: the runner knows its sessions and renews for them.
@@ -288,10 +292,11 @@ pub(super) fn comment(scope: &mut Scope<'_>, id: &IssueId, body: &str) -> Outcom
     if body.trim().is_empty() {
         return Err(invalid("a comment needs a text (body)"));
     }
-    let mut stored = scope.get(id)?;
-    stored.issue.updated_at = scope.at;
-    row::update(scope.conn, &stored)?;
-    remark(scope, &stored.issue, body)?;
+    let before = scope.get(id)?;
+    let mut after = before.clone();
+    after.issue.updated_at = scope.at;
+    row::update_from(scope.conn, &before, &after)?;
+    remark(scope, &after.issue, body)?;
     scope.view(id)
 }
 

@@ -6,7 +6,7 @@ use rusqlite::{Connection, named_params};
 use serde_json::Value;
 
 use super::edges;
-use super::row::{self, COLUMNS, READY, READY_ORDER, Stored};
+use super::row::{self, COLUMNS, FROM_READY, NOT_CLOSED, NOT_YET, READY, READY_ORDER, Stored, UNBLOCKED};
 use super::scope::{Kept, Outcome, Scope};
 use crate::clock::Timestamp;
 use crate::event::EffectId;
@@ -64,7 +64,7 @@ fn parts(scope: &mut Scope<'_>, id: &IssueId) -> Outcome<Option<Parts>> {
 pub(super) fn left(scope: &mut Scope<'_>, takes: &[Takes]) -> Outcome<Answer> {
     scope.touch_all();
     let sql = format!(
-        "SELECT {COLUMNS}, ({READY}) AS is_ready FROM issues WHERE status <> 'closed' ORDER BY created_at, rowid"
+        "SELECT {COLUMNS}, ({READY}) AS is_ready FROM issues WHERE status IN {NOT_CLOSED} ORDER BY created_at, rowid"
     );
     let now = row::time_text(scope.at);
     let open = collect(scope.conn, &sql, named_params! {":now": now}, |row| {
@@ -160,7 +160,7 @@ fn whole(scope: &mut Scope<'_>) -> Outcome<Snapshot> {
     let now = row::time_text(scope.at);
     let ready = collect(
         scope.conn,
-        &format!("SELECT id FROM issues WHERE {READY} {READY_ORDER}"),
+        &format!("SELECT id {FROM_READY} WHERE {READY} {READY_ORDER}"),
         named_params! {":now": now},
         |row| row::id(row, "id"),
     )?;
@@ -192,11 +192,8 @@ fn count(scope: &Scope<'_>) -> Outcome<Counts> {
     let by_status = collect(scope.conn, sql, named_params! {}, |row| {
         Ok((row::status(row, "status")?, row.get::<_, i64>("n")?.unsigned_abs()))
     })?;
-    let ready: i64 = scope
-        .conn
-        .prepare_cached(&format!("SELECT count(*) FROM issues WHERE {READY}"))?
-        .query_row(named_params! {":now": row::time_text(scope.at)}, |row| row.get(0))?;
-    let mut counts = Counts { ready: ready.unsigned_abs(), ..Counts::default() };
+    let mut counts =
+        Counts { ready: u64::try_from(count_ready(scope)?).unwrap_or(u64::MAX), ..Counts::default() };
     for (status, n) in by_status {
         counts.total += n;
         match status {
@@ -209,7 +206,19 @@ fn count(scope: &Scope<'_>) -> Outcome<Counts> {
     Ok(counts)
 }
 
-/// What happened to an issue, oldest first.
+/// How many are ready. Few are deferred and their index knows them, so the others are counted without a look at their
+/// rows.
+pub(super) fn count_ready(scope: &Scope<'_>) -> Outcome<usize> {
+    let sql = format!(
+        "SELECT (SELECT count(*) {FROM_READY} WHERE {UNBLOCKED}) - \
+         (SELECT count(*) FROM issues INDEXED BY issues_deferred WHERE {NOT_YET})"
+    );
+    let now = row::time_text(scope.at);
+    let count: i64 =
+        scope.conn.prepare_cached(&sql)?.query_row(named_params! {":now": now}, |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or_default())
+}
+
 /// Which effects of the caller's run have changed the queue, and what each did to holds.
 pub(super) fn applied(scope: &Scope<'_>, which: WhichEffects) -> Outcome<Answer> {
     let run = scope.caller.run.as_ref().map(RunId::as_str);
@@ -226,6 +235,7 @@ pub(super) fn applied(scope: &Scope<'_>, which: WhichEffects) -> Outcome<Answer>
     Ok(Answer::Applied(effects.into_iter().collect()))
 }
 
+/// What happened to an issue, oldest first.
 pub(super) fn history(scope: &mut Scope<'_>, id: &IssueId) -> Outcome<Answer> {
     scope.get(id)?;
     Ok(Answer::History(changes_of(scope.conn, id)?))

@@ -99,6 +99,11 @@ CREATE TABLE kept_lines (
 ) STRICT;
 ",
     "ALTER TABLE issues ADD COLUMN labels TEXT NOT NULL DEFAULT '[]';",
+    "
+CREATE INDEX issues_status ON issues (status, created_at);
+CREATE INDEX issues_kinds ON issues (metadata, labels, priority, created_at)
+    WHERE status = 'open' AND open_blockers = 0;
+",
 ];
 
 /// The step from which on labels are a column; before it they were only kept with what files had brought.

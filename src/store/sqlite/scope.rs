@@ -169,7 +169,7 @@ impl<'c> Scope<'c> {
         }
         let id = after.issue.id.clone();
         self.touch(Access::Write, &id);
-        row::update(self.conn, &after)?;
+        row::update_from(self.conn, before, &after)?;
         self.note_hold(before, &after);
         if !changes.is_empty() {
             self.record(&after.issue, event_type, Value::Object(changes));
@@ -181,10 +181,13 @@ impl<'c> Scope<'c> {
     fn note_hold(&mut self, before: &Stored, after: &Stored) {
         let id = &after.issue.id;
         if before.hold.is_some() && after.hold.is_none() {
+            self.holds.gained.remove(id);
             self.holds.ended.push(id.clone());
         }
         let held_before = self.holds(before) && before.epoch == after.epoch;
         if self.holds(after) && !held_before {
+            // Of several holds within one operation only the last one counts.
+            self.holds.ended.retain(|ended| ended != id);
             self.holds.gained.insert(id.clone(), after.epoch);
         }
     }

@@ -15,19 +15,51 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::apply::{self, Done};
 use super::row;
-use super::{read, schema, scope};
+use super::{read, ready, schema, scope};
 use crate::clock::{Timestamp, micros};
 use crate::event::Footprint;
 use crate::id::RunId;
+use crate::issue::Takes;
 use crate::limit;
-use crate::store::{Applied, Caller, Deadline, Notice, Operation, Refused, StoreError, Subscriber};
+use crate::store::{Applied, Caller, Deadline, Notice, Offer, Operation, Refused, StoreError, Subscriber};
 
 /// What the thread is asked, and where the answer goes.
 pub(super) enum Request {
-    Apply { caller: Box<Caller>, operation: Box<Operation>, reply: oneshot::Sender<Result<Applied, Refused>> },
-    Renew { run: RunId, until: Timestamp, reply: oneshot::Sender<Result<(), StoreError>> },
-    HoldingRuns { reply: oneshot::Sender<Result<Vec<RunId>, StoreError>> },
-    Deadlines { run: RunId, after: Timestamp, reply: oneshot::Sender<Result<Vec<Deadline>, StoreError>> },
+    Apply {
+        caller: Box<Caller>,
+        operation: Box<Operation>,
+        reply: oneshot::Sender<Result<Applied, Refused>>,
+    },
+    Renew {
+        run: RunId,
+        until: Timestamp,
+        reply: oneshot::Sender<Result<(), StoreError>>,
+    },
+    HoldingRuns {
+        reply: oneshot::Sender<Result<Vec<RunId>, StoreError>>,
+    },
+    FirstReady {
+        takes: Vec<Takes>,
+        each: usize,
+        at: Timestamp,
+        reply: oneshot::Sender<Result<Vec<Offer>, StoreError>>,
+    },
+    Deadlines {
+        run: RunId,
+        after: Timestamp,
+        reply: oneshot::Sender<Result<Vec<Deadline>, StoreError>>,
+    },
+}
+
+impl Request {
+    /// Whether it changes nothing.
+    fn only_reads(&self) -> bool {
+        match self {
+            Self::Apply { operation, .. } => apply::is_question(operation),
+            Self::Renew { .. } => false,
+            Self::HoldingRuns { .. } | Self::FirstReady { .. } | Self::Deadlines { .. } => true,
+        }
+    }
 }
 
 /// A request in the queue, with the place that it takes up there.
@@ -83,9 +115,11 @@ impl Writer {
         let mut replies: Vec<Reply> = Vec::with_capacity(batch.len());
         let mut notices = Vec::new();
         let mut places = Vec::with_capacity(batch.len());
-        let mut state = self.conn.execute_batch("BEGIN IMMEDIATE");
+        // Who only reads sees one moment without keeping other processes from writing.
+        let only_reads = batch.iter().all(|queued| queued.request.only_reads());
+        let mut state = self.conn.execute_batch(if only_reads { "BEGIN" } else { "BEGIN IMMEDIATE" });
         if state.is_ok() {
-            // Nobody else can write any more: what others did comes before what this batch does.
+            // Nothing of others comes in between any more: what they did comes before what this batch does.
             state = self.foreign().map(|(found, _)| notices = found);
         }
         for Queued { request, place } in batch {
@@ -136,6 +170,9 @@ impl Writer {
             }
             Request::Renew { run, until, reply } => reply_with(reply, renew(&self.conn, &run, until)),
             Request::HoldingRuns { reply } => reply_with(reply, holding_runs(&self.conn)),
+            Request::FirstReady { takes, each, at, reply } => {
+                reply_with(reply, ready::offers(&self.conn, &takes, each, at))
+            }
             Request::Deadlines { run, after, reply } => reply_with(reply, deadlines(&self.conn, &run, after)),
         }
     }
@@ -228,6 +265,7 @@ fn unserved(request: Request) -> Reply {
         Request::Apply { reply, .. } => answer_apply(reply, None),
         Request::Renew { reply, .. } => refuse(reply),
         Request::HoldingRuns { reply } => refuse(reply),
+        Request::FirstReady { reply, .. } => refuse(reply),
         Request::Deadlines { reply, .. } => refuse(reply),
     }
 }
@@ -254,12 +292,12 @@ fn holding_runs(conn: &Connection) -> rusqlite::Result<Vec<RunId>> {
     read::collect(conn, sql, named_params! {}, |row| row.get::<_, String>(0).map(RunId::new))
 }
 
-fn deadlines(conn: &Connection, run: &RunId, after: Timestamp) -> rusqlite::Result<Vec<Deadline>> {
+pub(super) fn deadlines(conn: &Connection, run: &RunId, after: Timestamp) -> rusqlite::Result<Vec<Deadline>> {
     let sql = "SELECT at, metadata FROM (\
-               SELECT lease_until AS at, metadata, id FROM issues WHERE status = 'in_progress' \
+               SELECT lease_until AS at, metadata, id FROM issues INDEXED BY issues_held WHERE status = 'in_progress' \
                AND lease_until > :after AND hold_run IS NOT :run \
                UNION ALL \
-               SELECT defer_until AS at, metadata, id FROM issues WHERE status = 'open' AND open_blockers = 0 \
+               SELECT defer_until AS at, metadata, id FROM issues INDEXED BY issues_deferred WHERE status = 'open' AND open_blockers = 0 \
                AND defer_until > :after) ORDER BY at, id";
     let params = named_params! {":after": row::time_text(micros(after)), ":run": run.as_str()};
     read::collect(conn, sql, params, |row| {

@@ -103,7 +103,7 @@ pub(super) fn update(scope: &mut Scope<'_>, id: &IssueId, change: &Update) -> Ou
         before = claim::give_back_if_lapsed(scope, before)?;
     }
     let mut after = before.clone();
-    let moved = transition(scope, &mut after, change)?;
+    let moved = transition(scope, (&mut before, &mut after), change)?;
     fields(&mut after.issue, change)?;
     if let Some(answer) = &moved.answer {
         moves::remark(scope, &before.issue, answer)?;
@@ -145,12 +145,26 @@ struct Moved {
     answer: Option<String>,
 }
 
-fn transition(scope: &mut Scope<'_>, stored: &mut Stored, change: &Update) -> Outcome<Moved> {
+/// Makes the moves in memory. A move that another one follows is saved on the way, so that each has its event.
+fn transition(
+    scope: &mut Scope<'_>,
+    (before, stored): (&mut Stored, &mut Stored),
+    change: &Update,
+) -> Outcome<Moved> {
     let mut moved = Moved { event: "updated", answer: None };
+    if wants_claim(change) && change.force && stored.hold.is_some() && !scope.holds(stored) {
+        moves::give_back(scope, stored, Respect::Nobody)?;
+        *stored = scope.save(before, stored.clone(), "released")?;
+        before.clone_from(stored);
+    }
     if let Some(event) = assign(scope, stored, change)? {
         moved.event = event;
     }
     if let Some(status) = change.status {
+        if moved.event == "claimed" && matches!(status, Status::Blocked | Status::Closed) {
+            *stored = scope.save(before, stored.clone(), "claimed")?;
+            before.clone_from(stored);
+        }
         to_status(scope, stored, (change, status), &mut moved)?;
     }
     // The notes of a blocked issue stay what they were when the text is the answer to them.
@@ -205,9 +219,12 @@ fn to_status(
             moves::wait_for(scope, stored, &notes, respect)?;
             moved.event = "blocked";
         }
-        (Status::Closed, _) => {
+        (Status::Closed, was) => {
             moves::finish(scope, stored, "", respect)?;
-            moved.event = "closed";
+            // Closing again changes nothing; what else the update changes is no closing.
+            if was != Status::Closed {
+                moved.event = "closed";
+            }
         }
         (Status::Open, Status::Open) => {}
         (Status::Open, Status::InProgress) => {
@@ -268,9 +285,6 @@ fn take(scope: &mut Scope<'_>, stored: &mut Stored, change: &Update) -> Outcome<
         lease: change.lease.unwrap_or(limit::LEASE),
         max_attempts: change.max_attempts.unwrap_or(limit::ATTEMPTS),
     };
-    if change.force && stored.hold.is_some() && !scope.holds(stored) {
-        moves::give_back(scope, stored, Respect::Nobody)?;
-    }
     claim::take(scope, stored, &terms)?;
     Ok("claimed")
 }

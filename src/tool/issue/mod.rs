@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 pub use self::holds::HoldLog;
-pub use self::schema::NAME;
+pub use self::schema::{Audience, Impact, NAME, OperationTool, operation_tools};
 use self::shape::Rows;
 use super::{CallContext, Tool, ToolOutput};
 use crate::chat::ToolSpec;
@@ -70,6 +70,8 @@ pub struct IssueToolSetup {
     pub max_attempts: u32,
     /// The session's holds; the engine keeps a handle to it.
     pub holds: HoldLog,
+    /// Whether it is a session's, or that of a program outside any run.
+    pub audience: Audience,
 }
 
 /// The issue tool of one session.
@@ -86,6 +88,11 @@ impl IssueTool {
     /// What the session holds now.
     pub fn holds(&self) -> Vec<IssueId> {
         self.setup.holds.current()
+    }
+
+    /// The name under which it acts.
+    pub fn actor(&self) -> &str {
+        &self.setup.actor
     }
 
     /// The session's holds, to be asked later and to register claims the engine makes for it.

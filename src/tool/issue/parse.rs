@@ -20,12 +20,13 @@ pub(super) struct Call {
 
 /// Understands a call, or says what is wrong with it.
 pub(super) fn call(input: &Map<String, Value>, setup: &IssueToolSetup) -> Result<Call, String> {
-    let names = || OPERATIONS.iter().map(|operation| operation.name).collect::<Vec<_>>();
+    let offered = || OPERATIONS.iter().filter(|operation| operation.is_for(setup.audience));
+    let names = || offered().map(|operation| operation.name).collect::<Vec<_>>();
     let name = match input.get("operation") {
         Some(Value::String(name)) if !name.is_empty() => name.as_str(),
         _ => return Err(format!("Operation is required: one of {}", names().join(", "))),
     };
-    let Some(info) = OPERATIONS.iter().find(|operation| operation.name == name) else {
+    let Some(info) = offered().find(|operation| operation.name == name) else {
         let near = suggest(name, &names());
         return Err(format!("Unknown operation: {name}{near}; there are {}", names().join(", ")));
     };
@@ -84,6 +85,7 @@ fn operation(name: &str, params: &Params<'_>, setup: &IssueToolSetup) -> Result<
         "unblock" => Operation::Unblock { id: id()?, answer: params.text("answer")?.unwrap_or_default() },
         "reopen" => Operation::Reopen { id: id()? },
         "comment" => Operation::Comment { id: id()?, body: params.required_text("body")? },
+        "history" => Operation::History { id: id()? },
         other => unreachable!("`{other}` is not among the operations"),
     })
 }

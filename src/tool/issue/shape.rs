@@ -37,7 +37,14 @@ pub fn answer(answer: &Answer, name: ListName, rows: Rows) -> Value {
         }
         Answer::Left(left) => json!({"left": left, "count": left.len()}),
         Answer::Dependency(dependency) => json!({"dependency": dependency}),
-        Answer::History(changes) => json!({"changes": changes, "count": changes.len()}),
+        Answer::History(changes) => {
+            let cut = match rows {
+                Rows::Full => 0,
+                Rows::Short => changes.len().saturating_sub(limit::LIST_ROWS),
+            };
+            let shown: Vec<_> = changes[cut..].iter().map(|change| json!(change)).collect();
+            counted("changes", &shown, changes.len())
+        }
         Answer::Counts(counts) => json!({"counts": counts}),
         Answer::Graph(graph) => {
             json!({"issues": graph.snapshot.issues, "dependencies": graph.dependencies})

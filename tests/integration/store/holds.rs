@@ -7,7 +7,7 @@ contract! {
     claims_race_from_many_tasks lapsed_lease_is_reclaimed own_run_never_lapses renewed_lease_holds
     stale_holder_is_refused lapse_alone_refuses_nothing dead_letter dead_letter_by_lapse
     release_all_gives_back reclaim_of_dead_runs force_raises_the_epoch update_is_a_claim
-    others_may_do_the_rest claim_narrowed_by_takes ending_clears_the_assignee holding_runs_are_named
+    each_move_of_an_update_has_its_event others_may_do_the_rest claim_narrowed_by_takes ending_clears_the_assignee holding_runs_are_named
 }
 
 mod cases {
@@ -254,6 +254,26 @@ mod cases {
         let other = a.task("u").await;
         let error = a.error(update(&other, Update { assignee: Some("b".into()), ..Update::default() })).await;
         assert!(error.to_string().contains("only be yourself (a)"), "{error}");
+    }
+
+    pub(super) async fn each_move_of_an_update_has_its_event(store: Store) {
+        let a = worker(&store, "a");
+        // The same name in another run: nothing that the issue shows changes when it is taken over.
+        let namesake = a.beside(Some("run-b"), "a");
+        let id = a.task("t").await;
+        a.claim().await.unwrap();
+        let change = Update { force: true, ..set_status(Status::InProgress) };
+        let applied = namesake.try_do(update(&id, change)).await.unwrap();
+        assert_eq!((applied.holds.gained[&id], applied.holds.ended), (3, vec![]));
+        assert_eq!(a.history(&id).await, ["created", "claimed", "released", "claimed"]);
+        let other = a.task("u").await;
+        let change = Update { assignee: Some("a".into()), ..set_status(Status::Closed) };
+        let applied = a.try_do(update(&other, change)).await.unwrap();
+        assert_eq!((applied.holds.gained.len(), applied.holds.ended), (0, vec![other.clone()]));
+        assert_eq!(a.history(&other).await, ["created", "claimed", "closed"]);
+        let change = Update { priority: Some(0), ..set_status(Status::Closed) };
+        a.view(update(&other, change)).await;
+        assert_eq!(a.history(&other).await, ["created", "claimed", "closed", "updated"]);
     }
 
     pub(super) async fn others_may_do_the_rest(store: Store) {

@@ -4,12 +4,15 @@
 
 mod contract;
 mod counters;
+mod crash;
 mod desk;
 mod edges;
 mod fields;
 mod finding;
 mod footprints;
 mod holds;
+pub(crate) mod importing;
+mod model;
 mod soundness;
 mod sqlite;
 mod stress;
