@@ -118,7 +118,9 @@ impl World {
                 let chance = dice(&format!("{}{}{turn}", self.noise, spoken[0]));
                 // In virtual time the schedule is that of these waits; in real time it is that of the yields and of chance.
                 if !self.effects.is_real_time() {
-                    self.effects.pause(busy, Duration::from_millis(chance % 40)).await;
+                    self.effects
+                        .pause(busy, &EffectId::turn(name, turn), Duration::from_millis(chance % 40))
+                        .await;
                 }
                 yields(chance >> 8).await;
                 Some(Ran::plain(model(spoken)))
@@ -434,7 +436,7 @@ fn tokens_count_through_forks_and_rests() {
         let effects = Effects::new(live(None));
         let busy = effects.busy();
         let fork = busy.fork();
-        let mut pause = Box::pin(effects.pause(&busy, Duration::from_secs(5)));
+        let mut pause = Box::pin(effects.pause(&busy, &EffectId::run("pause", 1), Duration::from_secs(5)));
         assert!(poll(&mut pause).is_pending(), "the fork may still do something");
         assert_eq!(effects.now(), epoch());
         let rest = fork.rest();
@@ -451,8 +453,8 @@ fn virtual_time_moves_to_the_earliest_timer_and_one_at_a_time() {
         let (a, b) = (effects.busy(), effects.busy());
         let seconds = |n: u64| later(epoch(), Duration::from_secs(n));
         let mut alarm = Box::pin(effects.alarm(seconds(20)).expect("a live run has alarms"));
-        let mut long = Box::pin(effects.pause(&a, Duration::from_secs(30)));
-        let mut short = Box::pin(effects.pause(&b, Duration::from_secs(10)));
+        let mut long = Box::pin(effects.pause(&a, &EffectId::run("pause", 1), Duration::from_secs(30)));
+        let mut short = Box::pin(effects.pause(&b, &EffectId::run("pause", 1), Duration::from_secs(10)));
         assert!(poll(&mut long).is_pending() && effects.now() == epoch());
         assert!(poll(&mut short).is_ready() && effects.now() == seconds(10), "nobody else is busy");
         assert!(poll(&mut alarm).is_pending() && poll(&mut long).is_pending(), "whoever woke is busy");
@@ -473,7 +475,7 @@ fn an_alarm_that_nobody_hears_holds_nobody_up() {
         let busy = effects.busy();
         let rung = effects.alarm(later(epoch(), Duration::from_secs(1))).expect("a live run has alarms");
         let unrung = effects.alarm(later(epoch(), Duration::from_secs(2))).expect("a live run has alarms");
-        let mut pause = Box::pin(effects.pause(&busy, Duration::from_secs(3)));
+        let mut pause = Box::pin(effects.pause(&busy, &EffectId::run("pause", 1), Duration::from_secs(3)));
         assert!(poll(&mut pause).is_pending(), "the first alarm has rung and carries a token");
         drop(unrung);
         assert!(poll(&mut pause).is_pending());
@@ -511,7 +513,7 @@ async fn a_journal_that_cannot_be_kept_ends_the_run() {
     let journal = Journal::open(Path::new("/dev/full")).expect("it opens");
     let effects = Effects::new(live(Some(journal)));
     let (a, b) = (effects.busy(), effects.busy());
-    let mut pause = Box::pin(effects.pause(&b, Duration::from_secs(5)));
+    let mut pause = Box::pin(effects.pause(&b, &EffectId::run("pause", 1), Duration::from_secs(5)));
     assert!(poll(&mut pause).is_pending());
     let model = Asked::engine(EffectId::turn("p/a", 1), EffectKind::Llm, Policy::Tape);
     let halt = effects.perform(&a, model, |_| async { Some(Ran::plain(Value::Null)) }).await.unwrap_err();
