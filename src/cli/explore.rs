@@ -248,7 +248,9 @@ fn with(of: &[&Choice], actor: &str) -> String {
         Some(rest) => rest.trim_start_matches('/').to_owned(),
         None => choice.name.split_once('/').map_or(choice.name.as_str(), |(_, what)| what).to_owned(),
     };
-    let names: Vec<String> = of.iter().map(short).collect();
+    let mut names: Vec<String> = of.iter().map(short).collect();
+    // A model call has two steps: its reply comes, and is committed.
+    names.dedup();
     match names.as_slice() {
         [first, second, .., last] if names.len() > NAMED => format!("{first} {second} … {last}"),
         _ => names.join(" "),
@@ -266,14 +268,15 @@ mod tests {
             choice("work", false),
             choice("work/a-1", false),
             choice("work/a-1/1", false),
+            choice("work/a-1/1", false),
             choice("work/b-1/1", true),
             choice("work/!wake.b-1-2", false),
         ];
         let told = steps(&Course { choices, missed: Vec::new() });
         let expected = "who went on (* out of the usual order):
   1         work      begins
-  2-3       work/a-1  begins 1
-* 4-5       work/b-1  1 !wake.b-1-2
+  2-4       work/a-1  begins 1
+* 5-6       work/b-1  1 !wake.b-1-2
 ";
         assert_eq!(told, expected);
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   nobody is busy ──▶ those who wait for their turn, those whose reply is still out
-//!                        │ usual order: whoever went on last, else the first by name
+//!                        │ usual order: whoever went on last, else one that it began, else the first by name
 //!                        │ seeded:      the one of the highest priority; at some steps it is put last
 //!                        ▼ chosen:      the usual order, but at these steps somebody else
 //!                      one goes on ── a choice, by which the run can be had again
@@ -166,7 +166,7 @@ impl Explorer {
     pub(super) fn choose(&mut self, names: &[&str]) -> usize {
         let step = self.course.choices.len() + 1;
         let actors: Vec<String> = names.iter().map(|name| actor_of(name)).collect();
-        let usual = actors.iter().position(|actor| *actor == self.last).unwrap_or(0);
+        let usual = self.usual(&actors);
         let chosen = match &self.schedule {
             Schedule::Seeded { seed, depth, steps } => {
                 let changes = (0..*depth).any(|change| change_point(*seed, change, *steps) == step);
@@ -193,6 +193,14 @@ impl Explorer {
             deviates: names[chosen] != names[usual],
         });
         chosen
+    }
+
+    /// Whoever went on last; else one that it began; else the first.
+    fn usual(&self, actors: &[String]) -> usize {
+        let begun =
+            |actor: &String| actor.strip_prefix(self.last.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        let same = actors.iter().position(|actor| *actor == self.last);
+        same.or_else(|| actors.iter().position(begun)).unwrap_or(0)
     }
 
     /// The one of the highest priority; of one actor's several the first.
@@ -275,6 +283,15 @@ mod tests {
     fn in_the_usual_order_whoever_went_on_last_goes_on() {
         let course = play(Schedule::usual());
         assert_eq!((order(&course).as_str(), course.deviations()), ("aaabbb", Deviations::default()));
+    }
+
+    #[test]
+    fn what_a_phase_begins_goes_on_after_it() {
+        let mut explorer = Explorer::new(Schedule::Chosen("1=right".parse().unwrap()));
+        assert_eq!(explorer.choose(&["left", "right"]), 1);
+        assert_eq!(explorer.choose(&["left", "left/w-1/1", "right/w-1/1"]), 2);
+        assert_eq!(explorer.choose(&["left", "rightmost", "right/w-1/1.1"]), 2);
+        assert_eq!(explorer.choose(&["left", "right"]), 0);
     }
 
     #[test]
