@@ -20,8 +20,8 @@ pub struct Summary {
     issues: IndexMap<IssueId, Line>,
 }
 
-/// The title of the column of durations.
-const TIME: &str = "time";
+/// Titles of columns whose values another run of the same has otherwise.
+const PASSING: [&str; 3] = ["tokens in (cached)", "tokens out", "time"];
 
 /// What a role did in a phase.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,12 +84,13 @@ impl Summary {
         tables(&self.work(), &self.issue_lines(IssueId::to_string))
     }
 
-    /// The same without how long it took, and with other names of issues: what is kept to be compared.
-    pub fn render_timeless(&self, name: impl Fn(&IssueId) -> String) -> String {
+    /// The same without tokens and durations, and with other names of issues: what is kept to be compared.
+    pub fn render_to_compare(&self, name: impl Fn(&IssueId) -> String) -> String {
         let mut work = self.work();
-        let time = work[0].iter().position(|title| title == TIME);
+        let kept: Vec<bool> = work[0].iter().map(|title| !PASSING.contains(&title.as_str())).collect();
         for line in &mut work {
-            time.map(|column| line.remove(column));
+            let mut kept = kept.iter();
+            line.retain(|_| kept.next().copied().unwrap_or(true));
         }
         tables(&work, &self.issue_lines(name))
     }

@@ -68,7 +68,7 @@ pub fn main() -> ExitCode {
             Command::Show(arguments) => history::show(&arguments, &surroundings),
             Command::Logs(arguments) => history::logs(&arguments, &surroundings).await,
             Command::Diff(arguments) => diff::diff(&arguments, &surroundings),
-            Command::Cassette(arguments) => cassettes::cassette(&arguments, &surroundings),
+            Command::Cassette(arguments) => cassettes::cassette(&arguments, &surroundings).await,
             Command::Clean(arguments) => history::clean(&arguments, &surroundings),
             Command::Issues(arguments) => issues_command(&arguments, &surroundings).await,
             Command::Mcp(arguments) => mcp::mcp(&arguments, &surroundings).await,

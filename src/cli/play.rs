@@ -10,6 +10,7 @@ use super::launch::{self, Scenario};
 use super::outcome;
 use super::refusal::{Granted, Refusal};
 use super::signals::Signals;
+use crate::effects::Effects;
 use crate::engine::{self, RunEnd, TakeUp};
 use crate::event::{Evidence, Happening, Mode, RecordingHead, Whereabouts};
 use crate::id::RunId;
@@ -29,6 +30,7 @@ pub(super) struct Played {
     pub(super) mode: Mode,
     pub(super) workspace: engine::Workspace,
     pub(super) store: Arc<dyn IssueStore>,
+    pub(super) effects: Effects,
 }
 
 /// Plays a run; `signals` are those that may stop it. A new run that does not begin leaves no folder.
@@ -71,7 +73,8 @@ pub(super) async fn play(
     stage.hub.tell(stage.effects.now(), &Whereabouts::default(), finished);
     let lost = lost.or(journal.close().err());
     let exit = failed(&lost, exit);
-    Ok(Played { end, exit, lost, run, folder, head, record, mode, workspace, store })
+    let effects = stage.effects.clone();
+    Ok(Played { end, exit, lost, run, folder, head, record, mode, workspace, store, effects })
 }
 
 fn shown_workspace(workspace: &engine::Workspace, scenario: &Scenario) -> String {

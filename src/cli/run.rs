@@ -113,7 +113,7 @@ fn replayed(
 }
 
 /// Recordings are made on purpose, by a person who looks at them.
-fn refuse_in_ci(surroundings: &Surroundings) -> Granted<()> {
+pub(super) fn refuse_in_ci(surroundings: &Surroundings) -> Granted<()> {
     if !surroundings.is_ci() {
         return Ok(());
     }

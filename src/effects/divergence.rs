@@ -90,9 +90,11 @@ impl Divergence {
 
     fn advise(mut self) -> Self {
         let advice = match self.class {
-            Class::Prompt | Class::Params => {
-                "if the change is meant, record again: runner record FILE (with --script SCRIPT for a scripted recording)"
+            Class::Prompt => {
+                self.next.push(RERECORD.to_owned());
+                "or, if only words have changed, let the recorded answers stand: runner cassette rebase FILE"
             }
+            Class::Params => RERECORD,
             Class::Tool => "if the tool's new answer is right, record again: runner record FILE",
             Class::Schedule | Class::Extra | Class::Missing => {
                 "the scenario asks for other effects than were recorded; if that is meant, record again: runner record FILE"
@@ -102,6 +104,8 @@ impl Divergence {
         self
     }
 }
+
+const RERECORD: &str = "if the change is meant, record again: runner record FILE (with --script SCRIPT for a scripted recording)";
 
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! `runner cassette`: makes a recording of a run, says what recordings hold, and checks them.
 
 mod doctor;
+mod rebase;
 mod save;
 mod show;
 
@@ -10,6 +11,7 @@ use clap::{Args, Subcommand};
 
 pub(super) use save::{read as read_run, recording_of};
 
+use super::arguments::name_and_value;
 use super::exit::Exit;
 use super::surroundings::Surroundings;
 
@@ -25,6 +27,8 @@ enum CassetteCommand {
     Save(SaveArguments),
     /// Say what a recording holds
     Show(ShowArguments),
+    /// Give the recorded answers to prompts in new words, and keep both
+    Rebase(RebaseArguments),
     /// Check recordings: whole, as written, without secrets and paths of a machine
     Doctor(DoctorArguments),
 }
@@ -49,6 +53,21 @@ struct ShowArguments {
 }
 
 #[derive(Debug, Clone, Args)]
+struct RebaseArguments {
+    /// The scenario file (.yaml, .yml, .toml or .json)
+    file: PathBuf,
+    /// Set an input of the scenario
+    #[arg(short, long = "input", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    input: Vec<(String, String)>,
+    /// Read variables from this file in place of the project's .env
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+    /// The recording, when not where the scenario says
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
 struct DoctorArguments {
     /// The recordings
     #[arg(value_name = "DIR", required = true)]
@@ -59,10 +78,11 @@ struct DoctorArguments {
 }
 
 /// `runner cassette …`.
-pub(super) fn cassette(arguments: &CassetteArguments, surroundings: &Surroundings) -> Exit {
+pub(super) async fn cassette(arguments: &CassetteArguments, surroundings: &Surroundings) -> Exit {
     match &arguments.command {
         CassetteCommand::Save(arguments) => save::save(arguments, surroundings),
         CassetteCommand::Show(arguments) => show::show(arguments, surroundings),
+        CassetteCommand::Rebase(arguments) => rebase::rebase(arguments, surroundings).await,
         CassetteCommand::Doctor(arguments) => doctor::doctor(arguments, surroundings),
     }
 }

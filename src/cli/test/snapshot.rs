@@ -65,7 +65,7 @@ impl Pictures {
             "ends with {}: {}\n\n{}",
             heard.exit.code(),
             heard.exit.name(),
-            heard.summary.render_timeless(|issue| names.put(issue.as_str()))
+            heard.summary.render_to_compare(|issue| names.put(issue.as_str()))
         );
         let clean = |text: &str| scrubber.scrub(&names.put(text));
         let files = [

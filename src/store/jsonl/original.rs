@@ -106,6 +106,18 @@ fn known(issue: &Issue) -> Vec<(&'static str, Value)> {
     known
 }
 
+/// An edge as its file had it, with the issue it starts from: one that stood inside its issue need not name it.
+fn owned(item: &Value, id: &str) -> Value {
+    let mut item = item.clone();
+    if let Value::Object(fields) = &mut item {
+        let owner = fields.get("from_id").or_else(|| fields.get("issue_id"));
+        if owner.and_then(Value::as_str) != Some(id) {
+            fields.insert("from_id".to_owned(), id.into());
+        }
+    }
+    item
+}
+
 /// The edges that are written as such: all but those that a field of the issue says already, unless the file had them.
 pub(super) fn out_edges(out: &Outgoing, written: &Map<String, Value>) -> Vec<Value> {
     let original = out.original.as_ref().filter(|original| original.format == Format::IssueManager);
@@ -113,16 +125,17 @@ pub(super) fn out_edges(out: &Outgoing, written: &Map<String, Value>) -> Vec<Val
     let mut items = Vec::new();
     let mut new: Vec<_> = out.edges.iter().collect();
     for item in kept.into_iter().flatten() {
+        let item = owned(item, out.issue.id.as_str());
         let to = item.get("to_id").and_then(Value::as_str).unwrap_or_default();
         let word = item.get("dep_type").and_then(Value::as_str).unwrap_or("blocks").replace('_', "-");
         let Some(edge) = EdgeType::from_text(&word) else {
-            items.push(item.clone());
+            items.push(item);
             continue;
         };
         let is_it = |made: &crate::issue::Dependency| made.to_id.as_str() == to && made.dep_type == edge;
         new.retain(|made| !is_it(made));
         if out.edges.iter().chain(&out.unlinked).any(is_it) {
-            items.push(item.clone());
+            items.push(item);
         }
     }
     for made in new {

@@ -7,6 +7,7 @@ mod demo;
 mod divergence;
 mod files;
 mod live;
+mod rebase;
 mod script;
 
 use std::collections::BTreeMap;
