@@ -1,7 +1,7 @@
 //! `runner explore`: one scenario and script in many orders; the shortest that goes wrong is told so that it can be repeated.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::arguments::{CommonArguments, ExploreArguments, FailOn};
 use super::assembly::{self, Beginning, Place};
@@ -142,7 +142,7 @@ impl Player<'_> {
 }
 
 /// What is broken in the queue that a run left.
-fn unsound(queue: &PathBuf) -> Vec<String> {
+fn unsound(queue: &Path) -> Vec<String> {
     match SqliteStore::examine(queue) {
         Ok(soundness) => soundness
             .findings

@@ -160,7 +160,7 @@ mod tests {
             broken(vec![turn(&["t", "t"]), began(), began(), ended()], &free),
             "work/w-1 asked for 2 tool calls, 2 began and 1 were answered"
         );
-        let tight = LimitsPlan { max_turns: Some(1), max_tokens: Some(10), ..LimitsPlan::default() };
+        let tight = LimitsPlan { max_turns: Some(1), max_tokens: Some(10) };
         assert_eq!(broken(vec![turn(&[]), turn(&[])], &tight), "the run used 2 of `max_turns: 1`");
     }
 }
