@@ -30,6 +30,7 @@ pub mod progress;
 pub mod provider;
 pub mod tool;
 
+pub mod explore;
 pub mod scenario;
 pub mod session;
 

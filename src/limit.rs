@@ -122,3 +122,9 @@ pub const FOLLOW_POLL: Duration = Duration::from_millis(200);
 
 /// Age from which `runner clean` removes a run when nothing else is said.
 pub const RUN_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Steps after which a schedule that is explored is given up: who only looks and waits in a circle never ends.
+pub const EXPLORED_STEPS: usize = 20_000;
+
+/// Runs in which a schedule that failed is made shorter.
+pub const SHRINKING_RUNS: usize = 60;

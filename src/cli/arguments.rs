@@ -10,6 +10,7 @@ use super::diff::DiffArguments;
 use super::history::{CleanArguments, LogsArguments, RunsArguments, ShowArguments};
 use super::issues::IssuesArgs;
 use super::mcp::McpArguments;
+use crate::effects::Deviations;
 use crate::fault::Fault;
 
 /// Runs teams of LLM agents as scenario files declare them: `runner scenarios/demo.yaml`.
@@ -48,6 +49,8 @@ pub(super) enum Command {
     Resume(ResumeArguments),
     /// Play the recordings of scenarios and compare, each as a test
     Test(TestArguments),
+    /// Play a scenario with a script in many different orders, and say which of them goes wrong
+    Explore(ExploreArguments),
     /// Say what is wrong with scenario files, without running them
     Check(CheckArguments),
     /// List the runs of the project
@@ -247,6 +250,33 @@ pub(super) enum TestStrictness {
     Total,
     /// Once, keeping only the order of what can make a difference; snapshots are not looked at
     Causal,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct ExploreArguments {
+    /// The scenario file (.yaml, .yml, .toml or .json)
+    pub(super) file: PathBuf,
+    /// Let this script answer in place of every model
+    #[arg(long, value_name = "FILE")]
+    pub(super) script: PathBuf,
+    /// Set an input of the scenario
+    #[arg(short, long = "input", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub(super) input: Vec<(String, String)>,
+    /// Read variables from this file in place of the project's .env
+    #[arg(long, value_name = "FILE")]
+    pub(super) env_file: Option<PathBuf>,
+    /// How many orders are tried beside the usual one
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    pub(super) seeds: u64,
+    /// The number that the first of them follows from; the next follow from the next numbers
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub(super) seed: u64,
+    /// How often in each whoever is first is put last
+    #[arg(long, value_name = "NUMBER", default_value_t = 3)]
+    pub(super) depth: u32,
+    /// Play only this order, as an exploration has printed it
+    #[arg(long, value_name = "SCHEDULE", conflicts_with_all = ["seeds", "seed", "depth"])]
+    pub(super) schedule: Option<Deviations>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -126,7 +126,9 @@ pub(super) fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Read
     let plan = &scenario.plan;
     let run = match &play {
         Play::Resume(taken) => taken.manifest.run.clone(),
-        Play::Live { .. } | Play::Scripted { .. } | Play::Replay { .. } => RunId::fresh(),
+        Play::Live { .. } | Play::Scripted { .. } | Play::Explored { .. } | Play::Replay { .. } => {
+            RunId::fresh()
+        }
     };
     let site = Site::of(plan, &play, place, &run);
     let mut head = head(scenario, &play, &run, seed);
@@ -137,6 +139,10 @@ pub(super) fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Read
     if site.mode == Mode::Live {
         head.models = parts.models;
     }
+    let schedule = match &play {
+        Play::Explored { schedule, .. } => Some(schedule.clone()),
+        Play::Live { .. } | Play::Scripted { .. } | Play::Replay { .. } | Play::Resume(_) => None,
+    };
     let books = match play {
         Play::Resume(taken) => Books::again(*taken, &workspace, scenario, listeners)?,
         play => {
@@ -160,7 +166,10 @@ pub(super) fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Read
         halt: CancellationToken::new(),
     };
     let stage = Stage {
-        effects: Effects::new(gate),
+        effects: match schedule {
+            Some(schedule) => Effects::exploring(gate, schedule),
+            None => Effects::new(gate),
+        },
         hub,
         validators: Validators::default(),
         policies: plan.replay.tools.clone(),
@@ -238,10 +247,10 @@ impl Books {
             let journal = Journal::open(&folder.journal()).map_err(Refusal::configuration)?;
             workspace.clear().map_err(Refusal::configuration)?;
             let queue = workspace.path().join(&plan.queue.path);
-            let store = match manifest.mode {
-                Mode::Live => SqliteStore::open(&queue),
-                // Its queue was empty a moment ago, and playing the recording again makes it again.
-                Mode::Replay => SqliteStore::open_repeatable(&queue),
+            let store = match &play {
+                // Its queue was empty a moment ago, and playing it again makes it again.
+                Play::Replay { .. } | Play::Explored { .. } => SqliteStore::open_repeatable(&queue),
+                Play::Live { .. } | Play::Scripted { .. } | Play::Resume(_) => SqliteStore::open(&queue),
             };
             Ok((journal, store.map_err(Refusal::configuration)?))
         };
@@ -256,7 +265,9 @@ impl Books {
             Play::Replay { recording, strictness, jitter, tolerance } => {
                 Origin::Replay(Replay { recording: *recording, strictness, jitter, tolerance })
             }
-            Play::Live { .. } | Play::Scripted { .. } | Play::Resume(_) => Origin::Live,
+            Play::Live { .. } | Play::Scripted { .. } | Play::Explored { .. } | Play::Resume(_) => {
+                Origin::Live
+            }
         };
         listeners.push(Box::new(journal.clone()));
         let (hub, now) = (Hub::new(listeners), manifest.started);
@@ -303,18 +314,18 @@ impl Site {
             Play::Live { record } => (Mode::Live, record.clone()),
             Play::Scripted { record, .. } => (Mode::Live, Some(record.clone())),
             Play::Replay { .. } => (Mode::Replay, None),
-            Play::Resume(_) => (Mode::Live, None),
+            Play::Explored { .. } | Play::Resume(_) => (Mode::Live, None),
         };
         let run = run.clone();
         let own = place == Place::OwnFolder || plan.workspace.start == WorkspaceStart::Keep;
-        if mode == Mode::Replay && own {
+        if (mode == Mode::Replay && own) || matches!(play, Play::Explored { .. }) {
             let folder = plan.root.join(".runner").join("runs").join(run.as_str());
             let workspace = folder.join("workspace");
             Self { run, mode, record, workspace, start: WorkspaceStart::Fresh, private: Some(folder) }
         } else {
             let workspace = match play {
                 Play::Resume(taken) => taken.manifest.workspace.clone(),
-                Play::Live { .. } | Play::Scripted { .. } | Play::Replay { .. } => {
+                Play::Live { .. } | Play::Scripted { .. } | Play::Explored { .. } | Play::Replay { .. } => {
                     plan.workspace.path.clone()
                 }
             };
@@ -344,7 +355,7 @@ fn modules(
     scrubber: &Scrubber,
 ) -> Granted<(Workspace, Modules)> {
     let script = match play {
-        Play::Scripted { script, .. } => Some(script),
+        Play::Scripted { script, .. } | Play::Explored { script, .. } => Some(script),
         Play::Resume(taken) => taken.script.as_ref(),
         Play::Live { .. } | Play::Replay { .. } => None,
     };
@@ -406,7 +417,7 @@ fn head(scenario: &Scenario, play: &Play, run: &RunId, seed: Option<String>) -> 
         Play::Replay { recording, .. } => return recording.head.clone(),
         Play::Resume(taken) => return taken.head(scenario),
         Play::Live { .. } => (Evidence::Recorded, SystemClock::default().now(), Seed::fresh()),
-        Play::Scripted { .. } => {
+        Play::Scripted { .. } | Play::Explored { .. } => {
             let epoch = SCRIPT_EPOCH.parse().expect("the constant above is a timestamp");
             (Evidence::Scripted, epoch, Seed::new(plan.name.as_str()))
         }

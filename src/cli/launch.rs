@@ -10,7 +10,7 @@ use super::refusal::{Granted, Refusal};
 use super::surroundings::{Surroundings, tell};
 use crate::cassette;
 use crate::diagnostic::{Code, Diagnostic, Report};
-use crate::effects::{Strictness, Tolerance};
+use crate::effects::{Schedule, Strictness, Tolerance};
 use crate::event::{Evidence, Recording};
 use crate::fault::Faults;
 use crate::journal::Given;
@@ -47,6 +47,13 @@ pub(super) enum Play {
         script: Arc<Script>,
         /// Where the recording goes.
         record: PathBuf,
+    },
+    /// From a script, while a schedule decides who goes on; in the run's folder.
+    Explored {
+        /// The script.
+        script: Arc<Script>,
+        /// Who goes on.
+        schedule: Schedule,
     },
     /// From a recording.
     Replay {

@@ -7,6 +7,7 @@ mod cassettes;
 mod check;
 mod diff;
 mod exit;
+mod explore;
 mod find_run;
 mod history;
 pub mod issues;
@@ -61,6 +62,7 @@ pub fn main() -> ExitCode {
             Command::Replay(arguments) => run::replay(arguments, surroundings).await,
             Command::Resume(arguments) => resume::resume(arguments, surroundings).await,
             Command::Test(arguments) => test::test(arguments, surroundings).await,
+            Command::Explore(arguments) => explore::explore(arguments, surroundings).await,
             Command::Check(arguments) => check::check(&arguments, &surroundings),
             Command::Runs(arguments) => history::runs(&arguments, &surroundings),
             Command::Show(arguments) => history::show(&arguments, &surroundings),

@@ -133,7 +133,11 @@ fn destination(to: Option<&Path>, scenario: &Scenario, surroundings: &Surroundin
 }
 
 /// Reads a script; its text belongs to what the run is made of.
-fn script(path: &Path, scenario: &mut Scenario, surroundings: &Surroundings) -> Granted<Arc<Script>> {
+pub(super) fn script(
+    path: &Path,
+    scenario: &mut Scenario,
+    surroundings: &Surroundings,
+) -> Granted<Arc<Script>> {
     let file = surroundings.working_dir.join(path);
     let source = scenario
         .sources

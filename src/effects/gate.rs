@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::divergence;
 use super::memory::{Memory, Past};
+use super::schedule::{Course, Explorer, Schedule};
 use super::score::{Replay, Score, Strictness};
 use super::state::{Shared, State, TimerKind};
 use super::wait::{Alarm, Busy, Wait};
@@ -88,6 +89,7 @@ impl Effects {
             timers: BTreeMap::new(),
             turns: BTreeMap::new(),
             round: 0,
+            explorer: None,
             score: replay.map(Score::new),
             written: past.iter().flat_map(|past| past.texts.keys().cloned()).collect(),
             memory: past.map(Memory::new),
@@ -104,9 +106,31 @@ impl Effects {
             halt: setup.halt,
             sequence,
             jitter,
+            quiet: CancellationToken::new(),
             state: Mutex::new(state),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// A gate in virtual time at which a schedule decides who goes on, instead of time: a reply may come at any moment.
+    pub fn exploring(setup: Setup, schedule: Schedule) -> Self {
+        debug_assert!(
+            matches!((&setup.origin, &setup.time), (Origin::Live, Time::Virtual(_))),
+            "nothing decides"
+        );
+        let effects = Self::new(setup);
+        effects.shared.state().explorer = Some(Explorer::new(schedule));
+        effects
+    }
+
+    /// Who went on so far, in an exploration.
+    pub fn course(&self) -> Option<Course> {
+        self.shared.state().explorer.as_ref().map(|explorer| explorer.course().clone())
+    }
+
+    /// Cancelled when an exploration finds that nobody goes on and nothing is waited for: at its end, or never before.
+    pub fn quiet_token(&self) -> &CancellationToken {
+        &self.shared.quiet
     }
 
     /// A token for someone who can change something from now on.
@@ -217,19 +241,20 @@ impl Effects {
         let result = ran.result.clone();
         if permit.recorded.is_none() {
             // Several may have come to their ends at once; their numbers follow from their names then.
-            self.turn(busy, permit.asked.id.as_str()).await?;
+            let name = permit.asked.id.as_str();
+            self.turn(busy, name, name).await?;
         }
         self.commit(permit, ran).await?;
         Ok(result)
     }
 
     /// Waits for its turn where only one goes on at a time: in a replay of the total order, and in virtual time. A turn
-    /// comes when nobody is busy, in rounds, by name within a round. Not an effect. Whoever begins something beside
-    /// others takes one first, so that what it tells and asks for has one order.
+    /// comes when nobody is busy, in rounds, by `order` within a round; an exploration chooses by `name`. Not an effect.
+    /// Whoever begins something beside others takes one first, so that what it tells and asks for has one order.
     ///
     /// # Errors
     /// Nothing goes on any more.
-    pub async fn turn(&self, busy: &Busy, name: &str) -> Result<(), Halt> {
+    pub async fn turn(&self, busy: &Busy, order: &str, name: &str) -> Result<(), Halt> {
         debug_assert!(Arc::ptr_eq(&busy.shared, &self.shared), "a token is of the gate it is used at");
         if !self.shared.is_serial {
             return Ok(());
@@ -240,7 +265,7 @@ impl Effects {
                 return Err(halt.clone());
             }
             let ticket = state.new_ticket();
-            state.queue_turn(name, ticket);
+            state.queue_turn(order, name, ticket);
             state.busy -= 1;
             self.shared.settle(&mut state);
             ticket
@@ -248,8 +273,9 @@ impl Effects {
         Wait { shared: &self.shared, ticket, done: false }.await
     }
 
-    /// Waits, in the run's time. Not an effect: nothing may depend on how long it took. A replay does not wait.
-    pub async fn pause(&self, busy: &Busy, span: Duration) {
+    /// Waits, in the run's time, within the effect of this name. Not an effect itself: nothing may depend on how long it
+    /// took. A replay does not wait.
+    pub async fn pause(&self, busy: &Busy, name: &EffectId, span: Duration) {
         if self.shared.is_replay || span.is_zero() || self.is_past() {
             return;
         }
@@ -262,7 +288,8 @@ impl Effects {
                 let ticket = {
                     let mut state = self.shared.state();
                     let ticket = state.new_ticket();
-                    state.timers.insert((later(clock.now(), span), ticket), TimerKind::Pause);
+                    let kind = TimerKind::Pause(name.to_string());
+                    state.timers.insert((later(clock.now(), span), ticket), kind);
                     state.busy -= 1;
                     self.shared.settle(&mut state);
                     ticket

@@ -18,6 +18,7 @@ mod divergence;
 mod gate;
 mod memory;
 mod passage;
+mod schedule;
 mod score;
 mod state;
 mod wait;
@@ -30,6 +31,7 @@ pub use compare::{Comparison, Split, Strand, compare};
 pub use divergence::{Class, Difference, Divergence};
 pub use gate::{Effects, Origin, Setup, Time};
 pub use memory::Past;
+pub use schedule::{Choice, Course, Deviations, NoSchedule, Schedule};
 pub use score::{Replay, Strictness, Tolerance};
 pub use wait::{Alarm, Busy, Rest};
 
@@ -155,6 +157,9 @@ pub enum Halt {
     /// The queue cannot be read or written any more.
     #[error(transparent)]
     Queue(#[from] StoreError),
+    /// The run would never end.
+    #[error("{0}")]
+    Standstill(String),
     /// The run was stopped while the effect ran; nothing of it is recorded.
     #[error("the run was stopped")]
     Stopped,

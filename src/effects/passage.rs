@@ -64,7 +64,7 @@ impl Effects {
                     } else {
                         let ticket = state.new_ticket();
                         if is_free {
-                            state.queue_turn(asked.id.as_str(), ticket);
+                            state.queue_turn(asked.id.as_str(), asked.id.as_str(), ticket);
                         } else {
                             state.score().waiting.insert(at, ticket);
                         }
@@ -199,7 +199,7 @@ impl Effects {
         for ticket in state.score().commit(at) {
             if self.shared.is_serial {
                 // In the total order there is only ever one, so that its name decides nothing.
-                state.queue_turn("", ticket);
+                state.queue_turn("", "", ticket);
             } else {
                 state.answer(ticket, Ok(()));
             }

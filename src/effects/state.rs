@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::gate::Time;
 use super::memory::Memory;
+use super::schedule::Explorer;
 use super::score::Score;
 use super::wait::Ticket;
 use super::{Asked, Halt, divergence};
@@ -15,6 +16,7 @@ use crate::event::Sequence;
 use crate::fault::Faults;
 use crate::id::{Fingerprint, Seed};
 use crate::journal::Journal;
+use crate::limit;
 use crate::secret::Scrubber;
 
 pub(super) struct Shared {
@@ -29,6 +31,8 @@ pub(super) struct Shared {
     /// Whether only one goes on at a time, so that everything has one order: see [`Effects::turn`].
     pub(super) is_serial: bool,
     pub(super) jitter: Option<u64>,
+    /// Cancelled when an exploration finds that nobody can ever go on.
+    pub(super) quiet: CancellationToken,
     pub(super) state: Mutex<State>,
 }
 
@@ -38,9 +42,11 @@ pub(super) struct State {
     pub(super) next_ticket: u64,
     pub(super) timers: BTreeMap<(Timestamp, u64), TimerKind>,
     /// Tickets of those who wait for their turn: by round, then by name.
-    pub(super) turns: BTreeMap<(u64, String, u64), u64>,
+    pub(super) turns: BTreeMap<(u64, String, u64), Turn>,
     /// The round that is being played.
     pub(super) round: u64,
+    /// Who chooses in an exploration.
+    pub(super) explorer: Option<Explorer>,
     pub(super) score: Option<Score>,
     pub(super) memory: Option<Memory>,
     pub(super) written: HashSet<Fingerprint>,
@@ -48,11 +54,25 @@ pub(super) struct State {
 }
 
 /// Whose wait a timer ends: both are counted as busy when it rings.
-#[derive(Clone, Copy)]
 pub(super) enum TimerKind {
-    Pause,
+    /// Of the effect of this name.
+    Pause(String),
     Alarm,
 }
+
+/// Somebody who waits for a turn.
+pub(super) struct Turn {
+    pub(super) ticket: u64,
+    /// Under which an exploration chooses it.
+    pub(super) name: String,
+}
+
+/// Where somebody stands whom an exploration may choose.
+enum Stand {
+    Turn((u64, String, u64)),
+    Pause((Timestamp, u64)),
+}
+
 impl Shared {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while it holds the gate")
@@ -76,6 +96,10 @@ impl Shared {
         if state.busy > 0 || state.halted.is_some() {
             return;
         }
+        if state.explorer.is_some() {
+            self.explore(state);
+            return;
+        }
         if let Some(ticket) = state.next_turn() {
             state.answer(ticket, Ok(()));
             return;
@@ -94,14 +118,49 @@ impl Shared {
             }
             return;
         }
-        let Time::Virtual(clock) = &self.time else { return };
+        self.ring(state);
+    }
+
+    /// Moves virtual time to the earliest timer that somebody waits for; false when there is none.
+    fn ring(&self, state: &mut State) -> bool {
+        let Time::Virtual(clock) = &self.time else { return false };
         while let Some(((at, ticket), _)) = state.timers.pop_first() {
             if state.tickets.contains_key(&ticket) {
                 clock.advance_to(at);
                 state.answer(ticket, Ok(()));
-                break;
+                return true;
             }
         }
+        false
+    }
+
+    /// Nobody is busy in an exploration: one of those who wait for a turn or a reply goes on, whenever the reply was due.
+    /// An alarm rings when there is none of them.
+    fn explore(&self, state: &mut State) {
+        let (names, stands): (Vec<_>, Vec<_>) = state.explorable().into_iter().unzip();
+        if names.is_empty() {
+            if !self.ring(state) {
+                self.quiet.cancel();
+            }
+            return;
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let explorer = state.explorer.as_mut().expect("only an exploration comes here");
+        if explorer.course().choices.len() >= limit::EXPLORED_STEPS {
+            let why = format!("the run does not end: it was given up after {} steps", limit::EXPLORED_STEPS);
+            self.halt(state, Halt::Standstill(why));
+            return;
+        }
+        let ticket = match &stands[explorer.choose(&names)] {
+            Stand::Turn(place) => state.turns.remove(place).map(|turn| turn.ticket),
+            Stand::Pause(place) => {
+                if let Time::Virtual(clock) = &self.time {
+                    clock.advance_to(place.0);
+                }
+                state.timers.remove(place).map(|_| place.1)
+            }
+        };
+        state.answer(ticket.expect("whoever may be chosen waits"), Ok(()));
     }
 
     /// Nobody is busy, so that what was done before is either played or cannot be reached.
@@ -120,7 +179,7 @@ impl Shared {
         memory.end();
         for (name, ticket) in std::mem::take(&mut memory.waiting) {
             if self.is_serial {
-                state.queue_turn(&name, ticket);
+                state.queue_turn(&name, &name, ticket);
             } else {
                 state.answer(ticket, Ok(()));
             }
@@ -142,9 +201,9 @@ impl Shared {
         if let Some(memory) = &mut state.memory {
             gate_waits.extend(std::mem::take(&mut memory.waiting).into_iter().map(|(_, ticket)| ticket));
         }
-        let turns = std::mem::take(&mut state.turns).into_values();
+        let turns = std::mem::take(&mut state.turns).into_values().map(|turn| turn.ticket);
         let pauses = std::mem::take(&mut state.timers);
-        let pauses = pauses.into_iter().filter(|(_, kind)| matches!(kind, TimerKind::Pause));
+        let pauses = pauses.into_iter().filter(|(_, kind)| matches!(kind, TimerKind::Pause(_)));
         for ticket in gate_waits.into_iter().chain(turns).chain(pauses.map(|((_, ticket), _)| ticket)) {
             state.answer(ticket, Err(halt.clone()));
         }
@@ -165,12 +224,29 @@ impl State {
     }
 
     /// Whoever comes now has a turn in the next round, after all who wait already: nobody is passed over for long.
-    pub(super) fn queue_turn(&mut self, name: &str, ticket: u64) {
-        self.turns.insert((self.round + 1, name.to_owned(), ticket), ticket);
+    /// Within a round `order` decides.
+    pub(super) fn queue_turn(&mut self, order: &str, name: &str, ticket: u64) {
+        self.turns.insert((self.round + 1, order.to_owned(), ticket), Turn { ticket, name: name.to_owned() });
+    }
+
+    /// Whom an exploration may choose, by name.
+    fn explorable(&mut self) -> Vec<(String, Stand)> {
+        let Self { turns, timers, tickets, .. } = self;
+        // Waits that were abandoned have no ticket any more.
+        turns.retain(|_, turn| tickets.contains_key(&turn.ticket));
+        timers.retain(|(_, ticket), _| tickets.contains_key(ticket));
+        let turns = turns.iter().map(|(place, turn)| (turn.name.clone(), Stand::Turn(place.clone())));
+        let pauses = timers.iter().filter_map(|(place, kind)| match kind {
+            TimerKind::Pause(name) => Some((name.clone(), Stand::Pause(*place))),
+            TimerKind::Alarm => None,
+        });
+        let mut waiting: Vec<_> = turns.chain(pauses).collect();
+        waiting.sort_by(|a, b| a.0.cmp(&b.0));
+        waiting
     }
 
     pub(super) fn next_turn(&mut self) -> Option<u64> {
-        while let Some(((round, ..), ticket)) = self.turns.pop_first() {
+        while let Some(((round, ..), Turn { ticket, .. })) = self.turns.pop_first() {
             self.round = round;
             // Waits that were abandoned have no ticket any more.
             if self.tickets.contains_key(&ticket) {

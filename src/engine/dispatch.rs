@@ -207,6 +207,7 @@ impl Dispatcher {
         let soft = self.stop.soft.clone();
         let hard = self.stop.hard.clone();
         let halted = self.company.stage.effects.halt_token().clone();
+        let quiet = self.company.stage.effects.quiet_token().clone();
         let mut stopping = false;
         while !self.tasks.is_empty() {
             let alarm = self.alarm.as_mut();
@@ -225,6 +226,11 @@ impl Dispatcher {
                     Some(self.company.stage.effects.busy())
                 }
                 busy = async { alarm.expect("guarded").await }, if alarm.is_some() => { self.alarm = None; Some(busy) }
+                () = quiet.cancelled() => {
+                    let why = "the run stands still: nobody goes on, and nothing is waited for";
+                    self.halt.get_or_insert(Halt::Standstill(why.to_owned()));
+                    break;
+                }
             };
             if let Some(busy) = busy {
                 self.start_phases(&busy);
@@ -338,7 +344,8 @@ impl Dispatcher {
             self.states[at] = PhaseState::Running;
             self.tasks.spawn(async move {
                 let effects = &scope.company.stage.effects;
-                let outcome = match effects.turn(&token, &format!("phase {at:05}")).await {
+                let outcome = match effects.turn(&token, &format!("phase {at:05}"), scope.id().as_str()).await
+                {
                     Ok(()) => phase::run(scope, &token).await,
                     Err(halt) => Err(halt),
                 };

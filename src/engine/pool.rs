@@ -30,7 +30,8 @@ pub(super) async fn run(phase: &PhaseScope, plan: &WorkersPlan, busy: &Busy) -> 
         let (phase, plan, token) = (phase.clone(), plan.clone(), busy.fork());
         team.spawn(async move {
             let effects = &phase.company.stage.effects;
-            let end = match effects.turn(&token, &format!("worker {at:05}")).await {
+            let name = format!("{}/{}", phase.id(), worker.name);
+            let end = match effects.turn(&token, &format!("worker {at:05}"), &name).await {
                 Ok(()) => worker::run(&phase, &plan, &worker, at, &token).await,
                 Err(halt) => Err(halt),
             };

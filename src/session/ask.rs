@@ -148,7 +148,7 @@ impl Session {
                     }
                     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                     self.tell(Happening::Retry { attempt, reason: error.message.clone(), delay_ms });
-                    self.wait(busy, delay).await;
+                    self.wait(busy, &self.turn_id().attempt(attempt), delay).await;
                     if self.is_stopped(busy, self.turn, look + 1).await? {
                         return Ok(Err(cancelled()));
                     }
@@ -178,11 +178,12 @@ impl Session {
             policy: Policy::Tape,
             announce: Announce::No,
         };
+        let name = asked.id.clone();
         let result = self
             .stage
             .effects
             .perform(busy, asked, |_| async move {
-                let result = match self.call(busy, request).await {
+                let result = match self.call(busy, &name, request).await {
                     Ok(reply) => CallResult::Reply(reply),
                     Err(error) if error.class == ErrorClass::Cancelled => return None,
                     Err(error) => CallResult::Error(error),
@@ -209,7 +210,7 @@ impl Session {
         }
     }
 
-    async fn call(&self, busy: &Busy, request: &Request<'_>) -> Result<Reply, CallError> {
+    async fn call(&self, busy: &Busy, name: &EffectId, request: &Request<'_>) -> Result<Reply, CallError> {
         let mut pass_on = |delta: &crate::chat::Delta| {
             if self.policy.deltas == super::Deltas::PassedOn {
                 self.stage.hub.pass_on(&self.identity.place, delta);
@@ -225,15 +226,15 @@ impl Session {
         })
         .await?;
         tokio::select! {
-            () = self.stage.effects.pause(busy, answered.latency) => Ok(answered.reply),
+            () = self.stage.effects.pause(busy, name, answered.latency) => Ok(answered.reply),
             () = self.stop.hard.cancelled() => Err(CallError::new(ErrorClass::Cancelled, "the run was stopped")),
         }
     }
 
     /// Waits before the next attempt, unless the run is stopped meanwhile.
-    async fn wait(&self, busy: &Busy, delay: Duration) {
+    async fn wait(&self, busy: &Busy, name: &EffectId, delay: Duration) {
         tokio::select! {
-            () = self.stage.effects.pause(busy, delay) => {}
+            () = self.stage.effects.pause(busy, name, delay) => {}
             () = self.stop.soft.cancelled() => {}
         }
     }

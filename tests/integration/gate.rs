@@ -11,8 +11,8 @@ use std::time::Duration;
 use runner::cassette;
 use runner::clock::{ManualClock, SystemClock, Timestamp, later};
 use runner::effects::{
-    Announce, Asked, Busy, Class, Divergence, Effects, Halt, Origin, Ran, Replay, Setup, Strictness, Time,
-    Tolerance,
+    Announce, Asked, Busy, Class, Divergence, Effects, Halt, Origin, Ran, Replay, Schedule, Setup,
+    Strictness, Time, Tolerance,
 };
 use runner::event::{
     Access, EffectId, EffectKind, EffectRecord, Evidence, Footprint, Policy, RECORDING_FORMAT, Recording,
@@ -118,7 +118,9 @@ impl World {
                 let chance = dice(&format!("{}{}{turn}", self.noise, spoken[0]));
                 // In virtual time the schedule is that of these waits; in real time it is that of the yields and of chance.
                 if !self.effects.is_real_time() {
-                    self.effects.pause(busy, Duration::from_millis(chance % 40)).await;
+                    self.effects
+                        .pause(busy, &EffectId::turn(name, turn), Duration::from_millis(chance % 40))
+                        .await;
                 }
                 yields(chance >> 8).await;
                 Some(Ran::plain(model(spoken)))
@@ -207,6 +209,10 @@ fn shown(answer: &Answer) -> Value {
 
 fn epoch() -> Timestamp {
     Timestamp::from_second(1_780_000_000).expect("a moment")
+}
+
+async fn wait(effects: &Effects, busy: &Busy, span: Duration) {
+    effects.pause(busy, &EffectId::run("pause", 1), span).await;
 }
 
 fn live(journal: Option<Journal>) -> Setup {
@@ -434,7 +440,7 @@ fn tokens_count_through_forks_and_rests() {
         let effects = Effects::new(live(None));
         let busy = effects.busy();
         let fork = busy.fork();
-        let mut pause = Box::pin(effects.pause(&busy, Duration::from_secs(5)));
+        let mut pause = Box::pin(wait(&effects, &busy, Duration::from_secs(5)));
         assert!(poll(&mut pause).is_pending(), "the fork may still do something");
         assert_eq!(effects.now(), epoch());
         let rest = fork.rest();
@@ -451,8 +457,8 @@ fn virtual_time_moves_to_the_earliest_timer_and_one_at_a_time() {
         let (a, b) = (effects.busy(), effects.busy());
         let seconds = |n: u64| later(epoch(), Duration::from_secs(n));
         let mut alarm = Box::pin(effects.alarm(seconds(20)).expect("a live run has alarms"));
-        let mut long = Box::pin(effects.pause(&a, Duration::from_secs(30)));
-        let mut short = Box::pin(effects.pause(&b, Duration::from_secs(10)));
+        let mut long = Box::pin(wait(&effects, &a, Duration::from_secs(30)));
+        let mut short = Box::pin(wait(&effects, &b, Duration::from_secs(10)));
         assert!(poll(&mut long).is_pending() && effects.now() == epoch());
         assert!(poll(&mut short).is_ready() && effects.now() == seconds(10), "nobody else is busy");
         assert!(poll(&mut alarm).is_pending() && poll(&mut long).is_pending(), "whoever woke is busy");
@@ -467,13 +473,57 @@ fn virtual_time_moves_to_the_earliest_timer_and_one_at_a_time() {
 }
 
 #[test]
+fn an_exploration_chooses_and_rings_alarms_last() {
+    without_timers(async {
+        let schedule = Schedule::Chosen("1=p/b/1".parse().expect("a schedule"));
+        let effects = Effects::exploring(live(None), schedule);
+        let (a, b) = (effects.busy(), effects.busy());
+        let seconds = |n: u64| later(epoch(), Duration::from_secs(n));
+        let (one, two) = (EffectId::turn("p/a", 1), EffectId::turn("p/b", 1));
+        let mut alarm = Box::pin(effects.alarm(seconds(5)).expect("a live run has alarms"));
+        let mut early = Box::pin(effects.pause(&a, &one, Duration::from_secs(10)));
+        let mut late = Box::pin(effects.pause(&b, &two, Duration::from_secs(30)));
+        assert!(poll(&mut early).is_pending());
+        assert!(poll(&mut late).is_ready() && effects.now() == seconds(30), "as the schedule has it");
+        assert!(poll(&mut early).is_pending() && poll(&mut alarm).is_pending());
+        drop(late);
+        drop(b);
+        assert!(poll(&mut early).is_ready() && effects.now() == seconds(30), "time does not go back");
+        assert!(poll(&mut alarm).is_pending(), "somebody can go on");
+        drop(early);
+        drop(a);
+        let Poll::Ready(token) = poll(&mut alarm) else { panic!("it rings when nobody can") };
+        assert!(!effects.quiet_token().is_cancelled());
+        drop(token);
+        assert!(effects.quiet_token().is_cancelled(), "nothing is left that could happen");
+        let names: Vec<_> = effects.course().unwrap().choices.into_iter().map(|choice| choice.name).collect();
+        assert_eq!(names, ["p/b/1", "p/a/1"]);
+    });
+}
+
+#[tokio::test]
+async fn a_schedule_without_an_end_is_given_up() {
+    let effects = Effects::exploring(live(None), Schedule::usual());
+    let busy = effects.busy();
+    let mut steps = 0;
+    let halt = loop {
+        match effects.turn(&busy, "p/a", "p/a/1").await {
+            Ok(()) => steps += 1,
+            Err(halt) => break halt,
+        }
+    };
+    assert_eq!(steps, runner::limit::EXPLORED_STEPS);
+    assert!(halt.to_string().contains("does not end"), "{halt}");
+}
+
+#[test]
 fn an_alarm_that_nobody_hears_holds_nobody_up() {
     without_timers(async {
         let effects = Effects::new(live(None));
         let busy = effects.busy();
         let rung = effects.alarm(later(epoch(), Duration::from_secs(1))).expect("a live run has alarms");
         let unrung = effects.alarm(later(epoch(), Duration::from_secs(2))).expect("a live run has alarms");
-        let mut pause = Box::pin(effects.pause(&busy, Duration::from_secs(3)));
+        let mut pause = Box::pin(wait(&effects, &busy, Duration::from_secs(3)));
         assert!(poll(&mut pause).is_pending(), "the first alarm has rung and carries a token");
         drop(unrung);
         assert!(poll(&mut pause).is_pending());
@@ -511,7 +561,7 @@ async fn a_journal_that_cannot_be_kept_ends_the_run() {
     let journal = Journal::open(Path::new("/dev/full")).expect("it opens");
     let effects = Effects::new(live(Some(journal)));
     let (a, b) = (effects.busy(), effects.busy());
-    let mut pause = Box::pin(effects.pause(&b, Duration::from_secs(5)));
+    let mut pause = Box::pin(wait(&effects, &b, Duration::from_secs(5)));
     assert!(poll(&mut pause).is_pending());
     let model = Asked::engine(EffectId::turn("p/a", 1), EffectKind::Llm, Policy::Tape);
     let halt = effects.perform(&a, model, |_| async { Some(Ran::plain(Value::Null)) }).await.unwrap_err();

@@ -13,7 +13,7 @@ const RANKS: [&[&str]; 9] = [
     &["plan", "event"],
     &["decode", "template", "http", "mcp", "store", "journal", "cassette", "fault", "summary"],
     &["mount_plan", "provider", "tool", "hook", "context", "effects", "report", "progress"],
-    &["scenario", "session"],
+    &["scenario", "session", "explore"],
     &["engine"],
     &["cli"],
 ];

@@ -7,6 +7,7 @@ mod confinement;
 mod crash;
 mod documents;
 mod engine;
+mod explore;
 mod faults;
 mod gate;
 mod harness;

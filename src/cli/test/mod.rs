@@ -229,16 +229,20 @@ impl Desk<'_> {
 }
 
 /// The folders `.runner` that are not there yet: what is empty of them in the end goes again.
-struct Tidy(BTreeSet<PathBuf>);
+pub(super) struct Tidy(BTreeSet<PathBuf>);
 
 impl Tidy {
     fn before(found: &[Found], surroundings: &Surroundings) -> Self {
-        let roots = found.iter().map(|found| project_root(&surroundings.working_dir.join(&found.file)));
+        Self::of(found.iter().map(|found| project_root(&surroundings.working_dir.join(&found.file))))
+    }
+
+    /// Those of these projects.
+    pub(super) fn of(roots: impl Iterator<Item = PathBuf>) -> Self {
         let folders = roots.map(|root| root.join(".runner"));
         Self(folders.filter(|folder| !folder.exists()).collect())
     }
 
-    fn after(self) {
+    pub(super) fn after(self) {
         for folder in self.0 {
             // Only empty folders can be removed so.
             let _ = std::fs::remove_dir(folder.join("runs")).and_then(|()| std::fs::remove_dir(&folder));
