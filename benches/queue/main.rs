@@ -56,8 +56,11 @@ impl Extent {
     }
 }
 
+/// Measures and prints a table.
+type Section = fn(Extent);
+
 /// The sections by name, in the order of the page.
-const SECTIONS: [(&str, fn(Extent)); 4] = [
+const SECTIONS: [(&str, Section); 4] = [
     ("claims", claims::measure),
     ("questions", questions::measure),
     ("closed", closed::measure),

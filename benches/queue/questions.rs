@@ -59,7 +59,7 @@ fn of_size(shape: Shape) -> Vec<(&'static str, Sample)> {
         (
             "`claim` of a kind that nobody made",
             timed(&runtime, TIMES, || async {
-                assert!(hand.claim_of(&store, takes.clone()).await.is_none())
+                assert!(hand.claim_of(&store, takes.clone()).await.is_none());
             }),
         ),
         (

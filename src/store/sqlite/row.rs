@@ -84,18 +84,18 @@ pub(super) fn labels_text(labels: &[String]) -> String {
 }
 
 /// Reads a moment back.
-pub(super) fn time(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<Option<Timestamp>> {
+pub(super) fn time(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<Option<Timestamp>> {
     let text = row.get_ref(column)?.as_str_or_null()?;
     text.map(|text| text.parse().map_err(|error| broken(row, column, error))).transpose()
 }
 
-fn must_time(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<Timestamp> {
+fn must_time(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<Timestamp> {
     time(row, column)?.ok_or_else(|| broken(row, column, "there is no time"))
 }
 
 fn broken(
     row: &Row<'_>,
-    column: impl RowIndex + Copy,
+    column: impl RowIndex,
     why: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> rusqlite::Error {
     let index = column.idx(row.as_ref()).unwrap_or_default();
@@ -103,13 +103,13 @@ fn broken(
 }
 
 /// Reads a status column.
-pub(super) fn status(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<Status> {
+pub(super) fn status(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<Status> {
     Status::from_text(row.get_ref(column)?.as_str()?)
         .ok_or_else(|| broken(row, column, "there is no such status"))
 }
 
 /// Reads the type of an edge.
-pub(super) fn edge(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Result<EdgeType> {
+pub(super) fn edge(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<EdgeType> {
     EdgeType::from_text(row.get_ref(column)?.as_str()?)
         .ok_or_else(|| broken(row, column, "there is no such edge"))
 }
@@ -117,7 +117,7 @@ pub(super) fn edge(row: &Row<'_>, column: impl RowIndex + Copy) -> rusqlite::Res
 /// Reads JSON.
 pub(super) fn json<T: serde::de::DeserializeOwned>(
     row: &Row<'_>,
-    column: impl RowIndex + Copy,
+    column: impl RowIndex,
 ) -> rusqlite::Result<T> {
     serde_json::from_str(row.get_ref(column)?.as_str()?).map_err(|error| broken(row, column, error))
 }

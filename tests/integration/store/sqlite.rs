@@ -165,7 +165,7 @@ fn files_of_others_are_refused() {
     newer.pragma_update(None, "user_version", 99).unwrap();
     assert_eq!(
         reason(&path),
-        "it was written by a newer runner (format 99, this one knows 3); use that version"
+        "it was written by a newer runner (format 99, this one knows 4); use that version"
     );
     assert!(reason(folder.path()).contains("cannot be opened"), "a folder is no file");
     let below_a_file = path.join("issues.db");

@@ -71,6 +71,6 @@ replay: { cassette: scenarios/greet.cassette }
     assert!(outcome.stderr.contains("REPLAY of a rebased recording"), "{}", outcome.text());
     let shown =
         project.runner(["cassette", "show", "scenarios/greet.cassette", "--json"]).run().expect_code(0);
-    assert_eq!(shown.json()["evidence"], json!("rebased"));
+    assert_eq!(shown.json()["head"]["evidence"], json!("rebased"));
     assert_eq!(server.requests().len(), 1);
 }
