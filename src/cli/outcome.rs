@@ -37,7 +37,10 @@ pub(super) fn failure(end: &RunEnd, scenario: &Scenario, look: Look) -> String {
         ));
     }
     match &end.halt {
-        Some(Halt::Diverged(divergence)) => text += &format!("\n{divergence}"),
+        Some(Halt::Diverged(divergence)) => {
+            let file = scenario.given.file.display().to_string();
+            text += &format!("\n{}", divergence.as_ref().clone().of_file(&file));
+        }
         Some(Halt::Stopped) | None => {}
         Some(halt) => text += &complaint(halt),
     }

@@ -88,6 +88,15 @@ impl Divergence {
         }
     }
 
+    /// The same with the commands that it advises for this scenario file.
+    #[must_use]
+    pub fn of_file(mut self, file: &str) -> Self {
+        for next in &mut self.next {
+            *next = next.replace(" FILE", &format!(" {file}"));
+        }
+        self
+    }
+
     fn advise(mut self) -> Self {
         let advice = match self.class {
             Class::Prompt => {
