@@ -199,8 +199,7 @@ fn a_stalled_run_goes_on_when_somebody_has_answered() {
 fn a_command_that_was_interrupted_is_not_run_again_and_the_model_is_told() {
     let server = AnthropicServer::start(brain(|asked| match asked.since_prompt().first() {
         None => {
-            let command =
-                "echo begun >> begun.txt; echo begun > pipe; for n in $(seq 600); do test -e go.txt && break; sleep 0.05; done";
+            let command = "echo begun >> begun.txt; echo begun > pipe; for n in $(seq 600); do test -e go.txt && break; sleep 0.05; done";
             Answer::new(vec![Part::ToolUse { name: "bash".to_owned(), input: json!({"command": command}) }])
         }
         Some(call) => Answer::text(format!("I was told: {}", call.result)),
