@@ -52,6 +52,10 @@ fn take(
         return Err(Refusal::configuration(text));
     }
     let texts = folder.texts(&manifest).map_err(Refusal::configuration)?;
+    let script = match &manifest.given.script {
+        None => None,
+        Some(path) => Some(script_of(path, pinned_script(path, &texts)?)?),
+    };
     let common = as_given(arguments, &manifest, &surroundings.working_dir)?;
     let then = Surroundings { working_dir: manifest.given.working_dir.clone(), ..surroundings.clone() };
     let scenario = launch::scenario_of(&common, &then, Sources::pinned(whole(texts)?))?;
@@ -64,10 +68,6 @@ fn take(
             format!("the queue of the run, {}, is gone; put it back, or start a new run", queue.display());
         return Err(Refusal::configuration(text));
     }
-    let script = match &manifest.given.script {
-        None => None,
-        Some(path) => Some(script_of(path, &pinned_script(path, &manifest, &folder)?)?),
-    };
     let undone = engine::undo(&scenario.plan, &record);
     record.resume(undone.clone());
     Ok((common, scenario, Taken { folder, manifest, record, undone, script }))
@@ -120,9 +120,8 @@ fn unscrubbed(file: &Path, kept: &str) -> Granted<String> {
     Err(Refusal::configuration(text))
 }
 
-fn pinned_script(path: &Path, manifest: &Manifest, folder: &RunFolder) -> Granted<String> {
-    let texts = folder.texts(manifest).map_err(Refusal::configuration)?;
-    texts.get(path).cloned().ok_or_else(|| {
+fn pinned_script<'a>(path: &Path, texts: &'a BTreeMap<PathBuf, String>) -> Granted<&'a str> {
+    texts.get(path).map(String::as_str).ok_or_else(|| {
         Refusal::configuration(format!("the run folder has no copy of the script {}", path.display()))
     })
 }

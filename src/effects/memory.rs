@@ -36,16 +36,6 @@ pub struct Past {
     pub over: Arc<AtomicBool>,
 }
 
-impl Past {
-    /// The id under which an effect changes shared state: one that was set aside must not be answered what it was then.
-    pub(super) fn name(&self, id: &EffectId) -> EffectId {
-        match self.undone.get(id) {
-            Some(times) => id.again(*times),
-            None => id.clone(),
-        }
-    }
-}
-
 /// A past and how much of it was asked for.
 pub(super) struct Memory {
     pub(super) past: Past,

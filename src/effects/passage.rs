@@ -97,7 +97,8 @@ impl Effects {
         debug_assert!(Arc::ptr_eq(&busy.shared, &self.shared), "a token is of the gate it is used at");
         let mut permit = Permit::new(asked, self.shared.now());
         if let Some(memory) = &self.shared.state().memory {
-            permit.name = memory.past.name(&permit.asked.id);
+            // One that was set aside must not be answered what it was then.
+            permit.name = permit.asked.id.known_as(&memory.past.undone);
             if memory.past.interrupted.contains(&permit.asked.id) {
                 permit.beginning = Beginning::Interrupted;
             }
@@ -128,7 +129,7 @@ impl Effects {
             Err(divergence) => Err(self.shared.halt(&mut state, Halt::Diverged(Arc::from(divergence)))),
             Ok(Some(record)) => {
                 let (at, known) = (record.at, Some(record.result.clone()));
-                let name = memory.past.name(&asked.id);
+                let name = asked.id.known_as(&memory.past.undone);
                 Ok(Recall::Known(Permit { known, name, ..Permit::new(asked, at) }))
             }
             Ok(None) => {

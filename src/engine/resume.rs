@@ -61,7 +61,9 @@ pub async fn take_up(store: &Arc<dyn IssueStore>, taken: TakeUp<'_>) -> Result<V
         .record
         .effects
         .iter()
-        .filter(|effect| must_be_known(effect) && !applied.contains_key(&name(taken.record, &effect.id)))
+        .filter(|effect| {
+            must_be_known(effect) && !applied.contains_key(&effect.id.known_as(&taken.record.undone))
+        })
         .map(|effect| effect.id.clone())
         .collect();
     if !lost.is_empty() {
@@ -77,14 +79,6 @@ pub async fn take_up(store: &Arc<dyn IssueStore>, taken: TakeUp<'_>) -> Result<V
     Ok(again)
 }
 
-/// The name under which the queue knows an effect.
-fn name(record: &Record, id: &EffectId) -> EffectId {
-    match record.undone.get(id) {
-        Some(times) => id.again(*times),
-        None => id.clone(),
-    }
-}
-
 async fn applied(
     store: &Arc<dyn IssueStore>,
     run: &RunId,
@@ -97,20 +91,20 @@ async fn applied(
     }
 }
 
-/// Whether the queue has an entry of what this effect did. A claim of what one holds already only prolongs the lease,
-/// which is no entry.
+/// Whether the queue must have an entry of what this effect did. Not asked for of effects whose answer shows an issue in
+/// progress: a claim of what one holds already only prolongs the lease, which is no entry, and looks like any other claim.
 fn must_be_known(effect: &EffectRecord) -> bool {
     let writes = effect.footprint.writes.iter().any(|name| name.starts_with("issue:"));
     let created = effect.footprint.writes.contains("issues:order");
-    let is_claim = effect.result.to_string().contains("in_progress");
-    writes && matches!(effect.kind, EffectKind::Tool | EffectKind::Queue) && (created || !is_claim)
+    let may_be_none = effect.result.to_string().contains("in_progress");
+    writes && matches!(effect.kind, EffectKind::Tool | EffectKind::Queue) && (created || !may_be_none)
 }
 
 /// What each session holds, as far as it knows.
 fn believed(record: &Record, applied: &BTreeMap<EffectId, HoldChange>) -> BTreeSet<(String, IssueId)> {
     let mut held = BTreeSet::new();
     for effect in &record.effects {
-        let known = applied.get(&name(record, &effect.id));
+        let known = applied.get(&effect.id.known_as(&record.undone));
         let (holder, change) = match effect.kind {
             EffectKind::Tool => (effect.id.session().map(str::to_owned), known.cloned()),
             EffectKind::Queue => {

@@ -1,6 +1,6 @@
 //! What identifies an effect, what it touches, and how a replay treats it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +46,12 @@ impl EffectId {
     #[must_use]
     pub fn again(&self, times: u32) -> Self {
         Self(format!("{}~{times}", self.0))
+    }
+
+    /// The name under which shared state knows this effect, given how often effects were set aside.
+    #[must_use]
+    pub fn known_as(&self, set_aside: &BTreeMap<Self, u32>) -> Self {
+        set_aside.get(self).map_or_else(|| self.clone(), |times| self.again(*times))
     }
 
     /// An effect of the engine in a phase.

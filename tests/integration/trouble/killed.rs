@@ -30,7 +30,8 @@ pub fn wait_for_claims(server: &AnthropicServer, workers: usize) {
     });
 }
 
-fn kill_in_the_middle(project: &Project, server: &AnthropicServer, workers: usize) -> Outcome {
+/// Runs the team and kills it when so many workers have claimed an issue.
+pub fn kill_in_the_middle(project: &Project, server: &AnthropicServer, workers: usize) -> Outcome {
     let running = project.runner(["team.yaml"]).with_key().spawn();
     wait_for_claims(server, workers);
     running.signal(Signal::SIGKILL);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::killed::{stalling, wait_for_claims};
+use super::killed::{kill_in_the_middle, stalling, wait_for_claims};
 use super::team::{WORKSPACE, counts, issue_call, run_folder, talk, team, think};
 use crate::harness::{Outcome, Project};
 use crate::server::AnthropicServer;
@@ -46,10 +46,7 @@ fn a_killed_run_goes_on_with_what_it_was_started_with() {
     let gate = Gate::closed();
     let server = stalling(8, &gate);
     let project = team(&server.url(), 3);
-    let running = project.runner(["team.yaml"]).with_key().spawn();
-    wait_for_claims(&server, 3);
-    running.signal(Signal::SIGKILL);
-    running.finish();
+    kill_in_the_middle(&project, &server, 3);
     // Whatever becomes of the files: the run goes on with what it began with.
     project.write("team.yaml", "version: 1\nname: [").write("prompts/work.md", "Do something else.\n");
     gate.open();
@@ -71,10 +68,7 @@ fn sixteen_killed_workers_go_on_three_times() {
     let gate = Gate::closed();
     let server = stalling(16, &gate);
     let project = team(&server.url(), 16);
-    let running = project.runner(["team.yaml"]).with_key().spawn();
-    wait_for_claims(&server, 16);
-    running.signal(Signal::SIGKILL);
-    running.finish();
+    kill_in_the_middle(&project, &server, 16);
     for killed in 1..=2 {
         let running = project.runner(["resume"]).with_key().spawn();
         server.wait_until("every worker again", |requests| requests.len() >= 17 + 16 + 16 * killed);
@@ -125,10 +119,7 @@ fn what_another_has_claimed_meanwhile_is_told_to_who_held_it() {
     let gate = Gate::closed();
     let server = stalling(1, &gate);
     let project = team(&server.url(), 1);
-    let running = project.runner(["team.yaml"]).with_key().spawn();
-    wait_for_claims(&server, 1);
-    running.signal(Signal::SIGKILL);
-    running.finish();
+    kill_in_the_middle(&project, &server, 1);
     let listed = project.runner(["issues", "list", "--workspace", WORKSPACE, "--json"]).run().json();
     let id = listed["issues"][0]["id"].as_str().expect("an id").to_owned();
     let ana = |verb: &[&str]| {

@@ -1,8 +1,6 @@
 //! A run that is looked at while it goes on, or that nobody ended: is it told as what it is, and left alone?
 
-use nix::sys::signal::Signal;
-
-use super::killed::{stalling, wait_for_claims};
+use super::killed::{kill_in_the_middle, stalling, wait_for_claims};
 use super::team::team;
 use crate::server::brain::Gate;
 
@@ -38,10 +36,7 @@ fn a_killed_run_is_told_as_killed_even_with_a_torn_line() {
     let gate = Gate::closed();
     let server = stalling(1, &gate);
     let project = team(&server.url(), 1);
-    let running = project.runner(["team.yaml"]).with_key().spawn();
-    wait_for_claims(&server, 1);
-    running.signal(Signal::SIGKILL);
-    running.finish();
+    kill_in_the_middle(&project, &server, 1);
     let journal = project.path(&super::team::run_folder(&project)).join("journal.jsonl");
     let mut cut = std::fs::read(&journal).expect("the journal");
     cut.truncate(cut.len() - 3);
