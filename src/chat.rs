@@ -245,6 +245,15 @@ impl std::ops::AddAssign for Usage {
     }
 }
 
+/// How much a model takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Tokens of a request and its reply together.
+    pub window: u64,
+    /// Tokens of the longest reply it is asked for.
+    pub reply: u64,
+}
+
 /// A piece of a reply as it arrives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delta {

@@ -369,7 +369,8 @@ fn modules(
     };
     let workspace = Workspace::prepare(&site.workspace, site.start).map_err(Refusal::configuration)?;
     let tools = ToolWorkspace::open(&site.workspace, scrubber.clone()).map_err(Refusal::configuration)?;
-    let mut modules = Modules::new(scenario.variables.clone(), Arc::new(tools), lines);
+    let mut modules = Modules::new(scenario.variables.clone(), Arc::new(tools), lines)
+        .with_root(scenario.plan.root.clone());
     for (path, text) in &scenario.scripts {
         modules = modules.with_script(path.clone(), text.clone());
     }

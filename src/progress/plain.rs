@@ -210,6 +210,9 @@ fn body(event: &Happening) -> Option<String> {
         Happening::Retry { attempt, reason, delay_ms } => {
             format!("attempt {attempt} failed, again in {delay_ms} ms: {}", cut(reason))
         }
+        Happening::ContextCompacted { before_tokens, after_tokens, .. } => {
+            format!("shows the model less of its long conversation: {before_tokens} -> {after_tokens} tokens")
+        }
         Happening::ToolStarted { tool, input } => format!("{tool} {}", cut(input)),
         Happening::ToolEnded { tool, is_error: true, output } => format!("{tool} failed: {}", cut(output)),
         Happening::IssueChanged { issue, title, change, .. } => format!("{issue} {change}: {}", cut(title)),

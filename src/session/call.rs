@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::files::{self, FileUse};
+use super::results::Shelf;
 use super::{CallOrder, Session, Stage};
 use crate::chat::{ToolCall, ToolInput, ToolResult};
 use crate::effects::{Announce, Asked, Beginning, Busy, Effects, Grant, Halt, Kept, Ran};
@@ -25,6 +26,9 @@ struct CallResult {
     content: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_error: bool,
+    /// All of it, where `content` is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    whole: Option<String>,
     /// What the call did to files, for a replay that does not run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     files: Option<FilePatch>,
@@ -146,13 +150,18 @@ impl Session {
             },
         };
         let known = (ready.tool.clone(), ready.input.clone());
-        let running = Running { stage: &self.stage, hard: &self.stop.hard, ready, policy };
+        let shelf = self.shelf(at);
+        let running =
+            Running { stage: &self.stage, hard: &self.stop.hard, ready, policy, shelf: shelf.clone() };
         let read = |result: Value| {
             let result: Result<CallResult, _> = serde_json::from_value(result);
             result.map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))
         };
         let restore = |kept: Kept, result: Value| async move {
             let result = read(result)?;
+            if let (Kept::Recording, Some(whole)) = (&kept, result.whole) {
+                shelf.keep(whole, &self.stage.workspace).await.map_err(Halt::Workspace)?;
+            }
             match (kept, result.files) {
                 (Kept::Journal(name), _) => {
                     let (tool, input) = known;
@@ -202,6 +211,7 @@ struct Running<'a> {
     hard: &'a CancellationToken,
     ready: Ready,
     policy: Policy,
+    shelf: Shelf,
 }
 
 impl Running<'_> {
@@ -261,7 +271,10 @@ impl Running<'_> {
         };
         let result = match trouble {
             None => {
-                let result = CallResult { content: output.content, is_error: output.is_error, files };
+                // The file holds what the recording holds: no secrets.
+                let content = self.stage.effects.scrubber().scrub(&output.content);
+                let (content, whole) = self.shelf.place(content, &self.stage.workspace).await;
+                let result = CallResult { content, is_error: output.is_error, whole, files };
                 serde_json::to_value(result).expect("a result holds only plain data")
             }
             Some(trouble) => refusal(&trouble),
@@ -276,7 +289,7 @@ const INTERRUPTED: &str = "Interrupted: the run was killed while this call ran, 
 its work, a part or nothing. Look at what is there before you go on or call it again.";
 
 fn refusal(trouble: &str) -> Value {
-    let result = CallResult { content: trouble.to_owned(), is_error: true, files: None };
+    let result = CallResult { content: trouble.to_owned(), is_error: true, whole: None, files: None };
     serde_json::to_value(result).expect("a result holds only plain data")
 }
 

@@ -6,6 +6,8 @@ mod call;
 mod files;
 mod kit;
 mod modules;
+mod remember;
+mod results;
 mod turn;
 mod validate;
 
@@ -92,8 +94,10 @@ pub struct Session {
     iteration: Option<u32>,
     /// The parts of a key that stay: model, system, tools.
     head: Vec<Segment>,
-    /// The parts of a key for the messages of the conversation so far.
+    /// The parts of a key for the messages that the model is shown.
     said: Vec<Segment>,
+    /// What earlier runs said is in the conversation.
+    has_remembered: bool,
 }
 
 /// How a prompt ended.
@@ -127,6 +131,7 @@ impl Session {
             iteration: None,
             head,
             said: Vec::new(),
+            has_remembered: false,
         }
     }
 
@@ -155,6 +160,15 @@ impl Session {
     /// # Errors
     /// Nothing goes on: the replay has diverged, the run cannot be recorded, or it was stopped at once.
     pub async fn prompt(&mut self, busy: &Busy, text: &str) -> Result<PromptEnd, Halt> {
+        if let Some(end) = self.remember(busy).await? {
+            return Ok(end);
+        }
+        let end = self.converse(busy, text).await;
+        self.keep_for_later().await;
+        end
+    }
+
+    async fn converse(&mut self, busy: &Busy, text: &str) -> Result<PromptEnd, Halt> {
         let text = self.stage.effects.scrubber().scrub(text);
         self.tell(Happening::PromptSent { text: text.clone() });
         self.push(Message::user(text));

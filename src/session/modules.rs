@@ -1,6 +1,7 @@
 //! Which modules there are, and how a role's mount plan becomes the parts of a session.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value};
@@ -65,6 +66,8 @@ pub struct Modules {
     variables: Variables,
     workspace: Arc<Workspace>,
     lines: Lines,
+    /// What paths in mount plans are relative to.
+    root: PathBuf,
     /// Scripts that mount plans name, by path.
     scripts: BTreeMap<String, String>,
     /// Notices already given.
@@ -127,6 +130,9 @@ pub enum CastError {
     /// A tool's configuration makes no sense.
     #[error(transparent)]
     Tool(#[from] SettingError),
+    /// A context's configuration makes no sense.
+    #[error(transparent)]
+    Context(#[from] context::ConfigError),
     /// Two modules show the model a tool of one name.
     #[error("two tools are named {name}; take one of their modules out of the mount plan")]
     SameName {
@@ -145,7 +151,15 @@ pub struct Offstage {
 impl Modules {
     /// The modules of a run.
     pub fn new(variables: Variables, workspace: Arc<Workspace>, lines: Lines) -> Self {
-        Self { variables, workspace, lines, scripts: BTreeMap::new(), told: Mutex::default() }
+        let root = workspace.root().to_owned();
+        Self { variables, workspace, lines, root, scripts: BTreeMap::new(), told: Mutex::default() }
+    }
+
+    /// The same with the project's root, which paths in mount plans are relative to; without it, the workspace is.
+    #[must_use]
+    pub fn with_root(mut self, root: PathBuf) -> Self {
+        self.root = root;
+        self
     }
 
     /// The same with the text of a script that a mount plan names by this path.
@@ -161,6 +175,7 @@ impl Modules {
             STREAMING,
             BASIC,
             context::SIMPLE,
+            context::PERSISTENT,
             anthropic::INFO,
             mock::INFO,
             issue::INFO,
@@ -196,9 +211,10 @@ impl Modules {
     /// `provider-…/model` of a role, for heads and tables.
     ///
     /// # Errors
-    /// Its provider's configuration makes no sense.
+    /// The configuration of its provider or its context makes no sense.
     pub fn model_of(&self, role: &RolePlan) -> Result<String, CastError> {
         let (provider, _) = self.provider(role)?;
+        context::Settings::read(&role.mount_plan.context, provider.room())?;
         Ok(format!("{}/{}", provider.module(), provider.model()))
     }
 
@@ -248,12 +264,17 @@ impl Modules {
         {
             return Err(CastError::SameName { name: same });
         }
+        let context = context::Simple::new(context::Settings::read(&plan.context, provider.room())?);
+        let context = match plan.context.module == context::PERSISTENT.name {
+            true => context.with_sources(context::Sources::read(&plan.context, &self.root, &casting.path)?),
+            false => context,
+        };
         Ok(Cast {
             provider,
             line,
             tools,
             policy: loop_policy(&plan.orchestrator),
-            context: Box::new(context::Simple::new(&plan.context.config)),
+            context: Box::new(context),
             system: casting.system,
         })
     }
