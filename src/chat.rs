@@ -223,6 +223,12 @@ pub struct Usage {
     /// Input tokens written to the provider's cache.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cache_write: u64,
+    /// Those of `cache_write` that are kept for an hour, which costs more.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_write_1h: u64,
+    /// Uses of tools that run at the server, such as web searches; they are paid for by the piece.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub server_tool_uses: u64,
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -242,6 +248,8 @@ impl std::ops::AddAssign for Usage {
         self.output += other.output;
         self.cache_read += other.cache_read;
         self.cache_write += other.cache_write;
+        self.cache_write_1h += other.cache_write_1h;
+        self.server_tool_uses += other.server_tool_uses;
     }
 }
 

@@ -18,6 +18,7 @@ mod issues_command;
 mod issues_files;
 mod layers;
 mod limits;
+mod long;
 mod mcp;
 mod mount_plans;
 mod offline;
