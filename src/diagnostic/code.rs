@@ -117,6 +117,8 @@ codes! {
     MissingInput = "0508",
     /// The value of an input does not fit its declaration.
     BadInput = "0509",
+    /// A value that is set on the command line has no place in the file.
+    BadChange = "0510",
 
     // 06: mount plans
     /// There is no such mount plan.

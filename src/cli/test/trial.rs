@@ -19,7 +19,7 @@ use crate::cli::play::{self, Played};
 use crate::cli::refusal::Refusal;
 use crate::cli::surroundings::Surroundings;
 use crate::clock::Stopwatch;
-use crate::effects::{Strictness, Tolerance};
+use crate::effects::{Replay, Strictness};
 use crate::engine;
 use crate::event::{Envelope, Listener, Recording};
 use crate::journal::RunFolder;
@@ -227,12 +227,7 @@ impl Player<'_> {
         let runtime = runtime(strictness).map_err(|error| broken(&error))?;
         let (events, summary) = (Page::default(), Arc::new(Mutex::new(Summary::default())));
         let beginning = Beginning {
-            play: Play::Replay {
-                recording: Box::new(self.recording.clone()),
-                strictness,
-                jitter,
-                tolerance: Tolerance::Nothing,
-            },
+            play: Play::Replay(Box::new(Replay { jitter, ..Replay::of(self.recording.clone(), strictness) })),
             seed: None,
             place: Place::OwnFolder,
             listeners: vec![
