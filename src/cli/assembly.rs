@@ -136,9 +136,7 @@ pub(super) fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Read
     let plan = &scenario.plan;
     let run = match &play {
         Play::Resume(taken) => taken.manifest.run.clone(),
-        Play::Live { .. } | Play::Scripted { .. } | Play::Explored { .. } | Play::Replay(_) => {
-            RunId::fresh()
-        }
+        Play::Live { .. } | Play::Scripted { .. } | Play::Explored { .. } | Play::Replay(_) => RunId::fresh(),
     };
     let site = Site::of(plan, &play, place, &run);
     let mut head = head(scenario, &play, &run, seed);

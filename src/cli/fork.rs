@@ -93,14 +93,18 @@ fn of_run(arguments: &ForkArguments, surroundings: &Surroundings) -> Granted<Ori
     let manifest = Manifest::read(&folder).map_err(Refusal::configuration)?;
     let run = &manifest.run;
     if manifest.mode == Mode::Replay {
-        let text = format!("run {run} is a replay; fork the run it plays, or the scenario file: runner fork FILE");
+        let text =
+            format!("run {run} is a replay; fork the run it plays, or the scenario file: runner fork FILE");
         return Err(Refusal::invalid(text));
     }
     let lines = journal::read(&folder.join("journal.jsonl")).map_err(Refusal::configuration)?;
     let record = Record::of(lines);
     let from = find_effect(&record.effects, &arguments.from).map_err(Refusal::invalid)?.seq;
     if let Some(command) = unrecorded_command(&manifest, record.effects.iter().filter(|e| e.seq < from)) {
-        return Err(Refusal::invalid(format!("run {run} cannot be forked after {}: {command}", arguments.from)));
+        return Err(Refusal::invalid(format!(
+            "run {run} cannot be forked after {}: {command}",
+            arguments.from
+        )));
     }
     let read = |set: &[Change]| pinned(&folder, &manifest, &anew(arguments, set), surroundings);
     let Pinned { scenario: before, .. } = read(&[])?;
@@ -127,7 +131,8 @@ fn of_file(arguments: &ForkArguments, surroundings: &Surroundings) -> Granted<Or
     common.fault.clone_from(&arguments.fault);
     (common.json, common.fail_on) = (arguments.json, arguments.fail_on);
     let mut after = launch::scenario(&common, surroundings)?;
-    let before = before.map_err(|refusal| Refusal::new(refusal.exit, "without --set the scenario has errors"))?;
+    let before =
+        before.map_err(|refusal| Refusal::new(refusal.exit, "without --set the scenario has errors"))?;
     let Some(folder) = launch::cassette_folder(arguments.cassette.as_deref(), &after, surroundings) else {
         return Err(Refusal::invalid(
             "the scenario names no recording; name a run in its place, or the recording with --cassette DIR",

@@ -62,11 +62,7 @@ pub(super) fn pinned(
 }
 
 /// The arguments that the run was started with, with those that concern only how it is shown.
-fn as_given(
-    arguments: &Anew,
-    manifest: &Manifest,
-    working_dir: &Path,
-) -> Granted<CommonArguments> {
+fn as_given(arguments: &Anew, manifest: &Manifest, working_dir: &Path) -> Granted<CommonArguments> {
     let given = &manifest.given;
     let here = arguments.env_file.as_ref().map(|file| working_dir.join(file));
     if given.changes.iter().any(|change| is_scrubbed(change)) {

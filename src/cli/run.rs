@@ -282,7 +282,8 @@ async fn save(
 }
 
 /// Why a run that went on after a break may be one that no recording can be made of.
-pub(super) const NOT_AGAIN: &str = "the run did not go through in one go, and what it did cannot be played again";
+pub(super) const NOT_AGAIN: &str =
+    "the run did not go through in one go, and what it did cannot be played again";
 
 /// Writes a recording, and tells of it.
 pub(super) fn keep(recording: &Recording, to: &Path, shown: &str) -> Told<()> {

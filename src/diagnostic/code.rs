@@ -119,6 +119,8 @@ codes! {
     BadInput = "0509",
     /// A value that is set on the command line has no place in the file.
     BadChange = "0510",
+    /// A fault names no model call of the scenario.
+    BadFault = "0511",
 
     // 06: mount plans
     /// There is no such mount plan.

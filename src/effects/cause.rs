@@ -105,7 +105,13 @@ mod tests {
     use crate::event::{EffectId, Evidence, Policy, RECORDING_FORMAT, Recording, RecordingHead};
     use crate::id::{RunId, Seed};
 
-    fn effect(seq: u64, kind: EffectKind, id: &str, footprint: &str, result: serde_json::Value) -> EffectRecord {
+    fn effect(
+        seq: u64,
+        kind: EffectKind,
+        id: &str,
+        footprint: &str,
+        result: serde_json::Value,
+    ) -> EffectRecord {
         let footprint = Footprint::from_text(footprint).unwrap();
         let (id, at) = (EffectId::from_text(id), Timestamp::UNIX_EPOCH);
         EffectRecord { seq, id, kind, at, key: Vec::new(), footprint, policy: Policy::Real, result }

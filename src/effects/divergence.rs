@@ -106,7 +106,7 @@ impl Divergence {
             Class::Params => RERECORD,
             Class::Tool => {
                 "if the tool's new answer is right, do anew what follows from it: runner cassette rerecord FILE"
-            },
+            }
             Class::Schedule | Class::Extra | Class::Missing => {
                 "the scenario asks for other effects than were recorded; if that is meant, do them anew: runner cassette rerecord FILE"
             }

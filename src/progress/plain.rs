@@ -6,7 +6,9 @@ use std::sync::Mutex;
 
 use super::{Out, put};
 use crate::clock::Timestamp;
-use crate::event::{EffectId, Envelope, Evidence, Happening, Listener, Mode, PhaseEnd, SessionEnd, StopCause};
+use crate::event::{
+    EffectId, Envelope, Evidence, Happening, Listener, Mode, PhaseEnd, SessionEnd, StopCause,
+};
 use crate::id::{IssueId, SessionName};
 
 /// Writes a line for each happening that people care about.

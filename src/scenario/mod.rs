@@ -4,6 +4,7 @@
 //! text ──▶ Node ──lower──▶ RawScenario ──inputs, mount plans, prompts──▶ Scene ──rules──▶ Plan
 //! ```
 
+mod faults;
 mod graph;
 mod inputs;
 mod lower;

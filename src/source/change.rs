@@ -19,10 +19,12 @@ impl FromStr for Change {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let usage = "write it as PATH=VALUE, as roles.coder.model=claude-x or phases[0].workers.max_iterations=3";
+        let usage =
+            "write it as PATH=VALUE, as roles.coder.model=claude-x or phases[0].workers.max_iterations=3";
         let (path, value) = text.split_once('=').ok_or(usage)?;
         let steps = steps(path).ok_or(usage)?;
-        let value = yaml::parse(value).map_err(|error| format!("the value cannot be read: {}", error.message))?;
+        let value =
+            yaml::parse(value).map_err(|error| format!("the value cannot be read: {}", error.message))?;
         Ok(Self { text: text.to_owned(), steps, value: value.value })
     }
 }
@@ -110,7 +112,11 @@ fn placed(value: &NodeValue, span: &std::ops::Range<usize>) -> NodeValue {
         NodeValue::Map(entries) => NodeValue::Map(
             entries
                 .iter()
-                .map(|entry| Entry { key: entry.key.clone(), key_span: span.clone(), value: node(&entry.value) })
+                .map(|entry| Entry {
+                    key: entry.key.clone(),
+                    key_span: span.clone(),
+                    value: node(&entry.value),
+                })
                 .collect(),
         ),
         other => other.clone(),
@@ -143,7 +149,10 @@ mod tests {
         });
         assert_eq!(changed(TEXT, &changes), Ok(expected));
         let limits = changed(TEXT, &["limits.max_turns=7", "phases[0].id=other=1"]).unwrap();
-        assert_eq!((&limits["limits"], &limits["phases"][0]["id"]), (&json!({"max_turns": 7}), &json!("other=1")));
+        assert_eq!(
+            (&limits["limits"], &limits["phases"][0]["id"]),
+            (&json!({"max_turns": 7}), &json!("other=1"))
+        );
     }
 
     #[test]

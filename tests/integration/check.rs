@@ -265,7 +265,7 @@ fn a_file_cut_anywhere_is_told_about_and_never_breaks_the_program() {
                 variables: &variables,
                 catalogue: &CATALOGUE,
                 tool_names: Vec::new(),
-        changes: Vec::new(),
+                changes: Vec::new(),
                 workspace: None,
             };
             let mut sources = Sources::new();

@@ -28,6 +28,8 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+mod part;
+
 const TURNS: u32 = 9;
 
 // ---------------------------------------------------------------- the experiment

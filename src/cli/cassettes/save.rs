@@ -10,12 +10,14 @@ use crate::cli::arguments::FailOn;
 use crate::cli::exit::Exit;
 use crate::cli::history::{Found, refused, which};
 use crate::cli::launch::shown;
-use crate::cli::refusal::Told;
 use crate::cli::pinned::{Anew, Pinned, pinned};
 use crate::cli::proof;
+use crate::cli::refusal::Told;
 use crate::cli::run::{NOT_AGAIN, keep};
 use crate::cli::surroundings::{Surroundings, tell};
-use crate::event::{EffectKind, EffectRecord, Happening, Mode, Policy, RECORDING_FORMAT, Recording, RecordingHead};
+use crate::event::{
+    EffectKind, EffectRecord, Happening, Mode, Policy, RECORDING_FORMAT, Recording, RecordingHead,
+};
 use crate::journal::{self, Manifest, Record};
 
 /// `runner cassette save RUN`.

@@ -34,7 +34,8 @@ fn a_live_run_is_forked_with_another_model() {
     let ran = effects(&project);
     let at = ran.iter().position(|id| id == "work/worker-1/2").expect("the first worker closes an issue");
 
-    let line = ["fork", first.trim(), "--from", "work/worker-1/2", "--set", "roles.worker.model=claude-opus-4-5"];
+    let line =
+        ["fork", first.trim(), "--from", "work/worker-1/2", "--set", "roles.worker.model=claude-opus-4-5"];
     let forked = project.runner(line).with_key().run().expect_code(0);
     let told: Vec<&str> = forked.stderr.lines().take(4).collect();
     let _filters = project.snapshots();
@@ -46,7 +47,10 @@ fn a_live_run_is_forked_with_another_model() {
     let new = &requests[asked..];
     let is_first = |body: &serde_json::Value| body["messages"].as_array().map(Vec::len) == Some(1);
     let again = new.iter().filter(|request| is_first(&request.body)).count();
-    assert!(again <= 1, "what was answered before is not asked again; the other worker may not have been yet");
+    assert!(
+        again <= 1,
+        "what was answered before is not asked again; the other worker may not have been yet"
+    );
     assert!(!new.iter().any(|request| request.body.to_string().contains("Fill the queue")), "{new:#?}");
     assert!(new.iter().all(|request| request.body["model"] == json!("claude-opus-4-5")), "{new:#?}");
     assert_eq!(server.refusals(), [""; 0]);
@@ -115,7 +119,8 @@ fn what_cannot_be_forked_says_why() {
     refuse("no such effect", &[demo(&["--from", "work/coding-worker-1/99"]), script.to_vec()].concat(), 2);
     refuse("several", &[demo(&["--from", "worker-1/2"]), script.to_vec()].concat(), 2);
     refuse("a model's answers beside a script's", &demo(&["--from", "work/coding-worker-1/2"]), 2);
-    let set = [demo(&["--from", "coding-worker-1/2", "--set", "roles.nobody.model=x"]), script.to_vec()].concat();
+    let set =
+        [demo(&["--from", "coding-worker-1/2", "--set", "roles.nobody.model=x"]), script.to_vec()].concat();
     refuse("a role that is not there", &set, 2);
     let set = [demo(&["--from", "coding-worker-1/2", "--set", "phases[9].id=x"]), script.to_vec()].concat();
     refuse("a phase that is not there", &set, 2);

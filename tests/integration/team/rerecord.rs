@@ -78,7 +78,10 @@ fn a_model_is_not_asked_for_what_stands() {
 fn a_tool_that_answers_otherwise_is_done_anew_too() {
     let project = Project::shipped();
     let script = project.read("scenarios/demo.script.yaml");
-    project.write("scenarios/demo.script.yaml", &script.replace("Fix login authentication bug", "Mend the login"));
+    project.write(
+        "scenarios/demo.script.yaml",
+        &script.replace("Fix login authentication bug", "Mend the login"),
+    );
     let said = rerecord(&project, &["--from", "create-issues/foreman/1"], 0).stderr;
     assert!(said.contains("0 of 60 recorded effects stand"), "{said}");
     project.runner(["replay", DEMO]).run().expect_code(0);
