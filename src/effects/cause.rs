@@ -133,6 +133,7 @@ mod tests {
             seed: Seed::new("s"),
             epoch: Timestamp::UNIX_EPOCH,
             models: BTreeMap::new(),
+            inputs: BTreeMap::new(),
             ended: "ok".to_owned(),
         };
         let prompt = Segment::new("prompt.0", "Five are open.");

@@ -225,6 +225,7 @@ impl Scene {
             seed: Seed::new("s"),
             epoch: Timestamp::UNIX_EPOCH,
             models: BTreeMap::new(),
+            inputs: BTreeMap::new(),
             ended: runner::event::ENDED_WELL.to_owned(),
         };
         let recording = Recording { head, effects: done.effects.clone(), texts: BTreeMap::new() };
