@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{CallError, Decode, ErrorClass, Provider, Script};
+use super::{Advice, CallError, Decode, ErrorClass, Provider, Script, asks_too_long};
 use crate::chat::{Delta, Part, Reply, Request, StopReason, Usage};
 use crate::fault::FaultKind;
-use crate::http::{ByteStream, Framer, Transport, TransportError, WireRequest};
+use crate::http::{ByteStream, Framer, Permit, Transport, TransportError, WireRequest};
 use crate::id::{PhaseId, RoleId, SessionName};
 use crate::limit;
 
@@ -102,7 +102,7 @@ async fn carry(attempt: Attempt<'_>) -> Result<Answered, CallError> {
     let listener = Listener { framer: Framer::default(), decoder: provider.decoder(), on_delta };
     match line {
         Line::Http(transport) => {
-            let reply = ask_server(provider, transport.as_ref(), wire?, listener).await?;
+            let reply = ask_in_turn(provider, transport.as_ref(), wire?, listener).await?;
             Ok(Answered { reply, latency: Duration::ZERO })
         }
         Line::Script(script) => {
@@ -199,11 +199,57 @@ fn event_ends(stream: &[u8]) -> impl Iterator<Item = usize> + '_ {
     stream.windows(2).enumerate().filter(|(_, bytes)| bytes == b"\n\n").map(|(at, _)| at + 2)
 }
 
-async fn ask_server(
+/// Asks a server as soon as its window has room, and lets the window learn from what comes of it. The wait is part of no
+/// timeout.
+async fn ask_in_turn(
     provider: &dyn Provider,
     transport: &dyn Transport,
     wire: WireRequest,
     listener: Listener<'_>,
+) -> Result<Reply, CallError> {
+    let permit = match transport.lanes() {
+        Some(lanes) => Some(lanes.limiter(&wire.lane(), provider.max_concurrent()).acquire().await),
+        None => None,
+    };
+    let asked = ask_bounded(provider, transport, wire, (listener, permit.as_ref(), limit::MODEL_CALL)).await;
+    let Some(permit) = permit else { return asked };
+    match &asked {
+        Ok(_) => permit.succeeded(),
+        Err(error) if matches!(error.class, ErrorClass::RateLimit | ErrorClass::Overloaded) => {
+            if let Some(wait) = error.retry_after_ms
+                && asks_too_long(error).is_none()
+            {
+                permit.pause(Duration::from_millis(wait));
+            }
+            permit.refused();
+        }
+        // Says nothing about how much the server can bear.
+        Err(_) => {}
+    }
+    asked
+}
+
+/// Asks a server, for so long at most as any call may take.
+async fn ask_bounded(
+    provider: &dyn Provider,
+    transport: &dyn Transport,
+    wire: WireRequest,
+    (listener, permit, longest): (Listener<'_>, Option<&Permit>, Duration),
+) -> Result<Reply, CallError> {
+    let host = host_of(&wire.url);
+    let asked = ask_server(provider, transport, wire, (listener, permit));
+    let endless = || {
+        let text = format!("{host} has not come to the end of its reply within {longest:?}");
+        CallError::new(ErrorClass::Timeout, text)
+    };
+    tokio::time::timeout(longest, asked).await.unwrap_or_else(|_| Err(endless()))
+}
+
+async fn ask_server(
+    provider: &dyn Provider,
+    transport: &dyn Transport,
+    wire: WireRequest,
+    (listener, permit): (Listener<'_>, Option<&Permit>),
 ) -> Result<Reply, CallError> {
     let patience = provider.timeouts();
     let host = host_of(&wire.url);
@@ -212,6 +258,10 @@ async fn ask_server(
         TransportError::Timeout { .. } => timed_out(&host, "sent no answer", patience.response, "timeout"),
         other => CallError::new(ErrorClass::Transport, other.to_string()),
     })?;
+    let allowance = Advice::from_headers(&response.headers).allowance_ms.map(Duration::from_millis);
+    if let (Some(permit), Some(wait)) = (permit, allowance) {
+        permit.pause(wait.min(limit::ALLOWANCE_PAUSE));
+    }
     if !(200..300).contains(&response.status) {
         let body = read_capped(&mut response.body, patience.idle).await;
         return Err(provider.read_error(response.status, &response.headers, &body));
@@ -420,6 +470,39 @@ mod tests {
         assert!(error(Some("rules: []")).contains("demo.yaml: `rules` is empty"));
         let both = spec(&json!({"script": "demo.yaml", "responses": ["x"]}));
         assert!(Mock::build(&both, Some("rules: [{say: x}]"), None).is_err());
+    }
+
+    /// A server that only ever says that it is still there.
+    struct Pinging;
+
+    #[async_trait::async_trait]
+    impl Transport for Pinging {
+        async fn send(
+            &self,
+            _: WireRequest,
+            _: Duration,
+        ) -> Result<crate::http::WireResponse, TransportError> {
+            let ping = || Ok(b"event: ping\ndata: {\"type\":\"ping\"}\n\n".to_vec());
+            let body = futures_util::stream::unfold((), move |()| async move {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                Some((ping(), ()))
+            });
+            Ok(crate::http::WireResponse { status: 200, headers: Vec::new(), body: Box::pin(body) })
+        }
+    }
+
+    #[tokio::test]
+    async fn pings_keep_no_call_alive_for_ever() {
+        let provider = claude();
+        let mut on_delta = |_: &Delta| {};
+        let listener =
+            Listener { framer: Framer::default(), decoder: provider.decoder(), on_delta: &mut on_delta };
+        let wire = WireRequest { url: "http://host/x".to_owned(), headers: Vec::new(), body: Vec::new() };
+        let longest = Duration::from_millis(20);
+        let asked = ask_bounded(provider.as_ref(), &Pinging, wire, (listener, None, longest)).await;
+        let error = asked.unwrap_err();
+        assert_eq!(error.class, ErrorClass::Timeout);
+        assert_eq!(error.message, "host has not come to the end of its reply within 20ms");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::chat::{Delta, Reply, Request};
 use crate::http::WireRequest;
 
 pub use call::{Answered, Attempt, Line, Occasion, call};
-pub use retry::Advice;
+pub use retry::{Advice, asks_too_long};
 pub use script::{Answer, Script, ScriptError};
 pub use settings::BuildError;
 
@@ -55,6 +55,11 @@ pub trait Provider: Send + Sync {
 
     /// How long to wait for what.
     fn timeouts(&self) -> Timeouts;
+
+    /// How many calls may be under way at once with its credential, as far as its mount plan says.
+    fn max_concurrent(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// Reads one response stream, event by event.

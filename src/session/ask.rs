@@ -14,6 +14,7 @@ use crate::effects::{Announce, Asked, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Footprint, Happening, Policy, Segment, SessionEnd};
 use crate::fault::FaultKind;
 use crate::id::{PhaseId, canonical_json};
+use crate::limit;
 use crate::provider::{self, Attempt, CallError, ErrorClass, Line, Provider};
 
 /// What a model call came to, as it stands in a recording.
@@ -248,6 +249,18 @@ impl Session {
 }
 
 fn give_up(error: &CallError, attempts: u32) -> PromptEnd {
+    let tries = match attempts {
+        1 => String::new(),
+        _ => format!(" (tried {attempts} times)"),
+    };
+    if let Some(wait) = provider::asks_too_long(error) {
+        let most = limit::RETRY_AFTER;
+        let text = format!(
+            "{}{tries}; it asks to wait {wait:?} before the next attempt, and the runner waits {most:?} at most: resume the run then",
+            error.message
+        );
+        return failed(text, Some(error.class));
+    }
     let remedy = match error.class {
         ErrorClass::Transport => "; check the network, or `base_url` in the mount plan",
         ErrorClass::RateLimit | ErrorClass::Overloaded | ErrorClass::Server => {
@@ -255,10 +268,6 @@ fn give_up(error: &CallError, attempts: u32) -> PromptEnd {
         }
         // The others name theirs.
         _ => "",
-    };
-    let tries = match attempts {
-        1 => String::new(),
-        _ => format!(" (tried {attempts} times)"),
     };
     failed(format!("{}{tries}{remedy}", error.message), Some(error.class))
 }
