@@ -12,6 +12,7 @@ mod find_run;
 mod history;
 pub mod issues;
 mod launch;
+mod limits;
 mod mcp;
 mod outcome;
 mod play;

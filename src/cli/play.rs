@@ -137,7 +137,7 @@ async fn go_on(ready: &Ready, resumed: &Resumed, scenario: &Scenario) -> Granted
     let at = setup.stage.effects.now();
     let taken = TakeUp { run: &setup.run, record: &resumed.record, queue: &plan.queue, now: at };
     let held_again = engine::take_up(&setup.store, taken).await.map_err(Refusal::configuration)?;
-    let line = Line::Resumed { at, undone: resumed.undone.clone() };
+    let line = Line::Resumed { at, undone: resumed.undone.clone(), set: resumed.record.set.clone() };
     let written = match ready.journal.append(&line, Durability::Synced) {
         Ok(written) => written.await,
         Err(error) => Err(error),

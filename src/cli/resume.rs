@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::arguments::{CommonArguments, ResumeArguments};
 use super::assembly::Taken;
 use super::exit::Exit;
 use super::find_run;
 use super::launch::{self, Play, Scenario};
+use super::limits;
 use super::refusal::{Granted, Refusal};
 use super::run::{play_out, script_of};
 use super::surroundings::Surroundings;
@@ -58,7 +60,11 @@ fn take(
     };
     let common = as_given(arguments, &manifest, &surroundings.working_dir)?;
     let then = Surroundings { working_dir: manifest.given.working_dir.clone(), ..surroundings.clone() };
-    let scenario = launch::scenario_of(&common, &then, Sources::pinned(whole(texts)?))?;
+    let mut scenario = launch::scenario_of(&common, &then, Sources::pinned(whole(texts)?))?;
+    record.set.extend(arguments.set.iter().cloned());
+    let plan = Arc::make_mut(&mut scenario.plan);
+    plan.prices = manifest.prices();
+    limits::set(plan, &record.set).map_err(Refusal::invalid)?;
     if manifest.evidence == Evidence::Recorded {
         launch::require_credentials(&scenario)?;
     }

@@ -75,6 +75,8 @@ pub struct RunEnd {
     pub credential_refused: bool,
     /// Whether what the run may spend is used up.
     pub budget_used_up: bool,
+    /// Whether it was stopped because it took longer than it may.
+    pub is_late: bool,
     /// Whether a model call failed for good.
     pub call_failed: bool,
     /// A part of the program broke.
