@@ -249,6 +249,9 @@ impl Dispatcher {
             if let Some(busy) = busy {
                 self.start_phases(&busy);
                 self.carry_out(&busy).await;
+                if self.tasks.is_empty() {
+                    time = None;
+                }
                 drop(busy);
             }
         }
