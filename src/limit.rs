@@ -140,3 +140,5 @@ pub const ALLOWANCE_PAUSE: Duration = Duration::from_secs(60);
 /// Longest time one model call may take, however often the server says that it is still there: the longest reply, 128,000
 /// tokens, is expected to take an hour.
 pub const MODEL_CALL: Duration = Duration::from_secs(60 * 60);
+/// Attempts in a row at one model call that a fault may happen to: no retry policy makes more.
+pub const FAULT_TIMES: u32 = 100;

@@ -10,7 +10,7 @@ use super::refusal::{Granted, Refusal};
 use super::surroundings::{Surroundings, tell};
 use crate::cassette;
 use crate::diagnostic::{Code, Diagnostic, Report};
-use crate::effects::{Schedule, Strictness, Tolerance};
+use crate::effects::{Replay, Schedule, Strictness};
 use crate::event::{Evidence, Recording};
 use crate::fault::Faults;
 use crate::journal::Given;
@@ -56,16 +56,7 @@ pub(super) enum Play {
         schedule: Schedule,
     },
     /// From a recording.
-    Replay {
-        /// The recording.
-        recording: Box<Recording>,
-        /// How much of its order is enforced.
-        strictness: Strictness,
-        /// How its schedule is disturbed.
-        jitter: Option<u64>,
-        /// What may read otherwise.
-        tolerance: Tolerance,
-    },
+    Replay(Box<Replay>),
     /// From the run's own journal as far as it goes, then as it began.
     Resume(Box<Taken>),
 }
@@ -118,6 +109,7 @@ pub(super) fn read(
         working_dir: surroundings.working_dir.clone(),
         file: common.file.clone(),
         inputs: common.input.iter().cloned().collect(),
+        changes: common.set.iter().map(ToString::to_string).collect(),
         env_file: common.env_file.clone(),
         workspace: common.workspace.clone(),
         script: None,
@@ -130,6 +122,7 @@ pub(super) fn read(
         variables: &variables,
         catalogue: &Modules::catalogue(),
         tool_names: Vec::new(),
+        changes: common.set.clone(),
         workspace: common.workspace.clone(),
     };
     let loaded = load(&request, &mut sources);
@@ -202,8 +195,8 @@ fn variables(surroundings: &Surroundings, named: Option<&Path>, scenario: &Path)
 }
 
 /// Reads a recording.
-pub(super) fn recording(folder: &Path) -> Granted<Box<Recording>> {
-    cassette::read(folder).map(Box::new).map_err(|error| Refusal::new(Exit::Divergence, error))
+pub(super) fn recording(folder: &Path) -> Granted<Recording> {
+    cassette::read(folder).map_err(|error| Refusal::new(Exit::Divergence, error))
 }
 
 /// Where the scenario's recording is: as named, else as the scenario says.
@@ -242,8 +235,7 @@ pub(super) fn choose(scenario: &Scenario, surroundings: &Surroundings) -> Grante
         };
         tell(&format!("{why}: REPLAY of {kind}, {}\n", shown(folder, &plan.root)));
         // Somebody looks at this one: in the recorded order every line stands where it stood, with its time.
-        let (strictness, tolerance) = (Strictness::Total, Tolerance::Nothing);
-        return Ok(Play::Replay { recording, strictness, jitter: None, tolerance });
+        return Ok(Play::Replay(Box::new(Replay::of(recording, Strictness::Total))));
     }
     require_credentials(scenario)?;
     Ok(Play::Live { record: None })

@@ -114,22 +114,33 @@ async fn check_beginning(ready: &Ready) -> Granted<Option<String>> {
 async fn begin(ready: &Ready, scenario: &Scenario) -> Granted<()> {
     let unfit = check_beginning(ready).await?;
     announce(ready)?;
+    tell_all(ready, started(ready, scenario, (ready.mode, evidence(ready)), unfit));
+    Ok(())
+}
+
+/// How a new run begins.
+pub(super) fn started(
+    ready: &Ready,
+    scenario: &Scenario,
+    (mode, evidence): (Mode, Option<Evidence>),
+    unfit: Option<String>,
+) -> Happening {
     let plan = &scenario.plan;
     let sessions: usize = plan.phases.iter().map(|phase| phase.sessions().len()).sum();
-    let evidence = evidence(ready);
-    let started = Happening::RunStarted {
+    Happening::RunStarted {
         run: ready.setup.run.clone(),
         scenario: plan.name.clone(),
         description: plan.description.clone(),
-        mode: ready.mode,
+        mode,
         evidence,
         workspace: shown_workspace(&ready.workspace, scenario),
         sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
         unfit,
-    };
-    tell_all(ready, started);
-    Ok(())
+    }
 }
+
+/// Effects that are named where a run leaves another; many sessions may do so at once.
+const FORKS_SHOWN: usize = 5;
 
 /// Takes a run up where it was left.
 async fn go_on(ready: &Ready, resumed: &Resumed, scenario: &Scenario) -> Granted<()> {
@@ -137,7 +148,22 @@ async fn go_on(ready: &Ready, resumed: &Resumed, scenario: &Scenario) -> Granted
     let at = setup.stage.effects.now();
     let taken = TakeUp { run: &setup.run, record: &resumed.record, queue: &plan.queue, now: at };
     let held_again = engine::take_up(&setup.store, taken).await.map_err(Refusal::configuration)?;
-    let line = Line::Resumed { at, undone: resumed.undone.clone(), set: resumed.record.set.clone() };
+    if let Some((fork, changes)) = &resumed.fork {
+        announce(ready)?;
+        let event = Happening::RunForked {
+            run: setup.run.clone(),
+            scenario: plan.name.clone(),
+            of: fork.of.clone(),
+            at: fork.at.iter().take(FORKS_SHOWN).cloned().collect(),
+            changes: changes.clone(),
+            evidence: evidence(ready),
+            workspace: shown_workspace(&ready.workspace, scenario),
+            effects: fork.effects,
+        };
+        tell_all(ready, event);
+        return Ok(());
+    }
+    let line = Line::Resumed { at, undone: resumed.undone.clone() };
     let written = match ready.journal.append(&line, Durability::Synced) {
         Ok(written) => written.await,
         Err(error) => Err(error),

@@ -11,11 +11,12 @@ use super::exit::Exit;
 use super::launch::{self, Play, Scenario};
 use super::outcome;
 use super::play::{self, Played};
+use super::proof;
 use super::refusal::{Granted, Refusal, Told};
 use super::signals::Signals;
 use super::surroundings::{Surroundings, complain, tell};
 use crate::cassette;
-use crate::effects::{Strictness, Tolerance};
+use crate::effects::{Replay, Strictness};
 use crate::event::{Envelope, Listener, Mode, Recording};
 use crate::journal::{self, Record};
 use crate::progress::{JsonLines, PlainLines};
@@ -109,7 +110,7 @@ fn replayed(
         ));
     };
     let recording = launch::recording(&folder)?;
-    Ok(Play::Replay { recording, strictness, jitter, tolerance: Tolerance::Nothing })
+    Ok(Play::Replay(Box::new(Replay { jitter, ..Replay::of(recording, strictness) })))
 }
 
 /// Recordings are made on purpose, by a person who looks at them.
@@ -190,6 +191,7 @@ pub(super) async fn play_out(
     if let (Some(resumed), Ok(mut summary)) = (&ready.resumed, summary.lock()) {
         resumed.record.events.iter().for_each(|event| summary.heard(event));
     }
+    let course = if ready.resumed.is_some() { Course::Broken } else { Course::Whole };
     let played = match play::play(ready, scenario, common.fail_on, Some(signals)).await {
         Ok(played) => played,
         Err(refusal) => return refusal.tell(),
@@ -212,7 +214,7 @@ pub(super) async fn play_out(
     }
     let unfit = outcome::unfit_for_recording(&end).or(lost.map(|_| "whose journal is incomplete"));
     let exit = match (record, unfit) {
-        (Some(to), None) => save(&folder, head, &to, scenario).unwrap_or(exit),
+        (Some(to), None) => save(&folder, (head, course), &to, scenario).await.unwrap_or(exit),
         (Some(_), Some(why)) => {
             tell(&format!("no recording is kept of a run {why}\n"));
             exit
@@ -241,10 +243,19 @@ pub(super) fn may_go_on(exit: Exit) -> bool {
     }
 }
 
+/// How a run came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    /// In one go.
+    Whole,
+    /// It was stopped or killed in between, or has taken its beginning from another run.
+    Broken,
+}
+
 /// Makes a cassette of the run's journal. `Some` is the exit code of a failure.
-fn save(
+async fn save(
     folder: &journal::RunFolder,
-    head: crate::event::RecordingHead,
+    (head, course): (crate::event::RecordingHead, Course),
     to: &Path,
     scenario: &Scenario,
 ) -> Option<Exit> {
@@ -256,8 +267,23 @@ fn save(
         }
     };
     let Record { effects, texts, .. } = Record::of(lines);
-    keep(&Recording { head, effects, texts }, to, &launch::shown(to, &scenario.plan.root)).err()
+    let recording = Recording { head, effects, texts };
+    if course == Course::Broken {
+        match proof::unplayable(scenario, &recording).await {
+            Ok(None) => {}
+            Ok(Some(why)) => {
+                tell(&format!("no recording is kept: {NOT_AGAIN}\n{why}"));
+                return Some(Exit::Failed);
+            }
+            Err(refusal) => return Some(refusal.complain()),
+        }
+    }
+    keep(&recording, to, &launch::shown(to, &scenario.plan.root)).err()
 }
+
+/// Why a run that went on after a break may be one that no recording can be made of.
+pub(super) const NOT_AGAIN: &str =
+    "the run did not go through in one go, and what it did cannot be played again";
 
 /// Writes a recording, and tells of it.
 pub(super) fn keep(recording: &Recording, to: &Path, shown: &str) -> Told<()> {

@@ -334,7 +334,7 @@ impl Effects {
         }
         let unreached = state.memory.as_ref().and_then(Memory::missing);
         let unplayed = || {
-            let score = state.score.as_ref()?;
+            let score = state.score.as_ref().filter(|score| !score.is_played())?;
             Some(divergence::missing(score, score.next_missing()?, &[]))
         };
         let Some(divergence) = unreached.or_else(unplayed) else { return Ok(()) };
@@ -344,6 +344,11 @@ impl Effects {
     /// The recording that is played, as it reads now, and how many of its effects read otherwise. `None` in a live run.
     pub fn rewritten(&self) -> Option<(Recording, usize)> {
         self.shared.state().score.as_ref().map(Score::rewritten)
+    }
+
+    /// The recording as far as it has been played, and the effects at which it was left. `None` in a live run.
+    pub fn played(&self) -> Option<(Recording, Vec<EffectId>)> {
+        self.shared.state().score.as_ref().map(Score::played)
     }
 
     /// Effects committed of those recorded, in a replay.

@@ -13,6 +13,7 @@
 //! The gate counts who is *busy*. When nobody is, nothing can change any more: in a replay whoever still waits then has
 //! diverged, which is said at once; with virtual time the clock moves to the earliest timer. So there are no timeouts.
 
+mod cause;
 mod compare;
 mod divergence;
 mod gate;
@@ -32,7 +33,7 @@ pub use divergence::{Class, Difference, Divergence};
 pub use gate::{Effects, Origin, Setup, Time};
 pub use memory::Past;
 pub use schedule::{Choice, Course, Deviations, NoSchedule, Schedule};
-pub use score::{Replay, Strictness, Tolerance};
+pub use score::{Ending, Replay, Strictness, Tolerance};
 pub use wait::{Alarm, Busy, Rest};
 
 use crate::clock::Timestamp;
@@ -160,6 +161,9 @@ pub enum Halt {
     /// The run would never end.
     #[error("{0}")]
     Standstill(String),
+    /// The beginning of a recording has been played, and nobody goes on within it.
+    #[error("the beginning of the recording has been played")]
+    Played,
     /// The run was stopped while the effect ran; nothing of it is recorded.
     #[error("the run was stopped")]
     Stopped,

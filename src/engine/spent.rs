@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::chat::Usage;
-use crate::event::EffectKind;
+use crate::event::{EffectKind, EffectRecord};
 use crate::id::{PhaseId, RoleId};
-use crate::journal::Line;
 use crate::plan::Plan;
 use crate::session::used_by;
 
@@ -22,16 +21,15 @@ pub struct Spent {
     pub usage: Usage,
 }
 
-/// Adds up every model call that a journal holds: also those that no longer stand were paid for.
-pub fn spent(plan: &Plan, lines: &[Line]) -> Vec<Spent> {
+/// Adds up the model calls among effects: also those that no longer stand were paid for.
+pub fn spent<'a>(plan: &Plan, effects: impl IntoIterator<Item = &'a EffectRecord>) -> Vec<Spent> {
     let mut roles: BTreeMap<String, RoleId> = BTreeMap::new();
     for phase in &plan.phases {
         let named = phase.sessions().into_iter();
         roles.extend(named.map(|(name, role)| (format!("{}/{name}", phase.id), role)));
     }
     let mut sums: BTreeMap<(PhaseId, RoleId), (u64, Usage)> = BTreeMap::new();
-    for line in lines {
-        let Line::Effect { record, .. } = line else { continue };
+    for record in effects {
         if record.kind != EffectKind::Llm {
             continue;
         }

@@ -65,7 +65,7 @@ impl Told {
     /// Whether it was told before the run went on.
     fn is_known(&mut self, place: &Whereabouts, event: &Happening) -> bool {
         let Some(before) = &mut self.before else { return false };
-        if matches!(event, Happening::RunResumed { .. }) {
+        if matches!(event, Happening::RunResumed { .. } | Happening::RunForked { .. }) {
             return false;
         }
         if before.over.load(Ordering::SeqCst) {

@@ -35,9 +35,6 @@ pub enum Line {
         at: Timestamp,
         /// Effects that came of its being stopped or of its failure: they no longer stand.
         undone: Vec<EffectId>,
-        /// Limits that hold from here on: `limits.max_usd` and its value.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        set: BTreeMap<String, String>,
     },
     /// Something people are told.
     Event {

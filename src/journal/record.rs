@@ -22,8 +22,6 @@ pub struct Record {
     pub interrupted: BTreeSet<EffectId>,
     /// How often an effect was done and set aside when the run went on.
     pub undone: BTreeMap<EffectId, u32>,
-    /// Limits that were set when it went on.
-    pub set: BTreeMap<String, String>,
     /// How often the run went on.
     pub resumed: u32,
     /// The last commit number.
@@ -52,8 +50,7 @@ impl Record {
                     }
                     record.events.push(event);
                 }
-                Line::Resumed { undone, set, .. } => {
-                    record.set.extend(set);
+                Line::Resumed { undone, .. } => {
                     for id in &undone {
                         standing.remove(id);
                     }
@@ -115,11 +112,7 @@ mod tests {
 
     #[test]
     fn what_was_set_aside_and_done_again_stands_once() {
-        let resumed = Line::Resumed {
-            at: Timestamp::UNIX_EPOCH,
-            undone: vec![EffectId::run("x", 2)],
-            set: BTreeMap::new(),
-        };
+        let resumed = Line::Resumed { at: Timestamp::UNIX_EPOCH, undone: vec![EffectId::run("x", 2)] };
         let lines = vec![intent(1), effect(2, 1), effect(1, 2), intent(3), resumed, effect(3, 2)];
         let record = Record::of(lines);
         let standing: Vec<_> = record.effects.iter().map(|effect| (effect.id.as_str(), effect.seq)).collect();

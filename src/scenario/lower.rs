@@ -24,6 +24,7 @@ const TOP_KEYS: &[&str] = &[
     "prices",
     "expect",
     "replay",
+    "faults",
 ];
 const PHASE_KEYS: &[&str] =
     &["id", "needs", "when", "on_failure", "limits", "expect", "session", "workers", "monitor"];
@@ -61,6 +62,7 @@ pub(super) fn lower(tree: &Node, source: SourceId, report: &mut Report) -> Optio
         prices: prices(&table, report),
         expect: table.texts("expect", report).unwrap_or_default(),
         replay: replay(&table, report),
+        faults: super::faults::faults(&table, report),
     })
 }
 

@@ -12,7 +12,7 @@ use runner::cassette;
 use runner::clock::{ManualClock, SystemClock, Timestamp, later};
 use runner::effects::{
     Announce, Asked, Busy, Class, Divergence, Effects, Halt, Origin, Ran, Replay, Schedule, Setup,
-    Strictness, Time, Tolerance,
+    Strictness, Time,
 };
 use runner::event::{
     Access, EffectId, EffectKind, EffectRecord, Evidence, Footprint, Policy, RECORDING_FORMAT, Recording,
@@ -27,6 +27,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+mod part;
 
 const TURNS: u32 = 9;
 
@@ -228,7 +230,7 @@ fn live(journal: Option<Journal>) -> Setup {
 }
 
 fn replaying(recording: &Recording, strictness: Strictness, jitter: Option<u64>) -> Setup {
-    let replay = Replay { recording: recording.clone(), strictness, jitter, tolerance: Tolerance::Nothing };
+    let replay = Replay { jitter, ..Replay::of(recording.clone(), strictness) };
     Setup { origin: Origin::Replay(replay), ..live(None) }
 }
 

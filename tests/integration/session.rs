@@ -230,7 +230,7 @@ impl Scene {
         };
         let recording = Recording { head, effects: done.effects.clone(), texts: BTreeMap::new() };
         let (strictness, tolerance) = (Strictness::Total, Tolerance::Nothing);
-        self.perform(Some(Replay { recording, strictness, jitter: None, tolerance })).await
+        self.perform(Some(Replay { tolerance, ..Replay::of(recording, strictness) })).await
     }
 
     async fn perform(&self, replay: Option<Replay>) -> Done {

@@ -76,6 +76,42 @@ fn a_scenario_passes_and_nothing_is_left_behind() {
     assert!(!project.path(".runner").exists());
 }
 
+/// A project whose one scenario names these faults.
+fn with_faults(faults: &str) -> Project {
+    let project = project(&["one"]);
+    let scenario = project.read("scenarios/one.yaml");
+    project.write("scenarios/one.yaml", &format!("{scenario}faults:\n{faults}"));
+    project
+}
+
+#[test]
+fn faults_of_a_scenario_happen_in_its_test_and_nowhere_else() {
+    let project = with_faults(
+        "  - { at: file/clerk/1, http: 529, times: 3 }\n  - { at: file/clerk/2, cut_after_event: 2 }\n",
+    );
+    let before = project.files(".");
+    test(&project, []).run().expect_code(0);
+    assert_eq!(project.files("."), before);
+    let replay = project.runner(["replay", "scenarios/one.yaml"]).run().expect_code(0);
+    assert!(!replay.stderr.contains("attempt 1 failed"), "{}", replay.text());
+}
+
+#[test]
+fn a_scenario_that_does_not_bear_its_faults_fails() {
+    let mut told = String::new();
+    for (faults, code) in [
+        ("  - { at: file/clerk/1, http: 529, times: 20 }\n", 6),
+        ("  - { at: file/clerk/2, http: 401 }\n", 3),
+        ("  - { at: file/clerk/9, stall: true }\n", 5),
+    ] {
+        let outcome = test(&with_faults(faults), []).run().expect_code(code);
+        told += &format!("{faults}{}\n", outcome.text());
+    }
+    let project = Project::new();
+    let _guard = project.snapshots();
+    insta::assert_snapshot!("test__faults", told);
+}
+
 #[test]
 fn snapshots_are_written_on_purpose_and_hold_nothing_of_chance() {
     let project = project(&["one"]);

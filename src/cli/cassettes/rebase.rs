@@ -11,7 +11,7 @@ use crate::cli::refusal::{Granted, Refusal};
 use crate::cli::run::{keep, refuse_in_ci};
 use crate::cli::signals::Signals;
 use crate::cli::surroundings::{Surroundings, tell};
-use crate::effects::{Strictness, Tolerance};
+use crate::effects::{Replay, Strictness, Tolerance};
 use crate::event::Evidence;
 use crate::session::Stop;
 
@@ -31,12 +31,8 @@ pub(super) async fn rebase(arguments: &RebaseArguments, surroundings: &Surroundi
         Ok(begun) => begun,
         Err(refusal) => return refusal.tell(),
     };
-    let play = Play::Replay {
-        recording,
-        strictness: Strictness::Total,
-        jitter: None,
-        tolerance: Tolerance::Wording,
-    };
+    let replay = Replay { tolerance: Tolerance::Wording, ..Replay::of(recording, Strictness::Total) };
+    let play = Play::Replay(Box::new(replay));
     let played = match play_quietly(&scenario, play).await {
         Ok(played) => played,
         Err(refusal) => return refusal.tell(),
@@ -66,6 +62,7 @@ fn common(arguments: &RebaseArguments) -> CommonArguments {
     CommonArguments {
         file: arguments.file.clone(),
         input: arguments.input.clone(),
+        set: Vec::new(),
         env_file: arguments.env_file.clone(),
         workspace: None,
         json: false,
