@@ -152,6 +152,15 @@ fn count(outcome: &Outcome, kind: &str) -> usize {
     outcome.json_lines().iter().filter(|event| event["event"]["type"] == kind).count()
 }
 
+/// Lets the last run go on without a recording: what is given back in between and taken again is in none.
+fn forget_recording(project: &Project) {
+    let run = project.read(".runner/runs/latest");
+    let path = format!(".runner/runs/{}/manifest.json", run.trim());
+    let mut manifest: serde_json::Value = serde_json::from_str(&project.read(&path)).expect("a manifest");
+    manifest.as_object_mut().expect("an object").remove("record").expect("a recording was asked for");
+    project.write(&path, &manifest.to_string());
+}
+
 /// Replays in both strictnesses end as the recording did, after as many model calls.
 fn replays_equal(project: &Project, code: i32, turns: usize) {
     for strictness in ["total", "causal"] {
@@ -176,10 +185,16 @@ fn who_holds_an_issue_hands_it_back_with_the_last_call_and_goes_on_with_more() {
         &project.runner(["issues", "list", "--json", "--workspace", "work"]).run().json()["issues"][0];
     assert_eq!((&issue["status"], &issue["attempt"]), (&"open".into(), &0.into()), "{issue}");
 
+    forget_recording(&project);
     let vain = project.runner(["resume", "--json"]).run().expect_code(7);
     assert!(count(&vain, "turn.ended") <= 2, "what was spent counts: {}", vain.stdout);
-    let wrong = project.runner(["resume", "--set", "phases.wrok.limits.max_turns=60"]).run().expect_code(2);
-    assert!(wrong.stderr.contains("has no phase `wrok`"), "{}", wrong.stderr);
+    for (set, told) in [
+        ("phases.wrok.limits.max_turns=60", "can have no `wrok`"),
+        ("roles.clerk.model=claude-x", "`roles.clerk.model` is no limit"),
+    ] {
+        let wrong = project.runner(["resume", "--set", set]).run().expect_code(2);
+        assert!(wrong.stderr.contains(told), "{}", wrong.stderr);
+    }
     project.runner(["resume", "--set", "phases.work.limits.max_turns=60"]).run().expect_code(0);
     let issue =
         &project.runner(["issues", "list", "--json", "--workspace", "work", "--status", "closed"]).run();
@@ -255,6 +270,7 @@ fn a_phase_and_a_run_end_when_their_time_is_up_and_replay_so() {
         let turns = count(&recorded, "turn.ended");
         assert_eq!(turns, 2 + 4, "the reply that was under way is still used: {more}");
         assert!(recorded.stderr.contains("took longer than the 35s"), "{}", recorded.stderr);
+        forget_recording(&project);
         let raise = if more.is_empty() { "phases.work.limits.timeout=1h" } else { "limits.timeout=1h" };
         project.runner(["resume", "--set", raise]).run().expect_code(0);
         replays_equal(&project, 7, turns);
