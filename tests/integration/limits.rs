@@ -259,6 +259,7 @@ fn a_hundred_workers_do_not_overshoot_by_one_call() {
     let recorded = project.runner(RECORD).arg("--json").run().expect_code(7);
     let spent: f64 = recorded.json_lines().iter().filter_map(|event| event["event"]["cost"].as_f64()).sum();
     assert!(spent <= 20.0 && spent > 10.0, "{spent}");
+    replays_equal(&project, 7, count(&recorded, "turn.ended"));
 }
 
 #[test]
