@@ -135,7 +135,8 @@ const STEADY: &str = r#"rules:
     latency: 10s
 "#;
 
-fn holder(phase: &str, more: &str) -> Project {
+/// A project with the scenario and its script.
+pub fn holder(phase: &str, more: &str) -> Project {
     let project = Project::shipped();
     project
         .write("holder.yaml", &HOLDER.replace("PHASE", phase).replace("MORE", more))
@@ -312,4 +313,31 @@ fn a_call_that_failed_counts_with_what_it_used() {
     assert_eq!(server.requests().len(), 2, "a third does not fit into what two have left");
     let shown = project.runner(["show", "--json"]).run().json();
     assert!(shown["tokens"].as_u64().is_some_and(|tokens| tokens >= 80_000), "{shown}");
+}
+
+#[test]
+fn a_worker_that_is_sent_home_in_the_middle_has_made_no_attempt() {
+    for limits in ["limits: { max_turns: 6 }", "limits: { timeout: 35s }"] {
+        let project = holder(limits, "");
+        project.replace("holder.yaml", "claim: agent", "claim: engine");
+        let recorded = project.runner(RECORD).arg("--json").run().expect_code(7);
+        let listed = project.runner(["issues", "list", "--json", "--workspace", "work"]).run().json();
+        let issue = &listed["issues"][0];
+        assert_eq!((&issue["status"], &issue["attempt"]), (&"open".into(), &0.into()), "{limits}: {issue}");
+        replays_equal(&project, 7, count(&recorded, "turn.ended"));
+    }
+}
+
+#[test]
+fn a_limit_that_was_raised_stays_so_when_the_run_goes_on_again() {
+    let project = holder("limits: { max_turns: 4 }", "");
+    let turns = |words: &[&str], code| {
+        count(&project.runner(words.iter().copied()).arg("--json").run().expect_code(code), "turn.ended")
+    };
+    assert_eq!(turns(&RECORD, 7), 2 + 4);
+    forget_recording(&project);
+    assert_eq!(turns(&["resume", "--set", "phases.work.limits.max_turns=7"], 7), 3);
+    // Set aside with the end of the first time and made anew: what it spent then is spent.
+    assert_eq!(turns(&["resume"], 7), 0);
+    assert!(turns(&["resume", "--set", "phases.work.limits.max_turns=70"], 0) > 4);
 }
