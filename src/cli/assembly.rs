@@ -20,7 +20,7 @@ use crate::id::{RoleId, RunId, Seed};
 use crate::journal::{self, Fork, Given, Journal, Manifest, Record, RunFolder};
 use crate::plan::{Plan, Variables, WorkspaceStart};
 use crate::provider::Script;
-use crate::secret::{Scrubber, Secret};
+use crate::secret::{Scrubber, Secret, is_scrubbed};
 use crate::session::{Budget, Commands, FileOrder, Lines, Modules, Stage, Stop, Validators};
 use crate::store::SqliteStore;
 use crate::template::Templates;
@@ -74,6 +74,7 @@ impl Taken {
             epoch: *started,
             models: BTreeMap::new(),
             prices: scenario.plan.prices.clone(),
+            inputs: recordable(&self.manifest.given.inputs),
             ended: ENDED_WELL.to_owned(),
         }
     }
@@ -481,8 +482,15 @@ fn head(scenario: &Scenario, play: &Play, run: &RunId, seed: Option<String>) -> 
         epoch,
         models: BTreeMap::new(),
         prices: plan.prices.clone(),
+        inputs: recordable(&given(scenario, &scrubber(scenario)).inputs),
         ended: ENDED_WELL.to_owned(),
     }
+}
+
+/// Inputs as a recording keeps them: one that holds a secret has to be set again.
+pub(super) fn recordable(inputs: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let kept = inputs.iter().filter(|(_, value)| !is_scrubbed(value));
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// What takes the credentials of a scenario's run out of every text.

@@ -126,6 +126,7 @@ fn anew(arguments: &ForkArguments, set: &[Change]) -> Anew {
 fn of_file(arguments: &ForkArguments, surroundings: &Surroundings) -> Granted<Origin> {
     let mut common =
         CommonArguments::of_file(Path::new(&arguments.what), &arguments.input, arguments.env_file.as_deref());
+    common = launch::as_recorded(&common, surroundings, arguments.cassette.as_deref());
     let before = launch::read(&common, surroundings, Sources::new())?.scenario();
     common.set.clone_from(&arguments.set);
     common.fault.clone_from(&arguments.fault);

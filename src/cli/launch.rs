@@ -17,7 +17,7 @@ use crate::journal::Given;
 use crate::mount_plan::read_env_file;
 use crate::plan::{Plan, ReplayWhen, Variables};
 use crate::provider::Script;
-use crate::scenario::{LoadRequest, load};
+use crate::scenario::{LoadRequest, input_variable, load, project_root};
 use crate::session::Modules;
 use crate::source::Sources;
 
@@ -105,7 +105,7 @@ pub(super) fn read(
 ) -> Granted<Loaded> {
     let root_env = surroundings.working_dir.join(&common.file);
     let variables = variables(surroundings, common.env_file.as_deref(), &root_env)?;
-    let given = Given {
+    let mut given = Given {
         working_dir: surroundings.working_dir.clone(),
         file: common.file.clone(),
         inputs: common.input.iter().cloned().collect(),
@@ -126,8 +126,45 @@ pub(super) fn read(
         workspace: common.workspace.clone(),
     };
     let loaded = load(&request, &mut sources);
+    // What a variable sets is as much part of the run as what an argument does.
+    for id in loaded.plan.iter().flat_map(|plan| plan.inputs.keys()) {
+        if let Some(value) = variables.get(&input_variable(id)) {
+            given.inputs.entry(id.clone()).or_insert_with(|| value.clone());
+        }
+    }
     let faults = Arc::new(Faults::new(common.fault.clone()));
     Ok(Loaded { report: loaded.report, plan: loaded.plan, sources, variables, given, faults })
+}
+
+/// The arguments with those inputs that a scenario's recording was made with and that nobody sets now. What is wrong with
+/// the file or its recording is for others to tell.
+pub(super) fn as_recorded(
+    common: &CommonArguments,
+    surroundings: &Surroundings,
+    named: Option<&Path>,
+) -> CommonArguments {
+    let mut common = common.clone();
+    let file = surroundings.working_dir.join(&common.file);
+    let recorded = || {
+        let mut sources = Sources::new();
+        let source = sources.read(&file, &common.file).ok()?;
+        let tree = sources.parse(source).ok()?;
+        let written = || tree.get("replay")?.get("cassette")?.as_text().map(ToOwned::to_owned);
+        let folder = match named {
+            Some(folder) => surroundings.working_dir.join(folder),
+            None => project_root(&file).join(written()?),
+        };
+        let is_open = |id: &String| {
+            let is_set = common.input.iter().any(|(name, _)| name == id)
+                || surroundings.variables.contains_key(&input_variable(id));
+            !is_set && tree.get("inputs").is_some_and(|inputs| inputs.get(id).is_some())
+        };
+        let inputs = cassette::read_head(&folder).ok()?.inputs;
+        Some(inputs.into_iter().filter(|(id, _)| is_open(id)).collect::<Vec<_>>())
+    };
+    let recorded = recorded().unwrap_or_default();
+    common.input.extend(recorded);
+    common
 }
 
 /// The texts of scripts that mount plans name for `provider-mock`.
@@ -171,7 +208,7 @@ pub(super) fn show(report: &Report, sources: &Sources, surroundings: &Surroundin
 fn variables(surroundings: &Surroundings, named: Option<&Path>, scenario: &Path) -> Granted<Variables> {
     let path = match named {
         Some(path) => surroundings.working_dir.join(path),
-        None => crate::scenario::project_root(scenario).join(".env"),
+        None => project_root(scenario).join(".env"),
     };
     let mut variables = surroundings.variables.clone();
     let text = match std::fs::read_to_string(&path) {

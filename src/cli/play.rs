@@ -11,7 +11,7 @@ use super::outcome;
 use super::refusal::{Granted, Refusal};
 use super::signals::Signals;
 use crate::effects::Effects;
-use crate::engine::{self, RunEnd, TakeUp};
+use crate::engine::{self, RunEnd, TakeUp, TakenUp};
 use crate::event::{Evidence, Happening, Mode, RecordingHead, Whereabouts};
 use crate::id::RunId;
 use crate::journal::{Durability, JournalError, Line, RunFolder};
@@ -146,8 +146,18 @@ const FORKS_SHOWN: usize = 5;
 async fn go_on(ready: &Ready, resumed: &Resumed, scenario: &Scenario) -> Granted<()> {
     let (plan, setup) = (&scenario.plan, &ready.setup);
     let at = setup.stage.effects.now();
-    let taken = TakeUp { run: &setup.run, record: &resumed.record, queue: &plan.queue, now: at };
-    let held_again = engine::take_up(&setup.store, taken).await.map_err(Refusal::configuration)?;
+    let began = ready.head.epoch;
+    let taken = TakeUp {
+        run: &setup.run,
+        record: &resumed.record,
+        queue: &plan.queue,
+        scrubber: setup.stage.effects.scrubber(),
+        began,
+        now: at,
+    };
+    let taken = engine::take_up(&setup.store, taken).await.map_err(Refusal::configuration)?;
+    let TakenUp { held_again, last_seq, untold } = taken;
+    setup.stage.effects.number_after(last_seq);
     if let Some((fork, changes)) = &resumed.fork {
         announce(ready)?;
         let event = Happening::RunForked {
@@ -180,6 +190,10 @@ async fn go_on(ready: &Ready, resumed: &Resumed, scenario: &Scenario) -> Granted
         held_again,
     };
     tell_all(ready, event);
+    let stage = &setup.stage;
+    for event in untold {
+        stage.hub.tell(at, &Whereabouts::default(), event);
+    }
     Ok(())
 }
 

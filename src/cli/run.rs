@@ -22,12 +22,17 @@ use crate::journal::{self, Record};
 use crate::progress::{JsonLines, PlainLines};
 use crate::provider::Script;
 use crate::session::Stop;
+use crate::source::Sources;
 use crate::summary::Summary;
 
 /// `runner run FILE`.
 pub(super) async fn run(arguments: RunArguments, surroundings: Surroundings) -> Exit {
     let begin = || -> Granted<(Scenario, Play)> {
-        let scenario = launch::scenario(&arguments.common, &surroundings)?;
+        let common = match &arguments.replay {
+            Some(from) => launch::as_recorded(&arguments.common, &surroundings, from.as_deref()),
+            None => arguments.common.clone(),
+        };
+        let mut scenario = launch::scenario(&common, &surroundings)?;
         let play = match (&arguments.replay, &arguments.record) {
             (Some(from), _) => {
                 replayed(from.as_deref(), &scenario, &surroundings, (Strictness::Causal, None))?
@@ -43,6 +48,12 @@ pub(super) async fn run(arguments: RunArguments, surroundings: Surroundings) -> 
             }
             (None, None) => launch::choose(&scenario, &surroundings)?,
         };
+        if matches!(play, Play::Replay(_)) && arguments.replay.is_none() {
+            let recorded = launch::as_recorded(&common, &surroundings, None);
+            if recorded.input != common.input {
+                scenario = launch::read(&recorded, &surroundings, Sources::new())?.scenario()?;
+            }
+        }
         Ok((scenario, play))
     };
     match begin() {
@@ -86,7 +97,8 @@ pub(super) async fn replay(arguments: ReplayArguments, surroundings: Surrounding
         StrictnessChoice::Total => Strictness::Total,
     };
     let begin = || -> Granted<(Scenario, Play)> {
-        let scenario = launch::scenario(&arguments.common, &surroundings)?;
+        let common = launch::as_recorded(&arguments.common, &surroundings, arguments.from.as_deref());
+        let scenario = launch::scenario(&common, &surroundings)?;
         let how = (strictness, arguments.jitter);
         let play = replayed(arguments.from.as_deref(), &scenario, &surroundings, how)?;
         Ok((scenario, play))

@@ -134,6 +134,7 @@ mod tests {
             epoch: Timestamp::UNIX_EPOCH,
             models: BTreeMap::new(),
             prices: crate::price::Prices::default(),
+            inputs: BTreeMap::new(),
             ended: "ok".to_owned(),
         };
         let prompt = Segment::new("prompt.0", "Five are open.");

@@ -214,6 +214,7 @@ mod tests {
             ended: crate::event::ENDED_WELL.to_owned(),
             models: BTreeMap::new(),
             prices: crate::price::Prices::default(),
+            inputs: BTreeMap::new(),
         };
         Recording { head, effects, texts }
     }

@@ -180,6 +180,11 @@ impl Effects {
         self.shared.state().memory.as_ref().is_some_and(|memory| !memory.is_over())
     }
 
+    /// Gives only commit numbers after this one: a run that goes on must not use one again.
+    pub fn number_after(&self, last: u64) {
+        self.shared.sequence.go_beyond(last);
+    }
+
     /// Ends a replay that somebody stops: it has nothing to finish.
     pub fn stop(&self) {
         self.shared.halt(&mut self.shared.state(), Halt::Stopped);

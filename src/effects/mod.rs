@@ -131,12 +131,14 @@ pub struct Ran {
     pub footprint: Option<Footprint>,
     /// Its commit number, if the issue store drew one.
     pub seq: Option<u64>,
+    /// When it happened, if not at the moment it was granted: the run may have been killed before it learnt of it.
+    pub at: Option<Timestamp>,
 }
 
 impl Ran {
     /// A result whose order is decided by the gate.
     pub fn plain(result: Value) -> Self {
-        Self { result, footprint: None, seq: None }
+        Self { result, footprint: None, seq: None, at: None }
     }
 }
 

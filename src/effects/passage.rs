@@ -189,7 +189,7 @@ impl Effects {
                 seq,
                 id,
                 kind,
-                at: permit.at,
+                at: ran.at.unwrap_or(permit.at),
                 key,
                 footprint: ran.footprint.unwrap_or(footprint),
                 policy,

@@ -20,6 +20,7 @@ mod table;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use inputs::variable as input_variable;
 pub use paths::project_root;
 
 use crate::diagnostic::{Code, Diagnostic, Report};

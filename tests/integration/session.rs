@@ -226,6 +226,7 @@ impl Scene {
             epoch: Timestamp::UNIX_EPOCH,
             models: BTreeMap::new(),
             prices: runner::price::Prices::default(),
+            inputs: BTreeMap::new(),
             ended: runner::event::ENDED_WELL.to_owned(),
         };
         let recording = Recording { head, effects: done.effects.clone(), texts: BTreeMap::new() };

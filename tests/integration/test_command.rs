@@ -76,6 +76,36 @@ fn a_scenario_passes_and_nothing_is_left_behind() {
     assert!(!project.path(".runner").exists());
 }
 
+#[test]
+fn a_recording_brings_the_inputs_it_was_made_with() {
+    let project = project(&["one"]);
+    let scenario = project.read("scenarios/one.yaml");
+    project.write(
+        "scenarios/one.yaml",
+        &format!("{scenario}inputs: {{ what: {{ required: true }}, who: {{ default: me }} }}\n"),
+    );
+    project.write("prompts/file.md", "File the bug of {{ inputs.what }} for {{ inputs.who }}.\n");
+    let file = "scenarios/one.yaml";
+    let record = ["record", file, "--script", "script.yaml", "-i", "what=the door"];
+    project.runner(record).env("RUNNER_VAR_WHO", "Ana").run().expect_code(0);
+    assert!(project.read("scenarios/one.cassette/cassette.yaml").contains("what: the door\n  who: Ana\n"));
+    for words in [&["test"][..], &["replay", file], &["run", file, "--replay"], &["cassette", "rebase", file]]
+    {
+        project.runner(words).run().expect_code(0);
+    }
+    project.runner([file]).ci().run().expect_code(2);
+    for other in ["what=the window", "who=me"] {
+        let outcome = project.runner(["replay", file, "-i", other]).run().expect_code(6);
+        assert!(outcome.stderr.contains("(prompt)"), "{}", outcome.text());
+    }
+    project.runner(["replay", file]).env("RUNNER_VAR_WHO", "me").run().expect_code(6);
+    // An input that is gone is nobody's: what differs is what conditions can name, not what the replay is given.
+    project.replace(file, "who: { default: me }", "whom: { default: Ana }");
+    project.replace("prompts/file.md", "inputs.who ", "inputs.whom ");
+    let outcome = project.runner(["replay", file]).run().expect_code(6);
+    assert!(outcome.stderr.contains("DIVERGENCE at run/!expect-1"), "{}", outcome.text());
+}
+
 /// A project whose one scenario names these faults.
 fn with_faults(faults: &str) -> Project {
     let project = project(&["one"]);

@@ -19,7 +19,8 @@ use crate::session::Stop;
 pub(super) async fn rebase(arguments: &RebaseArguments, surroundings: &Surroundings) -> Exit {
     let begin = || -> Granted<_> {
         refuse_in_ci(surroundings)?;
-        let scenario = launch::scenario(&common(arguments), surroundings)?;
+        let common = launch::as_recorded(&common(arguments), surroundings, arguments.from.as_deref());
+        let scenario = launch::scenario(&common, surroundings)?;
         let Some(folder) = launch::cassette_folder(arguments.from.as_deref(), &scenario, surroundings) else {
             return Err(Refusal::invalid(
                 "the scenario names no recording; add `replay: {cassette: …}` to it, or name one with --from DIR",

@@ -18,7 +18,7 @@ use crate::event::{EffectId, Evidence};
 
 /// `runner cassette rerecord FILE`.
 pub(super) async fn rerecord(arguments: &RerecordArguments, surroundings: &Surroundings) -> Exit {
-    let common = common(arguments);
+    let common = launch::as_recorded(&common(arguments), surroundings, arguments.cassette.as_deref());
     match take(&common, arguments, surroundings).await {
         Ok(Some((scenario, taken))) => {
             play_out(&common, surroundings, &scenario, Play::Resume(taken), None).await

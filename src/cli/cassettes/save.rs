@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::SaveArguments;
 use crate::cassette;
 use crate::cli::arguments::FailOn;
+use crate::cli::assembly::recordable;
 use crate::cli::exit::Exit;
 use crate::cli::history::{Found, refused, which};
 use crate::cli::launch::shown;
@@ -78,6 +79,7 @@ pub(in crate::cli) fn recording_of(manifest: &Manifest, record: Record) -> Recor
         epoch: manifest.started,
         models: manifest.models.clone(),
         prices: manifest.prices(),
+        inputs: recordable(&manifest.given.inputs),
         // Issues that are left are a failure only for who asked for it, and a test does not.
         ended: if ended == Exit::IssuesLeft { Exit::Ok } else { ended }.name().to_owned(),
     };

@@ -144,6 +144,7 @@ impl Trial {
 
     fn play(&mut self, found: &Found, how: &How, stop: &Stop) -> Result<Verdict, Ending> {
         let common = CommonArguments::of_file(&found.file, &how.input, how.env_file.as_deref());
+        let common = launch::as_recorded(&common, &how.surroundings, None);
         let refused = |refusal: Refusal| Ending::from(Failure::refused(refusal, &self.file));
         let loaded = launch::read(&common, &how.surroundings, Sources::new()).map_err(refused)?;
         if loaded.plan.is_none() {
