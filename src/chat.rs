@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::price::{Price, Usd};
+
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -231,6 +233,9 @@ pub struct Usage {
     pub server_tool_uses: u64,
 }
 
+/// Writing into the cache for an hour costs twice the input's price, for five minutes a quarter more than it.
+const HOUR_FACTOR: f64 = 2.0 / 1.25;
+
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }
@@ -239,6 +244,20 @@ impl Usage {
     /// All input tokens, cached or not.
     pub fn total_input(&self) -> u64 {
         self.input + self.cache_read + self.cache_write
+    }
+
+    /// What it costs.
+    pub fn cost(&self, price: &Price) -> Usd {
+        Price::sum(self.input, price.input)
+            + Price::sum(self.output, price.output)
+            + Price::sum(self.cache_read, price.cache_read)
+            + Price::sum(self.cache_write.saturating_sub(self.cache_write_1h), price.cache_write)
+            + Price::sum(self.cache_write_1h, price.cache_write * HOUR_FACTOR)
+    }
+
+    /// Whether no token is in it.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -97,6 +97,10 @@ codes! {
     IgnoredSetting = "0406",
     /// A worker that claims has nothing to claim with.
     NoIssueTool = "0407",
+    /// A limit in dollars cannot be kept, because a model has no price.
+    UnpricedModel = "0410",
+    /// A price is given for a model that no role asks.
+    UnusedPrice = "0411",
 
     // 05: inputs, paths, prompts and conditions
     /// A path leaves the project root.
@@ -117,6 +121,10 @@ codes! {
     MissingInput = "0508",
     /// The value of an input does not fit its declaration.
     BadInput = "0509",
+    /// A value that is set on the command line has no place in the file.
+    BadChange = "0510",
+    /// A fault names no model call of the scenario.
+    BadFault = "0511",
 
     // 06: mount plans
     /// There is no such mount plan.

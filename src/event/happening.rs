@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::EffectId;
 use crate::chat::Usage;
 use crate::clock::Timestamp;
 use crate::id::{IssueId, PhaseId, RoleId, RunId, SessionName};
 use crate::issue::Status;
+use crate::price::Usd;
 
 /// One happening with when and where.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -177,6 +179,28 @@ pub enum Happening {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         held_again: Vec<IssueId>,
     },
+    /// The run goes another way than the one whose beginning it has taken over.
+    #[serde(rename = "run.forked")]
+    RunForked {
+        /// The run.
+        run: RunId,
+        /// The scenario's name.
+        scenario: String,
+        /// The run whose beginning it is.
+        of: RunId,
+        /// The first effects that it does in its own way; at the most five of them.
+        at: Vec<EffectId>,
+        /// What is otherwise in the scenario, as `PATH=VALUE`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        changes: Vec<String>,
+        /// What makes the replies, if no model.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence: Option<Evidence>,
+        /// Where the agents work, as a path for people.
+        workspace: String,
+        /// How many effects are taken over.
+        effects: u64,
+    },
     /// Something people should know that stops nothing.
     #[serde(rename = "notice")]
     Notice {
@@ -287,10 +311,24 @@ pub enum Happening {
         turn: u32,
         /// Tokens.
         usage: Usage,
+        /// What they cost; absent if nobody knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost: Option<Usd>,
         /// Text the model said in it.
         text: String,
         /// Tools it called.
         calls: Vec<String>,
+    },
+    /// A model call failed and has used tokens all the same.
+    #[serde(rename = "call.wasted")]
+    CallWasted {
+        /// Which of the session, from 1.
+        turn: u32,
+        /// Tokens.
+        usage: Usage,
+        /// What they cost; absent if nobody knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost: Option<Usd>,
     },
     /// A call failed and is tried again.
     #[serde(rename = "retry")]

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use super::paths::{Paths, normal, relative};
-use super::raw::{Located, RawKind, RawMonitor, RawPhase, RawRole, RawSession, RawWorkers};
+use super::raw::{Located, RawFault, RawKind, RawMonitor, RawPhase, RawRole, RawSession, RawWorkers};
 use super::rules::Scene;
 use crate::diagnostic::{Code, Diagnostic, Report};
+use crate::event::EffectId;
+use crate::fault::{Fault, FaultPlace};
 use crate::id::{PhaseId, RoleId};
 use crate::issue::Takes;
 use crate::limit;
@@ -36,9 +38,11 @@ pub(super) fn plan(scene: &Scene<'_>, paths: &Paths, file: &Path, report: &mut R
         roles: raw.roles.iter().map(|role| resolve_role(scene, role)).collect::<Option<IndexMap<_, _>>>()?,
         phases: (0..raw.phases.len()).map(|at| resolve_phase(scene, at)).collect::<Option<Vec<_>>>()?,
         queue: queue?,
-        limits: raw.limits,
+        limits: raw.limits.plan,
+        prices: scene.prices().only(raw.roles.iter().filter_map(|role| scene.model(role))),
         expect: conditions(&raw.expect),
         replay: replay?,
+        faults: raw.faults.iter().flat_map(faults).collect(),
         prompts: scene.prompts.texts.clone(),
     })
 }
@@ -96,6 +100,13 @@ fn replay(scene: &Scene<'_>, paths: &Paths, report: &mut Report) -> Option<Repla
     })
 }
 
+/// One fault for each attempt.
+fn faults(raw: &RawFault) -> impl Iterator<Item = Fault> + '_ {
+    let call = EffectId::from_text(raw.at.value.as_str());
+    (1..=raw.times)
+        .map(move |attempt| Fault { at: FaultPlace::Effect(call.attempt(attempt)), kind: raw.kind.clone() })
+}
+
 fn resolve_role(scene: &Scene<'_>, role: &RawRole) -> Option<(RoleId, RolePlan)> {
     let id = RoleId::new(role.id.value.as_str());
     let plan = RolePlan {
@@ -105,6 +116,7 @@ fn resolve_role(scene: &Scene<'_>, role: &RawRole) -> Option<(RoleId, RolePlan)>
         takes: takes(role),
         model: role.model.as_ref().map(|model| model.value.clone()),
         vars: role.vars.clone(),
+        limits: role.limits.plan,
         place: role.id.place.clone(),
     };
     Some((id, plan))
@@ -127,6 +139,7 @@ fn resolve_phase(scene: &Scene<'_>, at: usize) -> Option<PhasePlan> {
         needs: scene.graph.needs(at).iter().map(|need| PhaseId::new(scene.graph.name(*need))).collect(),
         when: raw.when.as_ref().map(condition),
         on_failure: raw.on_failure,
+        limits: raw.limits.plan,
         expect: conditions(&raw.expect),
         place: raw.place.clone(),
     })

@@ -83,6 +83,12 @@ pub const INFO: ModuleInfo = ModuleInfo {
             "Factor on the wait when the server is overloaded (529).",
         ),
         key(
+            "max_concurrent_requests",
+            KeyShape::Integer,
+            "",
+            "Most calls under way at once with the key; without it, and with 0, what the server bears is found out.",
+        ),
+        key(
             "enable_prompt_caching",
             KeyShape::Flag,
             "true",
@@ -132,6 +138,8 @@ pub struct Config {
     pub version: String,
     pub retry: RetryPolicy,
     pub timeouts: Timeouts,
+    /// Calls under way at once, if that is bounded.
+    pub max_concurrent: Option<usize>,
 }
 
 /// Whether requests mark their stable parts for the provider's cache.
@@ -188,6 +196,10 @@ impl Config {
             },
             features,
             retry: retry(settings)?,
+            max_concurrent: match settings.integer("max_concurrent_requests")? {
+                None | Some(0) => None,
+                Some(most) => Some(usize::try_from(most).unwrap_or(usize::MAX)),
+            },
             timeouts: Timeouts {
                 response: patience(settings, "timeout", 600)?,
                 idle: patience(settings, "idle_timeout", 300)?,
