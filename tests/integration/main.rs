@@ -34,3 +34,4 @@ mod test_command;
 mod trouble;
 mod wire;
 mod wire_http;
+mod wire_turns;
