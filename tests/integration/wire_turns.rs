@@ -12,6 +12,7 @@ fn run(server: &AnthropicServer, more: &Value) -> (Project, Outcome) {
     let mut plan: Value = serde_json::from_str(&project.read("mount-plans/hello.json")).expect("a plan");
     let config = plan["providers"][0]["config"].as_object_mut().expect("a map");
     config.extend(more.as_object().expect("a map").clone());
+    plan["session"]["orchestrator"]["config"]["max_iterations"] = (-1).into();
     project.write("mount-plans/hello.json", &plan.to_string());
     project.point_at(server);
     let outcome = project.runner(["scenarios/hello.yaml"]).with_key().run();
