@@ -26,7 +26,7 @@ const REASONING_EFFORT: KeyInfo = key(
     "reasoning_effort",
     KeyShape::Text,
     "",
-    "How hard a reasoning model thinks (none, low, medium, high …), where the server takes it.",
+    "How hard a reasoning model thinks (none, low, medium or high), where the server takes it.",
 );
 const REASONING_FIELD: KeyInfo = key(
     "reasoning_field",
@@ -46,7 +46,7 @@ pub const COMPATIBLE: ModuleInfo = ModuleInfo {
     name: "provider-openai-compatible",
     aliases: &[],
     kind: ModuleKind::Provider,
-    summary: "Any server of OpenAI's Chat Completions API, streaming: vLLM, llama.cpp, OpenRouter, Mistral, Groq, Azure …",
+    summary: "Any server of OpenAI's Chat Completions API, streaming: vLLM, llama.cpp, OpenRouter, Mistral, Groq, Azure and others",
     keys: &[
         key(
             "api_key",
