@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use runner::diagnostic::{Look, Report};
 use runner::mount_plan::{Known, MountPlanFile, load, read_env_file};
-use runner::plan::{Credential, Need, KeyInfo, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, MountPlan, Variables};
+use runner::plan::{
+    Credential, KeyInfo, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, MountPlan, Need, Variables,
+};
 use runner::source::Sources;
 use runner::tool::{bash, filesystem, web};
 

@@ -40,7 +40,12 @@ pub const INFO: ModuleInfo = ModuleInfo {
             "",
             "Sampling temperature. Not sent to reasoning models: they refuse it.",
         ),
-        key("reasoning", KeyShape::Text, "", "How hard a reasoning model thinks, such as low, medium or high."),
+        key(
+            "reasoning",
+            KeyShape::Text,
+            "",
+            "How hard a reasoning model thinks, such as low, medium or high.",
+        ),
         key(
             "reasoning_summary",
             KeyShape::Text,

@@ -33,7 +33,11 @@ const KEYS: [&str; 18] = [
 /// Judges a request; gives out its body when nothing is wrong with it.
 pub fn judge(target: &str, headers: &[(String, String)], body: &[u8]) -> Result<Value, Refusal> {
     if target != "POST /v1/chat/completions" {
-        return Err(Refusal { status: 404, kind: "invalid_request_error", message: "Invalid URL".to_owned() });
+        return Err(Refusal {
+            status: 404,
+            kind: "invalid_request_error",
+            message: "Invalid URL".to_owned(),
+        });
     }
     let (body, reasons) = judge_openai(headers, body)?;
     let unknown = body.as_object().into_iter().flat_map(Map::keys).find(|key| !KEYS.contains(&key.as_str()));
@@ -79,7 +83,9 @@ fn tools(body: &Value) -> Result<(), Refusal> {
             )));
         }
         if tool["function"]["parameters"]["type"] != "object" {
-            return Err(Refusal::invalid("Invalid schema for function: schema must be a JSON Schema of 'type: \"object\"'."));
+            return Err(Refusal::invalid(
+                "Invalid schema for function: schema must be a JSON Schema of 'type: \"object\"'.",
+            ));
         }
     }
     Ok(())
@@ -160,7 +166,8 @@ pub fn conversation(body: &Value) -> Value {
             _ => say(&mut messages, "user", json!({"type": "text", "text": text})),
         }
     }
-    let tools: Vec<_> = body["tools"].as_array().into_iter().flatten().map(|tool| &tool["function"]).collect();
+    let tools: Vec<_> =
+        body["tools"].as_array().into_iter().flatten().map(|tool| &tool["function"]).collect();
     json!({"model": body["model"], "system": system, "messages": messages, "tools": tools, "stream": true})
 }
 
@@ -244,8 +251,7 @@ struct Call<'a> {
 
 impl Call<'_> {
     fn whole(&self, dialect: Dialect) -> Value {
-        let mut whole =
-            json!({"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}});
+        let mut whole = json!({"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}});
         match dialect {
             Dialect::Ollama => whole["index"] = json!(0),
             // Some say no index at all.
@@ -321,7 +327,10 @@ impl Chunks {
         let own = matches!(self.dialect, Dialect::OpenAi | Dialect::Azure | Dialect::Vllm);
         self.chunk(finish.clone(), usage && matches!(self.dialect, Dialect::Mistral | Dialect::Ollama));
         if usage && self.dialect == Dialect::OpenRouter {
-            self.chunk(json!([{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": reason}]), true);
+            self.chunk(
+                json!([{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": reason}]),
+                true,
+            );
         }
         if usage && own {
             self.chunk(json!([]), true);

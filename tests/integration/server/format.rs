@@ -120,11 +120,8 @@ const MODELS: [(&str, bool); 5] =
 /// Gives out the body and whether its model reasons.
 pub fn judge_openai(headers: &[(String, String)], body: &[u8]) -> Result<(Value, bool), Refusal> {
     let header = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    let unauthorized = |message: &str| Refusal {
-        status: 401,
-        kind: "invalid_request_error",
-        message: message.to_owned(),
-    };
+    let unauthorized =
+        |message: &str| Refusal { status: 401, kind: "invalid_request_error", message: message.to_owned() };
     match header("authorization").and_then(|value| value.strip_prefix("Bearer ")) {
         Some(key) if key == super::KEY => {}
         Some(_) => return Err(unauthorized("Incorrect API key provided.")),

@@ -40,7 +40,11 @@ const OF: &str = "--";
 /// Judges a request; gives out its body when nothing is wrong with it.
 pub fn judge(target: &str, headers: &[(String, String)], body: &[u8]) -> Result<Value, Refusal> {
     if target != "POST /v1/responses" {
-        return Err(Refusal { status: 404, kind: "invalid_request_error", message: "Invalid URL".to_owned() });
+        return Err(Refusal {
+            status: 404,
+            kind: "invalid_request_error",
+            message: "Invalid URL".to_owned(),
+        });
     }
     let (body, reasons) = judge_openai(headers, body)?;
     if !body["max_tokens"].is_null() {
@@ -57,7 +61,9 @@ pub fn judge(target: &str, headers: &[(String, String)], body: &[u8]) -> Result<
         return Err(Refusal::invalid("Encrypted content is not supported with this model."));
     }
     if reasons && !body["temperature"].is_null() {
-        return Err(Refusal::invalid("Unsupported parameter: 'temperature' is not supported with this model."));
+        return Err(Refusal::invalid(
+            "Unsupported parameter: 'temperature' is not supported with this model.",
+        ));
     }
     if body["stream"] != true || body["store"] != false {
         return Err(Refusal::invalid("this test server answers streams only, and stores nothing"));
@@ -136,10 +142,12 @@ fn one(at: usize, item: &Value, next: Option<&Value>) -> Result<(), Refusal> {
     let missing = |key: &str| Refusal::invalid(format!("Missing required parameter: 'input[{at}].{key}'."));
     match item["type"].as_str() {
         Some("message") => content(at, item),
-        Some("function_call") => match ["call_id", "name", "arguments"].iter().find(|key| !item[**key].is_string()) {
-            Some(key) => Err(missing(key)),
-            None => Ok(()),
-        },
+        Some("function_call") => {
+            match ["call_id", "name", "arguments"].iter().find(|key| !item[**key].is_string()) {
+                Some(key) => Err(missing(key)),
+                None => Ok(()),
+            }
+        }
         Some("function_call_output") if item["output"].is_string() => Ok(()),
         Some("function_call_output") => Err(missing("output")),
         Some("reasoning") => {
@@ -193,7 +201,8 @@ pub fn conversation(body: &Value) -> Value {
             Some("function_call") => {
                 let text = item["arguments"].as_str().unwrap_or_default();
                 let input: Value = serde_json::from_str(text).unwrap_or_default();
-                let block = json!({"type": "tool_use", "id": item["call_id"], "name": item["name"], "input": input});
+                let block =
+                    json!({"type": "tool_use", "id": item["call_id"], "name": item["name"], "input": input});
                 say(&mut messages, "assistant", block);
             }
             Some("function_call_output") => {
@@ -201,7 +210,8 @@ pub fn conversation(body: &Value) -> Value {
                 say(&mut messages, "user", result(&item["call_id"], text));
             }
             Some("reasoning") => {
-                let block = json!({"type": "thinking", "thinking": "", "signature": item["encrypted_content"]});
+                let block =
+                    json!({"type": "thinking", "thinking": "", "signature": item["encrypted_content"]});
                 say(&mut messages, "assistant", block);
             }
             _ => {
@@ -310,7 +320,8 @@ impl Events {
         };
         let text = text.unwrap_or_default();
         for piece in pieces(text, chance) {
-            let data = json!({"output_index": index, "item_id": item["id"], "delta": piece, "obfuscation": "xx"});
+            let data =
+                json!({"output_index": index, "item_id": item["id"], "delta": piece, "obfuscation": "xx"});
             self.write(&format!("response.{kind}.delta"), data);
         }
         let field = if kind == "function_call_arguments" { "arguments" } else { "text" };
