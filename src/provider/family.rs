@@ -5,13 +5,16 @@ use std::sync::Arc;
 use super::{BuildError, Provider, anthropic, openai, openai_chat};
 use crate::plan::{ModuleInfo, ModuleSpec, Variables};
 
+/// Makes the provider of a mount plan; the model replaces the plan's own.
+pub type Build = fn(&ModuleSpec, &Variables, Option<&str>) -> Result<Arc<dyn Provider>, BuildError>;
+
 /// One of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Member {
     /// What there is to know of the module.
     pub info: ModuleInfo,
-    /// Makes the provider of a mount plan; the model replaces the plan's own.
-    pub build: fn(&ModuleSpec, &Variables, Option<&str>) -> Result<Arc<dyn Provider>, BuildError>,
+    /// What makes it.
+    pub build: Build,
 }
 
 /// All of them.

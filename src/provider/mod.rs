@@ -21,7 +21,7 @@ use crate::chat::{Delta, Reply, Request};
 use crate::http::WireRequest;
 
 pub use call::{Answered, Attempt, Line, Occasion, call};
-pub use family::{FAMILY, Member};
+pub use family::{Build, FAMILY, Member};
 pub use retry::Advice;
 pub use script::{Answer, Script, ScriptError};
 pub use settings::BuildError;

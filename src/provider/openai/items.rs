@@ -180,7 +180,7 @@ mod tests {
         let sent = again(&[unsealed, call.clone()]);
         assert_eq!(sent, [json!({"type": "function_call", "call_id": "c", "name": "t", "arguments": "{}"})]);
         let sealed = json!({"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": "x"});
-        assert_eq!(again(&[sealed.clone()]), Vec::<Value>::new());
+        assert_eq!(again(std::slice::from_ref(&sealed)), Vec::<Value>::new());
         assert_eq!(again(&[sealed.clone(), call.clone()]), [sealed, call]);
     }
 

@@ -57,7 +57,8 @@ impl Told {
         };
         let message = [&error["message"], &error["detail"]].into_iter().find_map(text);
         Self {
-            kind: text(&error["type"]),
+            // `error` is what a flat event calls itself, not what went wrong.
+            kind: text(&error["type"]).filter(|kind| kind != "error"),
             code: text(&error["code"]),
             message: message.or_else(|| error.as_str().map(str::to_owned)),
         }
@@ -209,7 +210,7 @@ mod tests {
         read_response(&ASKED, &Response { status, headers: &headers, body: body.to_string().as_bytes() })
     }
 
-    fn error(kind: &str, code: Value) -> Value {
+    fn error(kind: &str, code: &Value) -> Value {
         json!({"error": {"message": "m", "type": kind, "param": null, "code": code}})
     }
 
@@ -218,17 +219,17 @@ mod tests {
         use ErrorClass::*;
         let invalid = "invalid_request_error";
         let table = [
-            (401, error(invalid, json!("invalid_api_key")), Credential),
-            (401, error(invalid, json!(null)), Credential),
-            (404, error(invalid, json!("model_not_found")), Request),
-            (400, error(invalid, json!("context_length_exceeded")), Request),
-            (429, error("requests", json!("rate_limit_exceeded")), RateLimit),
-            (429, error("insufficient_quota", json!("insufficient_quota")), Billing),
-            (429, error("insufficient_quota", json!(null)), Billing),
-            (413, error("tokens", json!("rate_limit_exceeded")), Request),
-            (503, error("server_error", json!("slow_down")), Overloaded),
-            (503, error(invalid, json!(null)), Server),
-            (400, error(invalid, json!("tool_use_failed")), Server),
+            (401, error(invalid, &json!("invalid_api_key")), Credential),
+            (401, error(invalid, &json!(null)), Credential),
+            (404, error(invalid, &json!("model_not_found")), Request),
+            (400, error(invalid, &json!("context_length_exceeded")), Request),
+            (429, error("requests", &json!("rate_limit_exceeded")), RateLimit),
+            (429, error("insufficient_quota", &json!("insufficient_quota")), Billing),
+            (429, error("insufficient_quota", &json!(null)), Billing),
+            (413, error("tokens", &json!("rate_limit_exceeded")), Request),
+            (503, error("server_error", &json!("slow_down")), Overloaded),
+            (503, error(invalid, &json!(null)), Server),
+            (400, error(invalid, &json!("tool_use_failed")), Server),
             (402, json!({"error": {"message": "m", "code": 402}}), Billing),
             (
                 400,
@@ -248,7 +249,7 @@ mod tests {
     fn an_error_in_a_stream_is_read_nested_or_flat_and_by_number() {
         use ErrorClass::*;
         let table = [
-            (error("insufficient_quota", json!("insufficient_quota")), Billing),
+            (error("insufficient_quota", &json!("insufficient_quota")), Billing),
             (
                 json!({"type": "error", "code": "rate_limit_exceeded", "message": "m", "param": null}),
                 RateLimit,
@@ -256,7 +257,7 @@ mod tests {
             (json!({"error": {"code": "server_error", "message": "m"}}), Server),
             (json!({"error": {"code": 400, "message": "Token limit reached"}}), Request),
             (json!({"error": {"code": "502", "message": "m"}}), Server),
-            (error("a_new_one", json!(null)), Server),
+            (error("a_new_one", &json!(null)), Server),
         ];
         for (data, class) in table {
             assert_eq!(read_event(&data).class, class, "{data}");
@@ -269,7 +270,7 @@ mod tests {
         let refused = read(
             401,
             &[("x-request-id", "req_1"), ("retry-after", "7")],
-            &error("invalid_request_error", json!("invalid_api_key")),
+            &error("invalid_request_error", &json!("invalid_api_key")),
         );
         assert_eq!(
             refused.message,

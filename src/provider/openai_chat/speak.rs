@@ -22,14 +22,14 @@ pub fn speak_error(kind: &str) -> Vec<u8> {
 /// Writes a reply as a whole stream.
 pub fn speak(reply: &Reply) -> Vec<u8> {
     let mut stream = Stream { reply, bytes: Vec::new() };
-    stream.delta(json!({"role": "assistant", "content": null}));
+    stream.delta(&json!({"role": "assistant", "content": null}));
     let mut calls = 0;
     for part in &reply.parts {
         match part {
             Part::Text { text, .. } => stream.text("content", text),
             Part::Thinking { thinking, .. } => stream.text("reasoning_content", thinking),
             Part::Other(block) if block["type"] == REASONING_DETAILS => {
-                stream.delta(json!({REASONING_DETAILS: block[REASONING_DETAILS]}));
+                stream.delta(&json!({REASONING_DETAILS: block[REASONING_DETAILS]}));
             }
             Part::ToolUse(call) => {
                 stream.call(calls, call);
@@ -41,7 +41,7 @@ pub fn speak(reply: &Reply) -> Vec<u8> {
     let refusal = reply.stop_details.as_ref().and_then(|details| details["refusal"].as_str());
     stream.text("refusal", refusal.unwrap_or_default());
     let word = if refusal.is_some() { "stop" } else { stop_word(&reply.stop) };
-    stream.chunk(json!([{"index": 0, "delta": {}, "finish_reason": word}]), Value::Null);
+    stream.chunk(&json!([{"index": 0, "delta": {}, "finish_reason": word}]), &Value::Null);
     let usage = reply.usage;
     let counts = json!({
         "prompt_tokens": usage.total_input(),
@@ -49,7 +49,7 @@ pub fn speak(reply: &Reply) -> Vec<u8> {
         "total_tokens": usage.total_input() + usage.output,
         "prompt_tokens_details": {"cached_tokens": usage.cache_read},
     });
-    stream.chunk(json!([]), counts);
+    stream.chunk(&json!([]), &counts);
     stream.bytes.extend_from_slice(b"data: [DONE]\n\n");
     stream.bytes
 }
@@ -60,7 +60,7 @@ struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    fn chunk(&mut self, choices: Value, usage: Value) {
+    fn chunk(&mut self, choices: &Value, usage: &Value) {
         let data = json!({
             "id": self.reply.id, "object": "chat.completion.chunk", "created": 0, "model": self.reply.model,
             "choices": choices, "usage": usage,
@@ -68,13 +68,13 @@ impl Stream<'_> {
         self.bytes.extend_from_slice(format!("data: {data}\n\n").as_bytes());
     }
 
-    fn delta(&mut self, delta: Value) {
-        self.chunk(json!([{"index": 0, "delta": delta, "finish_reason": null}]), Value::Null);
+    fn delta(&mut self, delta: &Value) {
+        self.chunk(&json!([{"index": 0, "delta": delta, "finish_reason": null}]), &Value::Null);
     }
 
     fn text(&mut self, field: &str, text: &str) {
         for piece in pieces(text, TEXT_PIECE) {
-            self.delta(json!({field: piece}));
+            self.delta(&json!({field: piece}));
         }
     }
 
@@ -89,9 +89,9 @@ impl Stream<'_> {
         for (key, value) in &call.extra {
             first[key] = value.clone();
         }
-        self.delta(json!({"tool_calls": [first]}));
+        self.delta(&json!({"tool_calls": [first]}));
         for piece in pieces(&arguments, JSON_PIECE) {
-            self.delta(json!({"tool_calls": [{"index": index, "function": {"arguments": piece}}]}));
+            self.delta(&json!({"tool_calls": [{"index": index, "function": {"arguments": piece}}]}));
         }
     }
 }

@@ -249,13 +249,13 @@ async fn post(server: &AnthropicServer, path: &str, body: &Value) -> String {
     format!("{} {}", response.status, json["error"]["message"].as_str().unwrap_or("let through"))
 }
 
-fn chat_body(messages: Value, more: Value) -> Value {
+fn chat_body(messages: &Value, more: &Value) -> Value {
     let mut body = json!({"model": "gpt-4.1", "stream": true, "messages": messages});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
 }
 
-fn responses_body(input: Value, more: Value) -> Value {
+fn responses_body(input: &Value, more: &Value) -> Value {
     let mut body = json!({"model": "gpt-5.5", "stream": true, "store": false, "input": input});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
@@ -271,33 +271,33 @@ async fn the_server_refuses_what_the_real_chat_servers_refuse() {
     let result = |id: &str| json!({"role": "tool", "tool_call_id": id, "content": "x"});
     let tool = json!([{"type": "function", "function": {"name": "a b", "parameters": {"type": "object"}}}]);
     let cases = [
-        (chat_body(json!([user, called, result("b"), result("a")]), json!({})), "200 "),
+        (chat_body(&json!([user, called, result("b"), result("a")]), &json!({})), "200 "),
         (
-            chat_body(json!([user, called, result("a")]), json!({})),
+            chat_body(&json!([user, called, result("a")]), &json!({})),
             "400 An assistant message with 'tool_calls' must be followed by tool messages",
         ),
         (
-            chat_body(json!([user, called, result("a"), user, result("b")]), json!({})),
+            chat_body(&json!([user, called, result("a"), user, result("b")]), &json!({})),
             "400 An assistant message with 'tool_calls'",
         ),
         (
-            chat_body(json!([user, result("a")]), json!({})),
+            chat_body(&json!([user, result("a")]), &json!({})),
             "400 Invalid parameter: messages with role 'tool'",
         ),
         (
-            chat_body(json!([user, {"role": "assistant", "content": null}]), json!({})),
+            chat_body(&json!([user, {"role": "assistant", "content": null}]), &json!({})),
             "400 Invalid value for 'content'",
         ),
-        (chat_body(json!([]), json!({})), "400 Invalid 'messages'"),
+        (chat_body(&json!([]), &json!({})), "400 Invalid 'messages'"),
         (
-            chat_body(json!([user]), json!({"max_words": 3})),
+            chat_body(&json!([user]), &json!({"max_words": 3})),
             "400 Unrecognized request argument supplied: max_words",
         ),
-        (chat_body(json!([user]), json!({"tools": []})), "400 Invalid 'tools': empty array"),
-        (chat_body(json!([user]), json!({"tools": tool})), "400 Invalid 'tools[0].function.name'"),
-        (chat_body(json!([user]), json!({"tool_choice": "none"})), "400 Invalid value for 'tool_choice'"),
+        (chat_body(&json!([user]), &json!({"tools": []})), "400 Invalid 'tools': empty array"),
+        (chat_body(&json!([user]), &json!({"tools": tool})), "400 Invalid 'tools[0].function.name'"),
+        (chat_body(&json!([user]), &json!({"tool_choice": "none"})), "400 Invalid value for 'tool_choice'"),
         (
-            chat_body(json!([user]), json!({"model": "gpt-5.5", "max_tokens": 9})),
+            chat_body(&json!([user]), &json!({"model": "gpt-5.5", "max_tokens": 9})),
             "400 Unsupported parameter: 'max_tokens'",
         ),
     ];
@@ -320,36 +320,36 @@ async fn the_server_refuses_what_the_real_responses_server_refuses() {
         json!({"type": "message", "role": "assistant", "content": [{"type": "input_text", "text": "x"}]});
     let tool = json!([{"type": "function", "name": "t", "parameters": {"type": "object"}}]);
     let cases = [
-        (responses_body(json!([user, sealed, called("fc_1--1"), output]), json!({})), "200 "),
-        (responses_body(json!([user, called("fc_1--1"), output]), json!({})), "400 Item 'fc_1--1' of type"),
-        (responses_body(json!([user, sealed, user]), json!({})), "400 Item 'rs_1' of type 'reasoning'"),
+        (responses_body(&json!([user, sealed, called("fc_1--1"), output]), &json!({})), "200 "),
+        (responses_body(&json!([user, called("fc_1--1"), output]), &json!({})), "400 Item 'fc_1--1' of type"),
+        (responses_body(&json!([user, sealed, user]), &json!({})), "400 Item 'rs_1' of type 'reasoning'"),
         (
-            responses_body(json!([user, open, called("fc_1"), output]), json!({})),
+            responses_body(&json!([user, open, called("fc_1"), output]), &json!({})),
             "404 Item with id 'rs_1' not found",
         ),
         (
-            responses_body(json!([user, called("fc_1")]), json!({})),
+            responses_body(&json!([user, called("fc_1")]), &json!({})),
             "400 No tool output found for function call c",
         ),
-        (responses_body(json!([user, called("fc_1"), user, output]), json!({})), "400 No tool output found"),
-        (responses_body(json!([user, output, called("fc_1")]), json!({})), "400 No tool call found"),
+        (responses_body(&json!([user, called("fc_1"), user, output]), &json!({})), "400 No tool output found"),
+        (responses_body(&json!([user, output, called("fc_1")]), &json!({})), "400 No tool call found"),
         (
-            responses_body(json!([user, called("fc_1"), output, called("fc_1"), output]), json!({})),
+            responses_body(&json!([user, called("fc_1"), output, called("fc_1"), output]), &json!({})),
             "400 Duplicate item found with id fc_1",
         ),
-        (responses_body(json!([user, wrong]), json!({})), "400 Invalid value: 'input_text'"),
-        (responses_body(json!([]), json!({})), "400 One of \"input\""),
-        (responses_body(json!([user]), json!({"messages": []})), "400 Unknown parameter: 'messages'."),
-        (responses_body(json!([user]), json!({"max_tokens": 9})), "400 Unsupported parameter: 'max_tokens'"),
-        (responses_body(json!([user]), json!({"tools": tool})), "400 Invalid schema for function 't'"),
+        (responses_body(&json!([user, wrong]), &json!({})), "400 Invalid value: 'input_text'"),
+        (responses_body(&json!([]), &json!({})), "400 One of \"input\""),
+        (responses_body(&json!([user]), &json!({"messages": []})), "400 Unknown parameter: 'messages'."),
+        (responses_body(&json!([user]), &json!({"max_tokens": 9})), "400 Unsupported parameter: 'max_tokens'"),
+        (responses_body(&json!([user]), &json!({"tools": tool})), "400 Invalid schema for function 't'"),
         (
-            responses_body(json!([user]), json!({"temperature": 1})),
+            responses_body(&json!([user]), &json!({"temperature": 1})),
             "400 Unsupported parameter: 'temperature'",
         ),
         (
             responses_body(
-                json!([user]),
-                json!({"model": "gpt-4.1", "include": ["reasoning.encrypted_content"]}),
+                &json!([user]),
+                &json!({"model": "gpt-4.1", "include": ["reasoning.encrypted_content"]}),
             ),
             "400 Encrypted content is not supported",
         ),
