@@ -15,12 +15,23 @@ pub trait Clock: Send + Sync {
 #[derive(Debug, Default)]
 pub struct SystemClock {
     last: Mutex<Option<Timestamp>>,
+    /// How far it shows less than the machine's clock.
+    behind: jiff::SignedDuration,
+}
+
+impl SystemClock {
+    /// A clock that goes on from a moment of the past as if no time had gone by since.
+    pub fn going_on_from(moment: Timestamp) -> Self {
+        let behind = Self::default().now().duration_since(moment);
+        Self { behind, ..Self::default() }
+    }
 }
 
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
     fn now(&self) -> Timestamp {
-        let now = micros(Timestamp::now());
+        let now = Timestamp::now();
+        let now = micros(now.checked_sub(self.behind).unwrap_or(now));
         let mut last = self.last.lock().expect("no code panics while it holds the clock");
         let now = last.map_or(now, |last| last.max(now));
         *last = Some(now);

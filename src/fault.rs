@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Mutex;
 
+use serde::{Serialize, Serializer};
+
 use crate::event::EffectId;
 
 /// One failure.
@@ -98,6 +100,12 @@ impl FaultKind {
             ("kill", None) => Some(Self::Kill),
             _ => None,
         }
+    }
+}
+
+impl Serialize for Fault {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -128,3 +128,6 @@ pub const EXPLORED_STEPS: usize = 20_000;
 
 /// Runs in which a schedule that failed is made shorter.
 pub const SHRINKING_RUNS: usize = 60;
+
+/// Attempts in a row at one model call that a fault may happen to: no retry policy makes more.
+pub const FAULT_TIMES: u32 = 100;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::event::Policy;
+use crate::fault::Fault;
 use crate::id::{PhaseId, RoleId, SessionName};
 use crate::issue::Takes;
 use crate::source::Place;
@@ -43,6 +44,8 @@ pub struct Plan {
     pub expect: Vec<Condition>,
     /// Where the recording is and when it is used.
     pub replay: ReplayPlan,
+    /// What goes wrong on purpose when the scenario is tested.
+    pub faults: Vec<Fault>,
     /// Every template a prompt may reach, by its path from `root`.
     pub prompts: BTreeMap<String, String>,
 }

@@ -136,6 +136,18 @@ pub fn read(folder: &Path) -> Result<Recording, CassetteError> {
     parse(&files, folder)
 }
 
+/// What a recording says of itself, without reading the rest.
+///
+/// # Errors
+/// There is none, or it is of another format.
+pub fn read_head(folder: &Path) -> Result<RecordingHead, CassetteError> {
+    if !is_one(folder) {
+        return Err(CassetteError::Absent { path: folder.display().to_string() });
+    }
+    let text = std::fs::read_to_string(folder.join(HEAD)).map_err(|error| unusable(folder, &error))?;
+    head(&text, folder)
+}
+
 fn without_texts(record: &EffectRecord) -> EffectRecord {
     let mut record = record.clone();
     for segment in &mut record.key {
@@ -177,14 +189,9 @@ fn renders(recording: &Recording) -> BTreeMap<&Fingerprint, &str> {
 }
 
 fn parse(files: &Files, folder: &Path) -> Result<Recording, CassetteError> {
-    let damaged = |file: &str, reason: String| CassetteError::Damaged {
-        path: folder.join(file).display().to_string(),
-        reason,
-    };
+    let damaged = |file: &str, reason: String| damaged(folder, file, reason);
     let file = |name: &str| files.get(name).ok_or_else(|| damaged(name, "it is missing".to_owned()));
-    let head = file(HEAD)?;
-    check_format(head, folder)?;
-    let head: RecordingHead = serde_yaml::from_str(head).map_err(|error| damaged(HEAD, error.to_string()))?;
+    let head = head(file(HEAD)?, folder)?;
     let mut effects = ledger::parse(file(LEDGER)?, head.epoch).map_err(|reason| damaged(LEDGER, reason))?;
     let mut texts = BTreeMap::new();
     let mut results = BTreeMap::new();
@@ -215,6 +222,15 @@ fn parse(files: &Files, folder: &Path) -> Result<Recording, CassetteError> {
         line.fill(&results, &texts).map_err(|(file, reason)| damaged(&file, reason))?;
     }
     Ok(Recording { head, effects: effects.into_iter().map(|line| line.record).collect(), texts })
+}
+
+fn damaged(folder: &Path, file: &str, reason: String) -> CassetteError {
+    CassetteError::Damaged { path: folder.join(file).display().to_string(), reason }
+}
+
+fn head(text: &str, folder: &Path) -> Result<RecordingHead, CassetteError> {
+    check_format(text, folder)?;
+    serde_yaml::from_str(text).map_err(|error| damaged(folder, HEAD, error.to_string()))
 }
 
 fn check_format(head: &str, folder: &Path) -> Result<(), CassetteError> {

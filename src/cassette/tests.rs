@@ -88,6 +88,7 @@ fn head() -> RecordingHead {
         seed: Seed::new("null"),
         epoch: Timestamp::UNIX_EPOCH,
         models: BTreeMap::new(),
+        inputs: BTreeMap::new(),
         ended: "failed".to_owned(),
     }
 }

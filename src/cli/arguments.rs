@@ -12,6 +12,7 @@ use super::issues::IssuesArgs;
 use super::mcp::McpArguments;
 use crate::effects::Deviations;
 use crate::fault::Fault;
+use crate::source::Change;
 
 /// Runs teams of LLM agents as scenario files declare them: `runner scenarios/demo.yaml`.
 #[derive(Debug, Parser)]
@@ -47,6 +48,8 @@ pub(super) enum Command {
     Replay(ReplayArguments),
     /// Go on with a run that was stopped, failed or was killed
     Resume(ResumeArguments),
+    /// Take the beginning of a run over and go on otherwise: with other settings, or other luck
+    Fork(ForkArguments),
     /// Play the recordings of scenarios and compare, each as a test
     Test(TestArguments),
     /// Play a scenario with a script in many different orders, and say which of them goes wrong
@@ -90,6 +93,9 @@ pub(super) struct CommonArguments {
     /// Set an input of the scenario
     #[arg(short, long = "input", value_name = "NAME=VALUE", value_parser = name_and_value)]
     pub(super) input: Vec<(String, String)>,
+    /// Set a value of the scenario file: roles.coder.model=claude-x
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(super) set: Vec<Change>,
     /// Read variables from this file in place of the project's .env
     #[arg(long, value_name = "FILE")]
     pub(super) env_file: Option<PathBuf>,
@@ -113,6 +119,7 @@ impl CommonArguments {
         Self {
             file: file.to_owned(),
             input: input.to_vec(),
+            set: Vec::new(),
             env_file: env_file.map(Path::to_owned),
             workspace: None,
             json: false,
@@ -184,6 +191,40 @@ pub(super) struct ResumeArguments {
     #[arg(value_name = "RUN")]
     pub(super) run: Option<String>,
     /// Read variables from this file in place of the one it was started with
+    #[arg(long, value_name = "FILE")]
+    pub(super) env_file: Option<PathBuf>,
+    /// Print events as JSON lines on standard output
+    #[arg(long)]
+    pub(super) json: bool,
+    /// What makes the exit code other than 0
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "phase")]
+    pub(super) fail_on: FailOn,
+    /// Let something go wrong on purpose: EFFECT=http:STATUS, cut_after_event:N, error_event:TYPE, stall or kill
+    #[arg(long, value_name = "EFFECT=FAULT", value_parser = Fault::from_text)]
+    pub(super) fault: Vec<Fault>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct ForkArguments {
+    /// The run: its id, the beginning or end of it, or `latest`; or a scenario file, whose recording is meant
+    #[arg(value_name = "RUN|FILE")]
+    pub(super) what: String,
+    /// The first effect that is done anew; all that was done before it is taken over
+    #[arg(long, value_name = "EFFECT")]
+    pub(super) from: String,
+    /// Set a value of the scenario from there on: roles.coder.model=claude-x
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(super) set: Vec<Change>,
+    /// The recording, when not where the scenario says
+    #[arg(long, value_name = "DIR")]
+    pub(super) cassette: Option<PathBuf>,
+    /// Let this script answer from there on, in place of every model; only where a script has answered before
+    #[arg(long, value_name = "FILE")]
+    pub(super) script: Option<PathBuf>,
+    /// Set an input of the scenario, when its file is named
+    #[arg(short, long = "input", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub(super) input: Vec<(String, String)>,
+    /// Read variables from this file in place of the project's .env
     #[arg(long, value_name = "FILE")]
     pub(super) env_file: Option<PathBuf>,
     /// Print events as JSON lines on standard output

@@ -12,15 +12,15 @@ use super::launch::{Play, Scenario, shown};
 use super::refusal::{Granted, Refusal};
 use super::surroundings::complaint;
 use crate::clock::{ManualClock, SystemClock, Timestamp};
-use crate::effects::{Effects, Origin, Past, Replay, Setup as GateSetup, Time};
+use crate::effects::{Effects, Origin, Past, Setup as GateSetup, Time};
 use crate::engine::{self, Workspace};
 use crate::event::{ENDED_WELL, EffectId, Evidence, Hub, Listener, Mode, RECORDING_FORMAT, RecordingHead};
 use crate::http::{HttpTransport, Nobody};
 use crate::id::{RoleId, RunId, Seed};
-use crate::journal::{self, Journal, Manifest, Record, RunFolder};
+use crate::journal::{self, Fork, Given, Journal, Manifest, Record, RunFolder};
 use crate::plan::{Plan, Variables, WorkspaceStart};
 use crate::provider::Script;
-use crate::secret::{Scrubber, Secret};
+use crate::secret::{Scrubber, Secret, is_scrubbed};
 use crate::session::{Budget, Commands, FileOrder, Lines, Modules, Stage, Stop, Validators};
 use crate::store::SqliteStore;
 use crate::template::Templates;
@@ -38,6 +38,10 @@ pub(super) struct Taken {
     pub(super) undone: Vec<EffectId>,
     /// The script that answers in place of every model, if it began with one.
     pub(super) script: Option<Arc<Script>>,
+    /// Where a recording of it goes.
+    pub(super) to: Option<PathBuf>,
+    /// Whether it leaves the run whose beginning it is: it goes its own way for the first time.
+    pub(super) forks: bool,
 }
 
 impl Taken {
@@ -49,6 +53,10 @@ impl Taken {
             interrupted: record.interrupted.clone(),
             undone: record.undone.clone(),
             last_seq: record.last_seq,
+            adopted: match &self.manifest.fork {
+                Some(fork) if !self.manifest.given.changes.is_empty() => fork.effects,
+                _ => 0,
+            },
             over,
         }
     }
@@ -63,6 +71,7 @@ impl Taken {
             seed: seed.clone(),
             epoch: *started,
             models: BTreeMap::new(),
+            inputs: recordable(&self.manifest.given.inputs),
             ended: ENDED_WELL.to_owned(),
         }
     }
@@ -78,6 +87,8 @@ impl Taken {
 pub(super) struct Resumed {
     pub(super) record: Record,
     pub(super) undone: Vec<EffectId>,
+    /// What its beginning was taken from, if this is where it leaves it.
+    pub(super) fork: Option<(Fork, Vec<String>)>,
 }
 
 /// A run that can begin.
@@ -126,9 +137,7 @@ pub(super) fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Read
     let plan = &scenario.plan;
     let run = match &play {
         Play::Resume(taken) => taken.manifest.run.clone(),
-        Play::Live { .. } | Play::Scripted { .. } | Play::Explored { .. } | Play::Replay { .. } => {
-            RunId::fresh()
-        }
+        Play::Live { .. } | Play::Scripted { .. } | Play::Explored { .. } | Play::Replay(_) => RunId::fresh(),
     };
     let site = Site::of(plan, &play, place, &run);
     let mut head = head(scenario, &play, &run, seed);
@@ -141,7 +150,14 @@ pub(super) fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Read
     }
     let schedule = match &play {
         Play::Explored { schedule, .. } => Some(schedule.clone()),
-        Play::Live { .. } | Play::Scripted { .. } | Play::Replay { .. } | Play::Resume(_) => None,
+        Play::Live { .. } | Play::Scripted { .. } | Play::Replay(_) | Play::Resume(_) => None,
+    };
+    let clock = match &play {
+        // A fork lives in the time of what it has taken over, so that what was to come in a minute still does.
+        Play::Resume(taken) if taken.manifest.fork.is_some() => {
+            SystemClock::going_on_from(taken.last_moment())
+        }
+        _ => SystemClock::default(),
     };
     let books = match play {
         Play::Resume(taken) => Books::again(*taken, &workspace, scenario, listeners)?,
@@ -155,7 +171,7 @@ pub(super) fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Read
     let Site { mode, record, workspace: path, .. } = site;
     let gate = GateSetup {
         time: match (mode, head.evidence) {
-            (Mode::Live, Evidence::Recorded) => Time::Real(Arc::new(SystemClock::default())),
+            (Mode::Live, Evidence::Recorded | Evidence::Rebased) => Time::Real(Arc::new(clock)),
             _ => Time::Virtual(Arc::new(ManualClock::new(now))),
         },
         origin,
@@ -193,10 +209,7 @@ pub(super) fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Read
 
 /// What stands in a run folder of what the run was started with.
 fn manifest(scenario: &Scenario, site: &Site, head: &RecordingHead, scrubber: &Scrubber) -> Manifest {
-    let plan = &scenario.plan;
-    let whole = serde_json::to_value(plan.as_ref()).expect("a plan holds only plain data");
-    let mut given = scenario.given.clone();
-    given.inputs.values_mut().for_each(|value| *value = scrubber.scrub(value));
+    let Scenario { plan, .. } = scenario;
     Manifest {
         format: RECORDING_FORMAT,
         runner: env!("CARGO_PKG_VERSION").to_owned(),
@@ -207,16 +220,30 @@ fn manifest(scenario: &Scenario, site: &Site, head: &RecordingHead, scrubber: &S
         seed: head.seed.clone(),
         started: head.epoch,
         workspace: site.workspace.clone(),
-        plan: scrubber.scrub_json(whole),
-        given,
+        plan: resolved(scenario, scrubber),
+        given: given(scenario, scrubber),
         files: Manifest::copies(scenario.sources.read_files().map(|(file, _)| file)),
         models: head.models.clone(),
         record: site.record.clone(),
+        fork: None,
     }
 }
 
+/// What a run is given on the command line, without secrets.
+pub(super) fn given(scenario: &Scenario, scrubber: &Scrubber) -> Given {
+    let mut given = scenario.given.clone();
+    given.inputs.values_mut().chain(&mut given.changes).for_each(|value| *value = scrubber.scrub(value));
+    given
+}
+
+/// The plan of a run, without secrets.
+pub(super) fn resolved(scenario: &Scenario, scrubber: &Scrubber) -> serde_json::Value {
+    let whole = serde_json::to_value(scenario.plan.as_ref()).expect("a plan holds only plain data");
+    scrubber.scrub_json(whole)
+}
+
 /// The files that a run is made of, without secrets.
-fn pinned(scenario: &Scenario, scrubber: &Scrubber) -> BTreeMap<PathBuf, String> {
+pub(super) fn pinned(scenario: &Scenario, scrubber: &Scrubber) -> BTreeMap<PathBuf, String> {
     let files = scenario.sources.read_files();
     files.map(|(file, text)| (file.to_owned(), scrubber.scrub(text))).collect()
 }
@@ -249,7 +276,7 @@ impl Books {
             let queue = workspace.path().join(&plan.queue.path);
             let store = match &play {
                 // Its queue was empty a moment ago, and playing it again makes it again.
-                Play::Replay { .. } | Play::Explored { .. } => SqliteStore::open_repeatable(&queue),
+                Play::Replay(_) | Play::Explored { .. } => SqliteStore::open_repeatable(&queue),
                 Play::Live { .. } | Play::Scripted { .. } | Play::Resume(_) => SqliteStore::open(&queue),
             };
             Ok((journal, store.map_err(Refusal::configuration)?))
@@ -262,9 +289,7 @@ impl Books {
             }
         };
         let origin = match play {
-            Play::Replay { recording, strictness, jitter, tolerance } => {
-                Origin::Replay(Replay { recording: *recording, strictness, jitter, tolerance })
-            }
+            Play::Replay(replay) => Origin::Replay(*replay),
             Play::Live { .. } | Play::Scripted { .. } | Play::Explored { .. } | Play::Resume(_) => {
                 Origin::Live
             }
@@ -283,7 +308,8 @@ impl Books {
     ) -> Granted<Self> {
         let over = Arc::<AtomicBool>::default();
         let (past, now) = (taken.past(over.clone()), taken.last_moment());
-        let Taken { folder, record, undone, .. } = taken;
+        let Taken { folder, record, undone, manifest, forks, .. } = taken;
+        let fork = manifest.fork.filter(|_| forks).map(|fork| (fork, manifest.given.changes));
         let path = folder.journal();
         let journal = journal::mend(&path).and_then(|()| Journal::open(&path));
         let journal = journal.map_err(Refusal::configuration)?;
@@ -291,7 +317,7 @@ impl Books {
             .map_err(Refusal::configuration)?;
         listeners.push(Box::new(journal.clone()));
         let hub = Hub::resumed(listeners, &record.events, over);
-        let (origin, resumed) = (Origin::Resume(past), Some(Resumed { record, undone }));
+        let (origin, resumed) = (Origin::Resume(past), Some(Resumed { record, undone, fork }));
         Ok(Self { folder, journal, store, hub, origin, now, resumed })
     }
 }
@@ -313,8 +339,9 @@ impl Site {
         let (mode, record) = match play {
             Play::Live { record } => (Mode::Live, record.clone()),
             Play::Scripted { record, .. } => (Mode::Live, Some(record.clone())),
-            Play::Replay { .. } => (Mode::Replay, None),
-            Play::Explored { .. } | Play::Resume(_) => (Mode::Live, None),
+            Play::Replay(_) => (Mode::Replay, None),
+            Play::Explored { .. } => (Mode::Live, None),
+            Play::Resume(taken) => (Mode::Live, taken.to.clone()),
         };
         let run = run.clone();
         let own = place == Place::OwnFolder || plan.workspace.start == WorkspaceStart::Keep;
@@ -325,7 +352,7 @@ impl Site {
         } else {
             let workspace = match play {
                 Play::Resume(taken) => taken.manifest.workspace.clone(),
-                Play::Live { .. } | Play::Scripted { .. } | Play::Explored { .. } | Play::Replay { .. } => {
+                Play::Live { .. } | Play::Scripted { .. } | Play::Explored { .. } | Play::Replay(_) => {
                     plan.workspace.path.clone()
                 }
             };
@@ -357,7 +384,7 @@ fn modules(
     let script = match play {
         Play::Scripted { script, .. } | Play::Explored { script, .. } => Some(script),
         Play::Resume(taken) => taken.script.as_ref(),
-        Play::Live { .. } | Play::Replay { .. } => None,
+        Play::Live { .. } | Play::Replay(_) => None,
     };
     let lines = match (script, play) {
         (Some(script), _) => Lines::Script(script.clone()),
@@ -414,7 +441,7 @@ fn head(scenario: &Scenario, play: &Play, run: &RunId, seed: Option<String>) -> 
     use crate::clock::Clock;
     let plan = &scenario.plan;
     let (evidence, epoch, default_seed) = match play {
-        Play::Replay { recording, .. } => return recording.head.clone(),
+        Play::Replay(replay) => return replay.recording.head.clone(),
         Play::Resume(taken) => return taken.head(scenario),
         Play::Live { .. } => (Evidence::Recorded, SystemClock::default().now(), Seed::fresh()),
         Play::Scripted { .. } | Play::Explored { .. } => {
@@ -430,8 +457,15 @@ fn head(scenario: &Scenario, play: &Play, run: &RunId, seed: Option<String>) -> 
         seed: seed.map_or(default_seed, Seed::new),
         epoch,
         models: BTreeMap::new(),
+        inputs: recordable(&given(scenario, &scrubber(scenario)).inputs),
         ended: ENDED_WELL.to_owned(),
     }
+}
+
+/// Inputs as a recording keeps them: one that holds a secret has to be set again.
+pub(super) fn recordable(inputs: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let kept = inputs.iter().filter(|(_, value)| !is_scrubbed(value));
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// What takes the credentials of a scenario's run out of every text.

@@ -48,7 +48,7 @@ pub(super) fn diff(arguments: &DiffArguments, surroundings: &Surroundings) -> Ex
 fn taken(name: &str, surroundings: &Surroundings) -> Told<Recording> {
     let folder: PathBuf = surroundings.working_dir.join(name);
     if folder.is_dir() {
-        return recording(&folder).map(|recording| *recording).map_err(|refusal| refusal.complain());
+        return recording(&folder).map_err(|refusal| refusal.complain());
     }
     let found = which(surroundings, Some(name))?;
     if found.manifest.mode == Mode::Replay {

@@ -10,14 +10,14 @@ use super::refusal::{Granted, Refusal};
 use super::surroundings::{Surroundings, tell};
 use crate::cassette;
 use crate::diagnostic::{Code, Diagnostic, Report};
-use crate::effects::{Schedule, Strictness, Tolerance};
+use crate::effects::{Replay, Schedule, Strictness};
 use crate::event::{Evidence, Recording};
 use crate::fault::Faults;
 use crate::journal::Given;
 use crate::mount_plan::read_env_file;
 use crate::plan::{Plan, ReplayWhen, Variables};
 use crate::provider::Script;
-use crate::scenario::{LoadRequest, load};
+use crate::scenario::{LoadRequest, input_variable, load, project_root};
 use crate::session::Modules;
 use crate::source::Sources;
 
@@ -56,16 +56,7 @@ pub(super) enum Play {
         schedule: Schedule,
     },
     /// From a recording.
-    Replay {
-        /// The recording.
-        recording: Box<Recording>,
-        /// How much of its order is enforced.
-        strictness: Strictness,
-        /// How its schedule is disturbed.
-        jitter: Option<u64>,
-        /// What may read otherwise.
-        tolerance: Tolerance,
-    },
+    Replay(Box<Replay>),
     /// From the run's own journal as far as it goes, then as it began.
     Resume(Box<Taken>),
 }
@@ -114,10 +105,11 @@ pub(super) fn read(
 ) -> Granted<Loaded> {
     let root_env = surroundings.working_dir.join(&common.file);
     let variables = variables(surroundings, common.env_file.as_deref(), &root_env)?;
-    let given = Given {
+    let mut given = Given {
         working_dir: surroundings.working_dir.clone(),
         file: common.file.clone(),
         inputs: common.input.iter().cloned().collect(),
+        changes: common.set.iter().map(ToString::to_string).collect(),
         env_file: common.env_file.clone(),
         workspace: common.workspace.clone(),
         script: None,
@@ -130,11 +122,49 @@ pub(super) fn read(
         variables: &variables,
         catalogue: &Modules::catalogue(),
         tool_names: Vec::new(),
+        changes: common.set.clone(),
         workspace: common.workspace.clone(),
     };
     let loaded = load(&request, &mut sources);
+    // What a variable sets is as much part of the run as what an argument does.
+    for id in loaded.plan.iter().flat_map(|plan| plan.inputs.keys()) {
+        if let Some(value) = variables.get(&input_variable(id)) {
+            given.inputs.entry(id.clone()).or_insert_with(|| value.clone());
+        }
+    }
     let faults = Arc::new(Faults::new(common.fault.clone()));
     Ok(Loaded { report: loaded.report, plan: loaded.plan, sources, variables, given, faults })
+}
+
+/// The arguments with those inputs that a scenario's recording was made with and that nobody sets now. What is wrong with
+/// the file or its recording is for others to tell.
+pub(super) fn as_recorded(
+    common: &CommonArguments,
+    surroundings: &Surroundings,
+    named: Option<&Path>,
+) -> CommonArguments {
+    let mut common = common.clone();
+    let file = surroundings.working_dir.join(&common.file);
+    let recorded = || {
+        let mut sources = Sources::new();
+        let source = sources.read(&file, &common.file).ok()?;
+        let tree = sources.parse(source).ok()?;
+        let written = || tree.get("replay")?.get("cassette")?.as_text().map(ToOwned::to_owned);
+        let folder = match named {
+            Some(folder) => surroundings.working_dir.join(folder),
+            None => project_root(&file).join(written()?),
+        };
+        let is_open = |id: &String| {
+            let is_set = common.input.iter().any(|(name, _)| name == id)
+                || surroundings.variables.contains_key(&input_variable(id));
+            !is_set && tree.get("inputs").is_some_and(|inputs| inputs.get(id).is_some())
+        };
+        let inputs = cassette::read_head(&folder).ok()?.inputs;
+        Some(inputs.into_iter().filter(|(id, _)| is_open(id)).collect::<Vec<_>>())
+    };
+    let recorded = recorded().unwrap_or_default();
+    common.input.extend(recorded);
+    common
 }
 
 /// The texts of scripts that mount plans name for `provider-mock`.
@@ -178,7 +208,7 @@ pub(super) fn show(report: &Report, sources: &Sources, surroundings: &Surroundin
 fn variables(surroundings: &Surroundings, named: Option<&Path>, scenario: &Path) -> Granted<Variables> {
     let path = match named {
         Some(path) => surroundings.working_dir.join(path),
-        None => crate::scenario::project_root(scenario).join(".env"),
+        None => project_root(scenario).join(".env"),
     };
     let mut variables = surroundings.variables.clone();
     let text = match std::fs::read_to_string(&path) {
@@ -202,8 +232,8 @@ fn variables(surroundings: &Surroundings, named: Option<&Path>, scenario: &Path)
 }
 
 /// Reads a recording.
-pub(super) fn recording(folder: &Path) -> Granted<Box<Recording>> {
-    cassette::read(folder).map(Box::new).map_err(|error| Refusal::new(Exit::Divergence, error))
+pub(super) fn recording(folder: &Path) -> Granted<Recording> {
+    cassette::read(folder).map_err(|error| Refusal::new(Exit::Divergence, error))
 }
 
 /// Where the scenario's recording is: as named, else as the scenario says.
@@ -242,8 +272,7 @@ pub(super) fn choose(scenario: &Scenario, surroundings: &Surroundings) -> Grante
         };
         tell(&format!("{why}: REPLAY of {kind}, {}\n", shown(folder, &plan.root)));
         // Somebody looks at this one: in the recorded order every line stands where it stood, with its time.
-        let (strictness, tolerance) = (Strictness::Total, Tolerance::Nothing);
-        return Ok(Play::Replay { recording, strictness, jitter: None, tolerance });
+        return Ok(Play::Replay(Box::new(Replay::of(recording, Strictness::Total))));
     }
     require_credentials(scenario)?;
     Ok(Play::Live { record: None })

@@ -8,17 +8,22 @@ mod check;
 mod diff;
 mod exit;
 mod explore;
+mod find_effect;
 mod find_run;
+mod fork;
 mod history;
 pub mod issues;
 mod launch;
 mod mcp;
 mod outcome;
+mod pinned;
 mod play;
+mod proof;
 mod refusal;
 mod resume;
 mod run;
 mod signals;
+mod staging;
 mod surroundings;
 mod test;
 
@@ -61,6 +66,7 @@ pub fn main() -> ExitCode {
             Command::Record(arguments) => run::record(arguments, surroundings).await,
             Command::Replay(arguments) => run::replay(arguments, surroundings).await,
             Command::Resume(arguments) => resume::resume(arguments, surroundings).await,
+            Command::Fork(arguments) => fork::fork(arguments, surroundings).await,
             Command::Test(arguments) => test::test(arguments, surroundings).await,
             Command::Explore(arguments) => explore::explore(arguments, surroundings).await,
             Command::Check(arguments) => check::check(&arguments, &surroundings),

@@ -11,7 +11,7 @@ use super::outcome;
 use super::refusal::{Granted, Refusal};
 use super::signals::Signals;
 use crate::effects::Effects;
-use crate::engine::{self, RunEnd, TakeUp};
+use crate::engine::{self, RunEnd, TakeUp, TakenUp};
 use crate::event::{Evidence, Happening, Mode, RecordingHead, Whereabouts};
 use crate::id::RunId;
 use crate::journal::{Durability, JournalError, Line, RunFolder};
@@ -114,29 +114,65 @@ async fn check_beginning(ready: &Ready) -> Granted<Option<String>> {
 async fn begin(ready: &Ready, scenario: &Scenario) -> Granted<()> {
     let unfit = check_beginning(ready).await?;
     announce(ready)?;
+    tell_all(ready, started(ready, scenario, (ready.mode, evidence(ready)), unfit));
+    Ok(())
+}
+
+/// How a new run begins.
+pub(super) fn started(
+    ready: &Ready,
+    scenario: &Scenario,
+    (mode, evidence): (Mode, Option<Evidence>),
+    unfit: Option<String>,
+) -> Happening {
     let plan = &scenario.plan;
     let sessions: usize = plan.phases.iter().map(|phase| phase.sessions().len()).sum();
-    let evidence = evidence(ready);
-    let started = Happening::RunStarted {
+    Happening::RunStarted {
         run: ready.setup.run.clone(),
         scenario: plan.name.clone(),
         description: plan.description.clone(),
-        mode: ready.mode,
+        mode,
         evidence,
         workspace: shown_workspace(&ready.workspace, scenario),
         sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
         unfit,
-    };
-    tell_all(ready, started);
-    Ok(())
+    }
 }
+
+/// Effects that are named where a run leaves another; many sessions may do so at once.
+const FORKS_SHOWN: usize = 5;
 
 /// Takes a run up where it was left.
 async fn go_on(ready: &Ready, resumed: &Resumed, scenario: &Scenario) -> Granted<()> {
     let (plan, setup) = (&scenario.plan, &ready.setup);
     let at = setup.stage.effects.now();
-    let taken = TakeUp { run: &setup.run, record: &resumed.record, queue: &plan.queue, now: at };
-    let held_again = engine::take_up(&setup.store, taken).await.map_err(Refusal::configuration)?;
+    let began = ready.head.epoch;
+    let taken = TakeUp {
+        run: &setup.run,
+        record: &resumed.record,
+        queue: &plan.queue,
+        scrubber: setup.stage.effects.scrubber(),
+        began,
+        now: at,
+    };
+    let taken = engine::take_up(&setup.store, taken).await.map_err(Refusal::configuration)?;
+    let TakenUp { held_again, last_seq, untold } = taken;
+    setup.stage.effects.number_after(last_seq);
+    if let Some((fork, changes)) = &resumed.fork {
+        announce(ready)?;
+        let event = Happening::RunForked {
+            run: setup.run.clone(),
+            scenario: plan.name.clone(),
+            of: fork.of.clone(),
+            at: fork.at.iter().take(FORKS_SHOWN).cloned().collect(),
+            changes: changes.clone(),
+            evidence: evidence(ready),
+            workspace: shown_workspace(&ready.workspace, scenario),
+            effects: fork.effects,
+        };
+        tell_all(ready, event);
+        return Ok(());
+    }
     let line = Line::Resumed { at, undone: resumed.undone.clone() };
     let written = match ready.journal.append(&line, Durability::Synced) {
         Ok(written) => written.await,
@@ -154,6 +190,10 @@ async fn go_on(ready: &Ready, resumed: &Resumed, scenario: &Scenario) -> Granted
         held_again,
     };
     tell_all(ready, event);
+    let stage = &setup.stage;
+    for event in untold {
+        stage.hub.tell(at, &Whereabouts::default(), event);
+    }
     Ok(())
 }
 

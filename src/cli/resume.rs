@@ -1,21 +1,17 @@
 //! `runner resume RUN`: a run that was stopped, failed or was killed goes on where it was, with what it was started with.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
 use super::arguments::{CommonArguments, ResumeArguments};
 use super::assembly::Taken;
 use super::exit::Exit;
 use super::find_run;
 use super::launch::{self, Play, Scenario};
+use super::pinned::{Anew, Pinned, pinned};
 use super::refusal::{Granted, Refusal};
-use super::run::{play_out, script_of};
+use super::run::play_out;
 use super::surroundings::Surroundings;
 use crate::engine;
 use crate::event::{Evidence, Mode};
-use crate::journal::{self, Manifest, Record, RunFolder};
-use crate::secret::{fits_scrubbed, is_scrubbed};
-use crate::source::Sources;
+use crate::journal::{self, Record, RunFolder};
 
 /// `runner resume RUN`.
 pub(super) async fn resume(arguments: ResumeArguments, surroundings: Surroundings) -> Exit {
@@ -51,15 +47,15 @@ fn take(
             format!("the workspace of the run, {}, is gone; start a new run", manifest.workspace.display());
         return Err(Refusal::configuration(text));
     }
-    let texts = folder.texts(&manifest).map_err(Refusal::configuration)?;
-    let script = match &manifest.given.script {
-        None => None,
-        Some(path) => Some(script_of(path, pinned_script(path, &texts)?)?),
+    let anew = Anew {
+        env_file: arguments.env_file.clone(),
+        set: Vec::new(),
+        json: arguments.json,
+        fail_on: arguments.fail_on,
+        fault: arguments.fault.clone(),
     };
-    let common = as_given(arguments, &manifest, &surroundings.working_dir)?;
-    let then = Surroundings { working_dir: manifest.given.working_dir.clone(), ..surroundings.clone() };
-    let scenario = launch::scenario_of(&common, &then, Sources::pinned(whole(texts)?))?;
-    if manifest.evidence == Evidence::Recorded {
+    let Pinned { common, scenario, script } = pinned(folder.path(), &manifest, &anew, surroundings)?;
+    if manifest.evidence != Evidence::Scripted {
         launch::require_credentials(&scenario)?;
     }
     let queue = manifest.workspace.join(&scenario.plan.queue.path);
@@ -70,58 +66,6 @@ fn take(
     }
     let undone = engine::undo(&scenario.plan, &record);
     record.resume(undone.clone());
-    Ok((common, scenario, Taken { folder, manifest, record, undone, script }))
-}
-
-/// The arguments that the run was started with, with those that concern only how it is shown.
-fn as_given(
-    arguments: &ResumeArguments,
-    manifest: &Manifest,
-    working_dir: &Path,
-) -> Granted<CommonArguments> {
-    let given = &manifest.given;
-    let here = arguments.env_file.as_ref().map(|file| working_dir.join(file));
-    if let Some((name, _)) = given.inputs.iter().find(|(_, value)| is_scrubbed(value)) {
-        let text = format!(
-            "input {name} held a secret, which is not kept; start a new run, and let the mount plan refer to a variable"
-        );
-        return Err(Refusal::configuration(text));
-    }
-    Ok(CommonArguments {
-        file: given.file.clone(),
-        input: given.inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-        env_file: here.or_else(|| given.env_file.clone()),
-        workspace: given.workspace.clone(),
-        json: arguments.json,
-        fail_on: arguments.fail_on,
-        fault: arguments.fault.clone(),
-    })
-}
-
-/// The texts of the files as they were. Of a file that holds a secret only the rest was kept: it must still be as it was.
-fn whole(texts: BTreeMap<PathBuf, String>) -> Granted<BTreeMap<PathBuf, String>> {
-    let mut whole = BTreeMap::new();
-    for (file, text) in texts {
-        let text = if is_scrubbed(&text) { unscrubbed(&file, &text)? } else { text };
-        whole.insert(file, text);
-    }
-    Ok(whole)
-}
-
-fn unscrubbed(file: &Path, kept: &str) -> Granted<String> {
-    let now = std::fs::read_to_string(file).unwrap_or_default().replace("\r\n", "\n");
-    if fits_scrubbed(&now, kept) {
-        return Ok(now);
-    }
-    let text = format!(
-        "{} held a secret, which is not kept, and it has changed since; put it back as it was, or start a new run",
-        file.display()
-    );
-    Err(Refusal::configuration(text))
-}
-
-fn pinned_script<'a>(path: &Path, texts: &'a BTreeMap<PathBuf, String>) -> Granted<&'a str> {
-    texts.get(path).map(String::as_str).ok_or_else(|| {
-        Refusal::configuration(format!("the run folder has no copy of the script {}", path.display()))
-    })
+    let to = manifest.record.clone();
+    Ok((common, scenario, Taken { folder, manifest, record, undone, script, to, forks: false }))
 }

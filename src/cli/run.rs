@@ -11,22 +11,28 @@ use super::exit::Exit;
 use super::launch::{self, Play, Scenario};
 use super::outcome;
 use super::play::{self, Played};
+use super::proof;
 use super::refusal::{Granted, Refusal, Told};
 use super::signals::Signals;
 use super::surroundings::{Surroundings, complain, tell};
 use crate::cassette;
-use crate::effects::{Strictness, Tolerance};
+use crate::effects::{Replay, Strictness};
 use crate::event::{Envelope, Listener, Mode, Recording};
 use crate::journal::{self, Record};
 use crate::progress::{JsonLines, PlainLines};
 use crate::provider::Script;
 use crate::session::Stop;
+use crate::source::Sources;
 use crate::summary::Summary;
 
 /// `runner run FILE`.
 pub(super) async fn run(arguments: RunArguments, surroundings: Surroundings) -> Exit {
     let begin = || -> Granted<(Scenario, Play)> {
-        let scenario = launch::scenario(&arguments.common, &surroundings)?;
+        let common = match &arguments.replay {
+            Some(from) => launch::as_recorded(&arguments.common, &surroundings, from.as_deref()),
+            None => arguments.common.clone(),
+        };
+        let mut scenario = launch::scenario(&common, &surroundings)?;
         let play = match (&arguments.replay, &arguments.record) {
             (Some(from), _) => {
                 replayed(from.as_deref(), &scenario, &surroundings, (Strictness::Causal, None))?
@@ -42,6 +48,12 @@ pub(super) async fn run(arguments: RunArguments, surroundings: Surroundings) -> 
             }
             (None, None) => launch::choose(&scenario, &surroundings)?,
         };
+        if matches!(play, Play::Replay(_)) && arguments.replay.is_none() {
+            let recorded = launch::as_recorded(&common, &surroundings, None);
+            if recorded.input != common.input {
+                scenario = launch::read(&recorded, &surroundings, Sources::new())?.scenario()?;
+            }
+        }
         Ok((scenario, play))
     };
     match begin() {
@@ -85,7 +97,8 @@ pub(super) async fn replay(arguments: ReplayArguments, surroundings: Surrounding
         StrictnessChoice::Total => Strictness::Total,
     };
     let begin = || -> Granted<(Scenario, Play)> {
-        let scenario = launch::scenario(&arguments.common, &surroundings)?;
+        let common = launch::as_recorded(&arguments.common, &surroundings, arguments.from.as_deref());
+        let scenario = launch::scenario(&common, &surroundings)?;
         let how = (strictness, arguments.jitter);
         let play = replayed(arguments.from.as_deref(), &scenario, &surroundings, how)?;
         Ok((scenario, play))
@@ -109,7 +122,7 @@ fn replayed(
         ));
     };
     let recording = launch::recording(&folder)?;
-    Ok(Play::Replay { recording, strictness, jitter, tolerance: Tolerance::Nothing })
+    Ok(Play::Replay(Box::new(Replay { jitter, ..Replay::of(recording, strictness) })))
 }
 
 /// Recordings are made on purpose, by a person who looks at them.
@@ -190,6 +203,7 @@ pub(super) async fn play_out(
     if let (Some(resumed), Ok(mut summary)) = (&ready.resumed, summary.lock()) {
         resumed.record.events.iter().for_each(|event| summary.heard(event));
     }
+    let course = if ready.resumed.is_some() { Course::Broken } else { Course::Whole };
     let played = match play::play(ready, scenario, common.fail_on, Some(signals)).await {
         Ok(played) => played,
         Err(refusal) => return refusal.tell(),
@@ -212,7 +226,7 @@ pub(super) async fn play_out(
     }
     let unfit = outcome::unfit_for_recording(&end).or(lost.map(|_| "whose journal is incomplete"));
     let exit = match (record, unfit) {
-        (Some(to), None) => save(&folder, head, &to, scenario).unwrap_or(exit),
+        (Some(to), None) => save(&folder, (head, course), &to, scenario).await.unwrap_or(exit),
         (Some(_), Some(why)) => {
             tell(&format!("no recording is kept of a run {why}\n"));
             exit
@@ -241,10 +255,19 @@ pub(super) fn may_go_on(exit: Exit) -> bool {
     }
 }
 
+/// How a run came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    /// In one go.
+    Whole,
+    /// It was stopped or killed in between, or has taken its beginning from another run.
+    Broken,
+}
+
 /// Makes a cassette of the run's journal. `Some` is the exit code of a failure.
-fn save(
+async fn save(
     folder: &journal::RunFolder,
-    head: crate::event::RecordingHead,
+    (head, course): (crate::event::RecordingHead, Course),
     to: &Path,
     scenario: &Scenario,
 ) -> Option<Exit> {
@@ -256,8 +279,23 @@ fn save(
         }
     };
     let Record { effects, texts, .. } = Record::of(lines);
-    keep(&Recording { head, effects, texts }, to, &launch::shown(to, &scenario.plan.root)).err()
+    let recording = Recording { head, effects, texts };
+    if course == Course::Broken {
+        match proof::unplayable(scenario, &recording).await {
+            Ok(None) => {}
+            Ok(Some(why)) => {
+                tell(&format!("no recording is kept: {NOT_AGAIN}\n{why}"));
+                return Some(Exit::Failed);
+            }
+            Err(refusal) => return Some(refusal.complain()),
+        }
+    }
+    keep(&recording, to, &launch::shown(to, &scenario.plan.root)).err()
 }
+
+/// Why a run that went on after a break may be one that no recording can be made of.
+pub(super) const NOT_AGAIN: &str =
+    "the run did not go through in one go, and what it did cannot be played again";
 
 /// Writes a recording, and tells of it.
 pub(super) fn keep(recording: &Recording, to: &Path, shown: &str) -> Told<()> {

@@ -117,6 +117,10 @@ codes! {
     MissingInput = "0508",
     /// The value of an input does not fit its declaration.
     BadInput = "0509",
+    /// A value that is set on the command line has no place in the file.
+    BadChange = "0510",
+    /// A fault names no model call of the scenario.
+    BadFault = "0511",
 
     // 06: mount plans
     /// There is no such mount plan.

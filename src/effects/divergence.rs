@@ -7,7 +7,7 @@ use std::sync::Arc;
 use similar::{ChangeTag, TextDiff};
 
 use super::score::{Score, Tolerance};
-use super::{Asked, Ran};
+use super::{Asked, Ran, cause};
 use crate::event::{EffectId, EffectKind, EffectRecord, Policy, Segment};
 use crate::id::Fingerprint;
 
@@ -104,9 +104,11 @@ impl Divergence {
                 "or, if only words have changed, let the recorded answers stand: runner cassette rebase FILE"
             }
             Class::Params => RERECORD,
-            Class::Tool => "if the tool's new answer is right, record again: runner record FILE",
+            Class::Tool => {
+                "if the tool's new answer is right, do anew what follows from it: runner cassette rerecord FILE"
+            }
             Class::Schedule | Class::Extra | Class::Missing => {
-                "the scenario asks for other effects than were recorded; if that is meant, record again: runner record FILE"
+                "the scenario asks for other effects than were recorded; if that is meant, do them anew: runner cassette rerecord FILE"
             }
         };
         self.next.push(advice.to_owned());
@@ -114,7 +116,7 @@ impl Divergence {
     }
 }
 
-const RERECORD: &str = "if the change is meant, record again: runner record FILE (with --script SCRIPT for a scripted recording)";
+const RERECORD: &str = "if the change is meant, do anew what follows from it: runner cassette rerecord FILE (with --script SCRIPT for a scripted recording)";
 
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -206,7 +208,11 @@ pub(super) fn check_asked(score: &Score, asked: &Asked) -> Result<usize, Box<Div
         return Err(Divergence::new(Class::Extra, &asked.id, summary).advise().into());
     }
     match check_key(&score.replay.recording.texts, asked, &record.key) {
-        Err(divergence) if !may_reword(score, asked, &divergence) => Err(divergence),
+        Err(mut divergence) if !may_reword(score, asked, &divergence) => {
+            let at = divergence.equal.len();
+            divergence.notes.extend(cause::of_segment(score, asked, &record.key, at));
+            Err(divergence)
+        }
         Ok(()) | Err(_) => Ok(at),
     }
 }
@@ -218,11 +224,20 @@ fn may_reword(score: &Score, asked: &Asked, divergence: &Divergence) -> bool {
         && matches!(asked.kind, EffectKind::Llm | EffectKind::Render)
 }
 
+/// Which words an effect that is known may be asked in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wording {
+    /// Those it was asked in.
+    Recorded,
+    /// Others, too.
+    Any,
+}
+
 /// Holds what an effect of a run that goes on is asked with against the line of its journal.
 pub(super) fn check_known(
     texts: &Texts,
     record: &EffectRecord,
-    asked: &Asked,
+    (asked, wording): (&Asked, Wording),
     is_second: bool,
 ) -> Result<(), Box<Divergence>> {
     let refuse = |summary: String| Err(Divergence::new(Class::Extra, &asked.id, summary).into());
@@ -231,6 +246,9 @@ pub(super) fn check_known(
     }
     if record.kind != asked.kind {
         return refuse(format!("it was {} and is now {}", record.kind.as_str(), asked.kind.as_str()));
+    }
+    if wording == Wording::Any {
+        return Ok(());
     }
     check_key(texts, asked, &record.key).map_err(|mut divergence| {
         divergence.next = vec![OTHER_RUN.to_owned()];
@@ -299,6 +317,7 @@ pub(super) fn check_ran(score: &Score, at: usize, asked: &Asked, ran: &Ran) -> R
             recorded: Some(result_text(&record.result)),
             now: Some(result_text(&ran.result)),
         });
+        divergence.notes.extend(cause::of_result(score, at));
         return Err(divergence.advise().into());
     }
     let footprint = ran.footprint.as_ref().unwrap_or(&asked.footprint);
@@ -349,7 +368,8 @@ pub(super) fn stuck(score: &Score) -> Divergence {
     match (0..score.done.len()).find(|at| !score.done[*at] && !score.begun[*at]) {
         Some(at) => missing(score, at, &waiting),
         None => {
-            let first = score.record(waiting[0]);
+            let first = waiting.first().copied().or(score.next_missing());
+            let first = score.record(first.expect("somebody waits, or something is left"));
             Divergence::new(Class::Schedule, &first.id, "the recorded order cannot be kept".to_owned())
                 .advise()
         }

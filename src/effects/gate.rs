@@ -180,6 +180,11 @@ impl Effects {
         self.shared.state().memory.as_ref().is_some_and(|memory| !memory.is_over())
     }
 
+    /// Gives only commit numbers after this one: a run that goes on must not use one again.
+    pub fn number_after(&self, last: u64) {
+        self.shared.sequence.go_beyond(last);
+    }
+
     /// Ends a replay that somebody stops: it has nothing to finish.
     pub fn stop(&self) {
         self.shared.halt(&mut self.shared.state(), Halt::Stopped);
@@ -334,7 +339,7 @@ impl Effects {
         }
         let unreached = state.memory.as_ref().and_then(Memory::missing);
         let unplayed = || {
-            let score = state.score.as_ref()?;
+            let score = state.score.as_ref().filter(|score| !score.is_played())?;
             Some(divergence::missing(score, score.next_missing()?, &[]))
         };
         let Some(divergence) = unreached.or_else(unplayed) else { return Ok(()) };
@@ -344,6 +349,11 @@ impl Effects {
     /// The recording that is played, as it reads now, and how many of its effects read otherwise. `None` in a live run.
     pub fn rewritten(&self) -> Option<(Recording, usize)> {
         self.shared.state().score.as_ref().map(Score::rewritten)
+    }
+
+    /// The recording as far as it has been played, and the effects at which it was left. `None` in a live run.
+    pub fn played(&self) -> Option<(Recording, Vec<EffectId>)> {
+        self.shared.state().score.as_ref().map(Score::played)
     }
 
     /// Effects committed of those recorded, in a replay.

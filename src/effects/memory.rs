@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Asked;
-use super::divergence::{self, Divergence};
+use super::divergence::{self, Divergence, Wording};
 use crate::event::{EffectId, EffectRecord};
 use crate::id::Fingerprint;
 
@@ -32,6 +32,9 @@ pub struct Past {
     pub undone: BTreeMap<EffectId, u32>,
     /// The last commit number that was given.
     pub last_seq: u64,
+    /// Effects up to this commit number were taken over from a recording by a run that was changed on purpose: what they
+    /// were asked with may have read otherwise.
+    pub adopted: u64,
     /// True from the moment at which the past is played.
     pub over: Arc<AtomicBool>,
 }
@@ -67,7 +70,8 @@ impl Memory {
     pub(super) fn recall(&mut self, asked: &Asked) -> Result<Option<&EffectRecord>, Box<Divergence>> {
         let Some(&at) = self.index.get(&asked.id) else { return Ok(None) };
         let record = &self.past.effects[at];
-        divergence::check_known(&self.past.texts, record, asked, self.asked[at])?;
+        let wording = if record.seq <= self.past.adopted { Wording::Any } else { Wording::Recorded };
+        divergence::check_known(&self.past.texts, record, (asked, wording), self.asked[at])?;
         self.asked[at] = true;
         Ok(Some(record))
     }

@@ -13,6 +13,7 @@
 //! The gate counts who is *busy*. When nobody is, nothing can change any more: in a replay whoever still waits then has
 //! diverged, which is said at once; with virtual time the clock moves to the earliest timer. So there are no timeouts.
 
+mod cause;
 mod compare;
 mod divergence;
 mod gate;
@@ -32,7 +33,7 @@ pub use divergence::{Class, Difference, Divergence};
 pub use gate::{Effects, Origin, Setup, Time};
 pub use memory::Past;
 pub use schedule::{Choice, Course, Deviations, NoSchedule, Schedule};
-pub use score::{Replay, Strictness, Tolerance};
+pub use score::{Ending, Replay, Strictness, Tolerance};
 pub use wait::{Alarm, Busy, Rest};
 
 use crate::clock::Timestamp;
@@ -130,12 +131,14 @@ pub struct Ran {
     pub footprint: Option<Footprint>,
     /// Its commit number, if the issue store drew one.
     pub seq: Option<u64>,
+    /// When it happened, if not at the moment it was granted: the run may have been killed before it learnt of it.
+    pub at: Option<Timestamp>,
 }
 
 impl Ran {
     /// A result whose order is decided by the gate.
     pub fn plain(result: Value) -> Self {
-        Self { result, footprint: None, seq: None }
+        Self { result, footprint: None, seq: None, at: None }
     }
 }
 
@@ -160,6 +163,9 @@ pub enum Halt {
     /// The run would never end.
     #[error("{0}")]
     Standstill(String),
+    /// The beginning of a recording has been played, and nobody goes on within it.
+    #[error("the beginning of the recording has been played")]
+    Played,
     /// The run was stopped while the effect ran; nothing of it is recorded.
     #[error("the run was stopped")]
     Stopped,

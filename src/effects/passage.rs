@@ -46,6 +46,11 @@ impl Effects {
             return self.begin_live(busy, asked).await;
         }
         self.jitter(&asked.id, 0).await;
+        if let Some(ticket) = self.go_beyond(&asked)? {
+            // Nobody goes there: the wait is over when all of the recording has been played, or never will be.
+            Wait { shared: &self.shared, ticket, done: false }.await?;
+            return Err(Halt::Played);
+        }
         let (at, ticket) = {
             let mut state = self.shared.state();
             if let Some(halt) = &state.halted {
@@ -84,6 +89,22 @@ impl Effects {
             clock.advance_to(now);
         }
         Ok(Permit { recorded: Some(at), ..Permit::new(asked, now) })
+    }
+
+    /// The ticket of somebody who asks for something that is no part of what is played.
+    fn go_beyond(&self, asked: &Asked) -> Result<Option<u64>, Halt> {
+        let mut state = self.shared.state();
+        if let Some(halt) = &state.halted {
+            return Err(halt.clone());
+        }
+        if !state.score().is_beyond(asked) {
+            return Ok(None);
+        }
+        let ticket = state.new_ticket();
+        state.score().beyond.push(ticket);
+        state.busy -= 1;
+        self.shared.settle(&mut state);
+        Ok(Some(ticket))
     }
 
     async fn begin_live(&self, busy: &Busy, asked: Asked) -> Result<Permit, Halt> {
@@ -168,7 +189,7 @@ impl Effects {
                 seq,
                 id,
                 kind,
-                at: permit.at,
+                at: ran.at.unwrap_or(permit.at),
                 key,
                 footprint: ran.footprint.unwrap_or(footprint),
                 policy,

@@ -1,9 +1,10 @@
 //! What must precede what in a replay: the recorded effects as a graph, and how far it has been played.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
+use super::{Asked, divergence};
 use crate::event::{EffectId, EffectRecord, Footprint, Recording, Segment};
 
 /// How a recording is played.
@@ -17,6 +18,28 @@ pub struct Replay {
     pub jitter: Option<u64>,
     /// What may read otherwise than recorded.
     pub tolerance: Tolerance,
+    /// What comes after it.
+    pub ending: Ending,
+}
+
+/// What comes after the last effect of a recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing: whatever else is asked for is a divergence.
+    Whole,
+    /// Something else: it is the beginning of a run, and when nobody can go on within it, it has been played.
+    Open,
+    /// It is left where something is asked otherwise than recorded, and at these effects: they and whatever follows from
+    /// one that was left do not happen. When nobody can go on, what still stands has been played.
+    Parting(BTreeSet<EffectId>),
+}
+
+impl Replay {
+    /// A replay of all of a recording, exactly as it was.
+    pub fn of(recording: Recording, strictness: Strictness) -> Self {
+        let (jitter, tolerance, ending) = (None, Tolerance::Nothing, Ending::Whole);
+        Self { recording, strictness, jitter, tolerance, ending }
+    }
 }
 
 /// What of a recording a replay may ask otherwise.
@@ -48,8 +71,14 @@ pub(super) struct Score {
     left: Vec<u32>,
     pub(super) begun: Vec<bool>,
     pub(super) done: Vec<bool>,
+    /// Those that have committed, in the order in which they did.
+    pub(super) order: Vec<usize>,
     /// Tickets of those that have begun to wait, by effect.
     pub(super) waiting: BTreeMap<usize, u64>,
+    /// Tickets of those that ask for something beyond an ending that is not the end.
+    pub(super) beyond: Vec<u64>,
+    /// Effects at which the recording was left.
+    left_at: BTreeSet<usize>,
 }
 
 /// How an effect reads now.
@@ -79,14 +108,22 @@ impl Score {
             }
         }
         let index = effects.iter().enumerate().map(|(at, record)| (record.id.clone(), at)).collect();
+        let index: HashMap<EffectId, usize> = index;
+        let left_at = match &replay.ending {
+            Ending::Parting(ids) => ids.iter().filter_map(|id| index.get(id)).copied().collect(),
+            Ending::Whole | Ending::Open => BTreeSet::new(),
+        };
         let count = effects.len();
         Self {
+            left_at,
             index,
             followers,
             left,
             begun: vec![false; count],
             done: vec![false; count],
+            order: Vec::new(),
             waiting: BTreeMap::new(),
+            beyond: Vec::new(),
             reworded: BTreeMap::new(),
             replay,
         }
@@ -130,6 +167,7 @@ impl Score {
     /// Marks an effect as committed; answers the tickets that may go on now.
     pub(super) fn commit(&mut self, at: usize) -> Vec<u64> {
         self.done[at] = true;
+        self.order.push(at);
         let mut free = Vec::new();
         for follower in std::mem::take(&mut self.followers[at]) {
             self.left[follower] -= 1;
@@ -138,6 +176,37 @@ impl Score {
             }
         }
         free
+    }
+
+    /// Whether an effect is no part of what is played: it lies beyond the end, or the recording is left here.
+    pub(super) fn is_beyond(&mut self, asked: &Asked) -> bool {
+        let at = self.index.get(&asked.id).copied();
+        match &self.replay.ending {
+            Ending::Whole => false,
+            Ending::Open => at.is_none(),
+            Ending::Parting(_) => {
+                let Some(at) = at else { return true };
+                // What happens twice is a mistake, whatever has changed.
+                if !self.begun[at] && divergence::check_asked(self, asked).is_err() {
+                    self.left_at.insert(at);
+                }
+                self.left_at.contains(&at)
+            }
+        }
+    }
+
+    /// Whether all that can happen of it has happened, once nobody goes on.
+    pub(super) fn is_played(&self) -> bool {
+        matches!(self.replay.ending, Ending::Parting(_)) || self.next_missing().is_none()
+    }
+
+    /// The recording as far as it has happened, and the first effects at which it was left.
+    pub(super) fn played(&self) -> (Recording, Vec<EffectId>) {
+        let Replay { recording, .. } = &self.replay;
+        let effects = recording.effects.iter().zip(&self.done);
+        let effects = effects.filter(|(_, done)| **done).map(|(effect, _)| effect.clone()).collect();
+        let left_at = self.left_at.iter().map(|at| self.record(*at).id.clone()).collect();
+        (Recording { effects, ..recording.clone() }, left_at)
     }
 
     /// The first effect of the ledger that has not committed.

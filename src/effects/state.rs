@@ -112,10 +112,15 @@ impl Shared {
         if let Some(score) = score {
             // Waits that were abandoned have no ticket any more.
             score.waiting.retain(|_, ticket| tickets.contains_key(ticket));
-            if !score.waiting.is_empty() {
-                let divergence = divergence::stuck(score);
-                self.halt(state, Halt::Diverged(Arc::new(divergence)));
+            score.beyond.retain(|ticket| tickets.contains_key(ticket));
+            if score.waiting.is_empty() && score.beyond.is_empty() {
+                return;
             }
+            let halt = match score.is_played() {
+                true => Halt::Played,
+                false => Halt::Diverged(Arc::new(divergence::stuck(score))),
+            };
+            self.halt(state, halt);
             return;
         }
         self.ring(state);
@@ -195,7 +200,10 @@ impl Shared {
     pub(super) fn halt(&self, state: &mut State, halt: Halt) -> Halt {
         let halt = state.halted.get_or_insert(halt).clone();
         let mut gate_waits: Vec<u64> = match &mut state.score {
-            Some(score) => std::mem::take(&mut score.waiting).into_values().collect(),
+            Some(score) => {
+                let beyond = std::mem::take(&mut score.beyond);
+                std::mem::take(&mut score.waiting).into_values().chain(beyond).collect()
+            }
             None => Vec::new(),
         };
         if let Some(memory) = &mut state.memory {

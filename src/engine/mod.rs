@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 pub use dispatch::{begin, export, run};
-pub use resume::{ResumeError, TakeUp, take_up};
+pub use resume::{ResumeError, TakeUp, TakenUp, take_up};
 pub use undo::undo;
 pub use workspace::{Beginning, Workspace, WorkspaceError};
 

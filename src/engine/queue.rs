@@ -67,18 +67,18 @@ impl Company {
             .perform(busy, asked, |grant| async move {
                 let mut caller = self.caller(&proxy.actor, &proxy.holder, &grant);
                 caller.epochs.clone_from(&proxy.epochs);
-                let (outcome, footprint, seq) = match store.apply(caller, operation).await {
+                let (outcome, footprint, seq, at) = match store.apply(caller, operation).await {
                     Ok(applied) => {
                         let HoldChange { gained, ended } = applied.holds;
                         let outcome = Outcome::Answer { answer: lasting(applied.answer), gained, ended };
-                        (outcome, applied.footprint, applied.seq)
+                        (outcome, applied.footprint, applied.seq, Some(applied.at))
                     }
                     Err(refused) => {
-                        (Outcome::Refused(refused.error.to_string()), refused.footprint, refused.seq)
+                        (Outcome::Refused(refused.error.to_string()), refused.footprint, refused.seq, None)
                     }
                 };
                 let result = serde_json::to_value(outcome).expect("an answer holds only plain data");
-                Some(Ran { result, footprint: Some(footprint), seq })
+                Some(Ran { result, footprint: Some(footprint), seq, at })
             })
             .await?;
         match serde_json::from_value(result) {

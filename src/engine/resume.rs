@@ -4,14 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::dispatch::export;
 use super::queue::held_by;
 use crate::clock::{Timestamp, later};
-use crate::event::{EffectId, EffectKind, EffectRecord};
+use crate::event::{EffectId, EffectKind, EffectRecord, Happening};
 use crate::id::{IdSource, IssueId, RunId, Seed};
 use crate::issue::Status;
 use crate::journal::Record;
 use crate::plan::QueuePlan;
-use crate::store::{Answer, Caller, Claim, HoldChange, IssueStore, Operation, StoreError, WhichEffects};
+use crate::secret::Scrubber;
+use crate::store::{Answer, Caller, Claim, IssueStore, Operation, Standing, StoreError, WhichEffects};
 
 /// Why a run cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -46,16 +48,30 @@ pub struct TakeUp<'a> {
     pub record: &'a Record,
     /// The queue's settings.
     pub queue: &'a QueuePlan,
+    /// What takes secrets out of what is told.
+    pub scrubber: &'a Scrubber,
+    /// When it began.
+    pub began: Timestamp,
     /// The present moment.
     pub now: Timestamp,
 }
 
+/// What taking a run up came to.
+pub struct TakenUp {
+    /// Issues that were claimed again.
+    pub held_again: Vec<IssueId>,
+    /// The last commit number that the queue knows: its line in the journal may be lost.
+    pub last_seq: u64,
+    /// What the queue had done before the run was killed and nobody was told.
+    pub untold: Vec<Happening>,
+}
+
 /// Holds the queue against the journal, renews what the run holds, and claims again what was given back in its name
-/// meanwhile, unless somebody has it. Answers the issues that were claimed again.
+/// meanwhile, unless somebody has it.
 ///
 /// # Errors
 /// The queue has lost something, or cannot be used. Nothing has changed then.
-pub async fn take_up(store: &Arc<dyn IssueStore>, taken: TakeUp<'_>) -> Result<Vec<IssueId>, ResumeError> {
+pub async fn take_up(store: &Arc<dyn IssueStore>, taken: TakeUp<'_>) -> Result<TakenUp, ResumeError> {
     let applied = applied(store, taken.run).await?;
     let lost: Vec<EffectId> = taken
         .record
@@ -69,6 +85,8 @@ pub async fn take_up(store: &Arc<dyn IssueStore>, taken: TakeUp<'_>) -> Result<V
     if !lost.is_empty() {
         return Err(ResumeError::Lost { lost });
     }
+    let untold = untold(store, &taken).await?;
+    let last_seq = applied.values().filter_map(|standing| standing.seq).max().unwrap_or_default();
     store.renew(taken.run, later(taken.now, taken.queue.lease)).await?;
     let mut again = Vec::new();
     for (holder, issue) in believed(taken.record, &applied) {
@@ -76,13 +94,43 @@ pub async fn take_up(store: &Arc<dyn IssueStore>, taken: TakeUp<'_>) -> Result<V
             again.push(issue);
         }
     }
-    Ok(again)
+    Ok(TakenUp { held_again: again, last_seq, untold })
+}
+
+/// Changes of the queue that nobody was told of: the run was killed between the one and the other.
+async fn untold(store: &Arc<dyn IssueStore>, taken: &TakeUp<'_>) -> Result<Vec<Happening>, StoreError> {
+    let mut told: BTreeMap<(&IssueId, &str), usize> = BTreeMap::new();
+    for event in &taken.record.events {
+        if let Happening::IssueChanged { issue, change, .. } = &event.event {
+            *told.entry((issue, change.as_str())).or_default() += 1;
+        }
+    }
+    let queue = export(store, taken.run).await?;
+    let mut untold = Vec::new();
+    for change in queue.changes.iter().filter(|change| change.at >= taken.began) {
+        match told.get_mut(&(&change.issue_id, change.event_type.as_str())) {
+            Some(left) if *left > 0 => *left -= 1,
+            _ => {
+                let Some(found) = queue.issues.iter().find(|found| found.issue.id == change.issue_id) else {
+                    continue;
+                };
+                untold.push(Happening::IssueChanged {
+                    issue: change.issue_id.clone(),
+                    title: taken.scrubber.scrub(&found.issue.title),
+                    change: change.event_type.clone(),
+                    status: found.issue.status,
+                    actor: change.actor.clone(),
+                });
+            }
+        }
+    }
+    Ok(untold)
 }
 
 async fn applied(
     store: &Arc<dyn IssueStore>,
     run: &RunId,
-) -> Result<BTreeMap<EffectId, HoldChange>, StoreError> {
+) -> Result<BTreeMap<EffectId, Standing>, StoreError> {
     let caller = Caller::asking(run, &EffectId::run("resume", 1), "engine");
     let asked = store.apply(caller, Operation::Applied { which: WhichEffects::OfRun }).await;
     match asked.map_err(|refused| refused.error)?.answer {
@@ -101,12 +149,14 @@ fn must_be_known(effect: &EffectRecord) -> bool {
 }
 
 /// What each session holds, as far as it knows.
-fn believed(record: &Record, applied: &BTreeMap<EffectId, HoldChange>) -> BTreeSet<(String, IssueId)> {
+fn believed(record: &Record, applied: &BTreeMap<EffectId, Standing>) -> BTreeSet<(String, IssueId)> {
     let mut held = BTreeSet::new();
     for effect in &record.effects {
         let known = applied.get(&effect.id.known_as(&record.undone));
         let (holder, change) = match effect.kind {
-            EffectKind::Tool => (effect.id.session().map(str::to_owned), known.cloned()),
+            EffectKind::Tool => {
+                (effect.id.session().map(str::to_owned), known.map(|standing| standing.holds.clone()))
+            }
             EffectKind::Queue => {
                 let holder = effect.key.first().and_then(|segment| record.texts.get(&segment.hash));
                 (holder.map(ToString::to_string), held_by(&effect.result))

@@ -189,7 +189,7 @@ impl Company {
                             Ok(value) => json!({"value": value}),
                             Err(reason) => json!({"error": reason}),
                         };
-                        Some(Ran { result, footprint: None, seq: applied.seq })
+                        Some(Ran { result, footprint: None, seq: applied.seq, at: Some(applied.at) })
                     }
                     Err(refused) => Some(Ran::plain(json!({"error": refused.to_string()}))),
                 }

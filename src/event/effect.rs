@@ -331,6 +331,11 @@ impl Sequence {
         Self(Arc::new(AtomicU64::new(last)))
     }
 
+    /// Gives no number up to this one any more.
+    pub fn go_beyond(&self, last: u64) {
+        self.0.fetch_max(last, Ordering::SeqCst);
+    }
+
     /// The next number, from 1.
     pub fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::SeqCst) + 1

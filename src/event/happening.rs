@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::EffectId;
 use crate::chat::Usage;
 use crate::clock::Timestamp;
 use crate::id::{IssueId, PhaseId, RoleId, RunId, SessionName};
@@ -176,6 +177,28 @@ pub enum Happening {
         /// Issues that were given back meanwhile and are held again by those who had them.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         held_again: Vec<IssueId>,
+    },
+    /// The run goes another way than the one whose beginning it has taken over.
+    #[serde(rename = "run.forked")]
+    RunForked {
+        /// The run.
+        run: RunId,
+        /// The scenario's name.
+        scenario: String,
+        /// The run whose beginning it is.
+        of: RunId,
+        /// The first effects that it does in its own way; at the most five of them.
+        at: Vec<EffectId>,
+        /// What is otherwise in the scenario, as `PATH=VALUE`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        changes: Vec<String>,
+        /// What makes the replies, if no model.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence: Option<Evidence>,
+        /// Where the agents work, as a path for people.
+        workspace: String,
+        /// How many effects are taken over.
+        effects: u64,
     },
     /// Something people should know that stops nothing.
     #[serde(rename = "notice")]

@@ -65,7 +65,12 @@ impl Told {
     /// Whether it was told before the run went on.
     fn is_known(&mut self, place: &Whereabouts, event: &Happening) -> bool {
         let Some(before) = &mut self.before else { return false };
-        if matches!(event, Happening::RunResumed { .. }) {
+        // The queue does nothing again: a change that is told now was not told before, however like another it looks.
+        let is_new = matches!(
+            event,
+            Happening::RunResumed { .. } | Happening::RunForked { .. } | Happening::IssueChanged { .. }
+        );
+        if is_new {
             return false;
         }
         if before.over.load(Ordering::SeqCst) {

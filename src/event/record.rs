@@ -56,6 +56,9 @@ pub struct RecordingHead {
     pub epoch: Timestamp,
     /// `provider-anthropic/claude-…` by role.
     pub models: BTreeMap<RoleId, String>,
+    /// The inputs that were set from outside, as they were written; what a replay is to have unless it is told otherwise.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, String>,
     /// How the run ended, by the name of its exit code; most end with `ok`, and do not say so.
     #[serde(default = "well", skip_serializing_if = "is_well")]
     pub ended: String,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::writer::JournalError;
 use crate::clock::Timestamp;
-use crate::event::{Evidence, Mode, RECORDING_FORMAT};
+use crate::event::{EffectId, Evidence, Mode, RECORDING_FORMAT};
 use crate::id::{RoleId, RunId, Seed};
 
 /// What a run was started with.
@@ -46,6 +46,20 @@ pub struct Manifest {
     /// Where a recording of it was to go, if one was asked for when it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<PathBuf>,
+    /// What its beginning was taken from, if it is a fork.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fork: Option<Fork>,
+}
+
+/// What the beginning of a run was taken from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fork {
+    /// The run whose effects they are.
+    pub of: RunId,
+    /// The first effects that were left out.
+    pub at: Vec<EffectId>,
+    /// How many effects were taken over: those of the lowest commit numbers.
+    pub effects: u64,
 }
 
 /// What a run was given on the command line, so that it can go on with the same.
@@ -57,6 +71,9 @@ pub struct Given {
     pub file: PathBuf,
     /// Values of inputs.
     pub inputs: BTreeMap<String, String>,
+    /// Values in place of those of the scenario file, as `PATH=VALUE`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
     /// The file of variables, if one was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env_file: Option<PathBuf>,
@@ -127,19 +144,26 @@ impl RunFolder {
             std::fs::create_dir_all(path.join("blobs"))?;
             let lock = File::create(path.join(LOCK))?;
             lock.lock()?;
-            let text = serde_json::to_string_pretty(manifest).expect("a manifest holds only plain data");
             std::fs::create_dir_all(path.join(COPIES))?;
-            for (file, copy) in &manifest.files {
-                let text = texts.get(file).map(String::as_str).unwrap_or_default();
-                std::fs::write(path.join(copy), text)?;
-            }
-            std::fs::write(path.join(MANIFEST), text + "\n")?;
+            describe(&path, manifest, texts)?;
             Ok(lock)
         };
         match made() {
             Ok(lock) => Ok(Self { path, _lock: lock }),
             Err(error) => Err(JournalError::unwritable(&path, &error)),
         }
+    }
+
+    /// Says of the run's beginning something else than before: the new manifest is there whole, or the old one.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn describe_anew(
+        &self,
+        manifest: &Manifest,
+        texts: &BTreeMap<PathBuf, String>,
+    ) -> Result<(), JournalError> {
+        describe(&self.path, manifest, texts).map_err(|error| JournalError::unwritable(&self.path, &error))
     }
 
     /// Opens the folder of a run that goes on no more, and takes its lock.
@@ -163,21 +187,6 @@ impl RunFolder {
             Err(TryLockError::WouldBlock) => Err(ReopenError::Running { run: manifest.run, path: lock }),
             Err(TryLockError::Error(error)) => Err(damaged(lock, &error)),
         }
-    }
-
-    /// The files that the run is made of, as they were when it began.
-    ///
-    /// # Errors
-    /// A copy is missing or unreadable.
-    pub fn texts(&self, manifest: &Manifest) -> Result<BTreeMap<PathBuf, String>, ReopenError> {
-        let read = |(file, copy): (&PathBuf, &PathBuf)| {
-            let path = self.path.join(copy);
-            match std::fs::read_to_string(&path) {
-                Ok(text) => Ok((file.clone(), text)),
-                Err(error) => Err(ReopenError::Damaged { path, reason: error.to_string() }),
-            }
-        };
-        manifest.files.iter().map(read).collect()
     }
 
     /// Points `latest` to it: the run begins.
@@ -208,6 +217,19 @@ impl RunFolder {
     }
 }
 
+/// Writes the manifest of a run, last of all, and copies of the files that it is made of.
+fn describe(folder: &Path, manifest: &Manifest, texts: &BTreeMap<PathBuf, String>) -> std::io::Result<()> {
+    for (file, copy) in &manifest.files {
+        let text = texts.get(file).map(String::as_str).unwrap_or_default();
+        std::fs::write(folder.join(copy), text)?;
+    }
+    let text = serde_json::to_string_pretty(manifest).expect("a manifest holds only plain data");
+    let (path, whole) = (folder.join(MANIFEST), folder.join(format!("{MANIFEST}.new")));
+    std::fs::write(&whole, text + "\n")?;
+    File::open(&whole)?.sync_all()?;
+    std::fs::rename(&whole, &path)
+}
+
 impl Manifest {
     /// Where the copies of files lie in the run folder: numbered, since names may be the same in different folders.
     pub fn copies<'a>(files: impl Iterator<Item = &'a Path>) -> BTreeMap<PathBuf, PathBuf> {
@@ -216,6 +238,21 @@ impl Manifest {
             (file.to_owned(), PathBuf::from(COPIES).join(format!("{number:02}-{name}")))
         };
         files.enumerate().map(copy).collect()
+    }
+
+    /// The files that the run of this folder is made of, as they were when it began.
+    ///
+    /// # Errors
+    /// A copy is missing or unreadable.
+    pub fn texts(&self, folder: &Path) -> Result<BTreeMap<PathBuf, String>, ReopenError> {
+        let read = |(file, copy): (&PathBuf, &PathBuf)| {
+            let path = folder.join(copy);
+            match std::fs::read_to_string(&path) {
+                Ok(text) => Ok((file.clone(), text)),
+                Err(error) => Err(ReopenError::Damaged { path, reason: error.to_string() }),
+            }
+        };
+        self.files.iter().map(read).collect()
     }
 
     /// Reads the manifest of a run folder.
@@ -269,6 +306,7 @@ mod tests {
             files: Manifest::copies([Path::new("/p/s.yaml")].into_iter()),
             models: BTreeMap::new(),
             record: None,
+            fork: None,
         };
         let texts = [(PathBuf::from("/p/s.yaml"), "name: s\n".to_owned())].into();
         let folder = RunFolder::create(root.path(), &manifest, &texts).unwrap();
@@ -277,7 +315,7 @@ mod tests {
         assert!(matches!(RunFolder::reopen(&path), Err(ReopenError::Running { .. })));
         drop(folder);
         let (folder, read) = RunFolder::reopen(&path).unwrap();
-        assert_eq!((folder.texts(&read).unwrap(), read), (texts, manifest));
+        assert_eq!((read.texts(folder.path()).unwrap(), read), (texts, manifest));
         drop(folder);
         assert_eq!(holds_lock(root.path(), &run), Some(false));
         assert_eq!(holds_lock(root.path(), &RunId::from("other")), None);

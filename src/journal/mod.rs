@@ -7,7 +7,7 @@ mod read;
 mod record;
 mod writer;
 
-pub use folder::{Given, Manifest, ReopenError, RunFolder, holds_lock};
+pub use folder::{Fork, Given, Manifest, ReopenError, RunFolder, holds_lock};
 pub use line::{Line, mend};
 pub use read::{Follower, ReadError, Reading, events, read, read_whole};
 pub use record::Record;

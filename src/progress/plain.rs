@@ -6,7 +6,9 @@ use std::sync::Mutex;
 
 use super::{Out, put};
 use crate::clock::Timestamp;
-use crate::event::{Envelope, Evidence, Happening, Listener, Mode, PhaseEnd, SessionEnd, StopCause};
+use crate::event::{
+    EffectId, Envelope, Evidence, Happening, Listener, Mode, PhaseEnd, SessionEnd, StopCause,
+};
 use crate::id::{IssueId, SessionName};
 
 /// Writes a line for each happening that people care about.
@@ -54,8 +56,9 @@ impl Listener for PlainLines {
 
 impl State {
     fn lines(&mut self, envelope: &Envelope) -> Option<String> {
-        if let Happening::RunStarted { scenario, .. } | Happening::RunResumed { scenario, .. } =
-            &envelope.event
+        if let Happening::RunStarted { scenario, .. }
+        | Happening::RunResumed { scenario, .. }
+        | Happening::RunForked { scenario, .. } = &envelope.event
         {
             self.began = Some(envelope.ts);
             self.scenario.clone_from(scenario);
@@ -113,6 +116,16 @@ impl State {
                     let issues: Vec<&str> = held_again.iter().map(IssueId::as_str).collect();
                     text += &format!("held again: {}\n", issues.join(", "));
                 }
+                Some(format!("{text}workspace: {workspace}\n"))
+            }
+            Happening::RunForked { scenario, of, at, changes, evidence, workspace, effects, .. } => {
+                let mut text = format!("{scenario}: goes on otherwise than run {of}\n");
+                if let Some(line) = mode_line(Mode::Live, *evidence) {
+                    text += &format!("{line}\n");
+                }
+                let at: Vec<&str> = at.iter().map(EffectId::as_str).collect();
+                text += &format!("taken over: {effects} effects; the first of its own: {}\n", at.join(", "));
+                changes.iter().for_each(|change| text += &format!("changed: {change}\n"));
                 Some(format!("{text}workspace: {workspace}\n"))
             }
             Happening::Notice { text } => Some(format!("note: {text}\n")),

@@ -40,7 +40,7 @@ pub(super) fn values(
 }
 
 /// The variable that sets an input.
-pub(super) fn variable(id: &str) -> String {
+pub fn variable(id: &str) -> String {
     format!("RUNNER_VAR_{}", id.to_ascii_uppercase().replace('-', "_"))
 }
 

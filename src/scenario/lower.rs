@@ -22,6 +22,7 @@ const TOP_KEYS: &[&str] = &[
     "limits",
     "expect",
     "replay",
+    "faults",
 ];
 const PHASE_KEYS: &[&str] = &["id", "needs", "when", "on_failure", "expect", "session", "workers", "monitor"];
 const KINDS: [&str; 3] = ["session", "workers", "monitor"];
@@ -55,6 +56,7 @@ pub(super) fn lower(tree: &Node, source: SourceId, report: &mut Report) -> Optio
         limits: limits(&table, report),
         expect: table.texts("expect", report).unwrap_or_default(),
         replay: replay(&table, report),
+        faults: super::faults::faults(&table, report),
     })
 }
 

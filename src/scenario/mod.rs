@@ -4,6 +4,7 @@
 //! text ──▶ Node ──lower──▶ RawScenario ──inputs, mount plans, prompts──▶ Scene ──rules──▶ Plan
 //! ```
 
+mod faults;
 mod graph;
 mod inputs;
 mod lower;
@@ -19,11 +20,12 @@ mod table;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use inputs::variable as input_variable;
 pub use paths::project_root;
 
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::plan::{ModuleInfo, Plan, Variables};
-use crate::source::{Format, Sources};
+use crate::source::{Change, Format, Sources};
 
 /// What a scenario is loaded with.
 #[derive(Debug, Clone)]
@@ -42,6 +44,8 @@ pub struct LoadRequest<'a> {
     pub catalogue: &'a [ModuleInfo],
     /// Names of tools beside those of the catalogue (those of MCP servers).
     pub tool_names: Vec<String>,
+    /// Values in place of those of the file.
+    pub changes: Vec<Change>,
     /// A workspace in place of the scenario's, from the working directory.
     pub workspace: Option<PathBuf>,
 }
@@ -77,11 +81,20 @@ fn load_into(request: &LoadRequest<'_>, sources: &mut Sources, report: &mut Repo
             return None;
         }
     };
-    let tree = match sources.parse(source) {
-        Ok(tree) => tree,
+    match sources.parse(source) {
+        Ok(_) => {}
         Err(errors) => {
             for error in errors {
                 report.push(Diagnostic::syntax(source, error));
+            }
+            return None;
+        }
+    }
+    let tree = match sources.amend(source, &request.changes) {
+        Ok(tree) => tree,
+        Err(wrong) => {
+            for (change, reason) in wrong {
+                report.push(Diagnostic::error(Code::BadChange, format!("cannot set `{change}`: {reason}")));
             }
             return None;
         }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::event::Policy;
+use crate::fault::FaultKind;
 use crate::issue::Takes;
 use crate::plan::{ClaimBy, LimitsPlan, OnFailure, ReplayWhen, SessionLife, WhenEmpty};
 use crate::source::{Place, Route};
@@ -27,6 +28,17 @@ pub(super) struct RawScenario {
     pub(super) limits: LimitsPlan,
     pub(super) expect: Vec<Located<String>>,
     pub(super) replay: RawReplay,
+    pub(super) faults: Vec<RawFault>,
+}
+
+/// Something that is to go wrong in a test.
+#[derive(Debug)]
+pub(super) struct RawFault {
+    /// The model call.
+    pub(super) at: Located<String>,
+    pub(super) kind: FaultKind,
+    /// Attempts in a row that it happens to; at least 1.
+    pub(super) times: u32,
 }
 
 #[derive(Debug)]

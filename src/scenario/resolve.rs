@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use super::paths::{Paths, normal, relative};
-use super::raw::{Located, RawKind, RawMonitor, RawPhase, RawRole, RawSession, RawWorkers};
+use super::raw::{Located, RawFault, RawKind, RawMonitor, RawPhase, RawRole, RawSession, RawWorkers};
 use super::rules::Scene;
 use crate::diagnostic::{Code, Diagnostic, Report};
+use crate::event::EffectId;
+use crate::fault::{Fault, FaultPlace};
 use crate::id::{PhaseId, RoleId};
 use crate::issue::Takes;
 use crate::limit;
@@ -39,6 +41,7 @@ pub(super) fn plan(scene: &Scene<'_>, paths: &Paths, file: &Path, report: &mut R
         limits: raw.limits,
         expect: conditions(&raw.expect),
         replay: replay?,
+        faults: raw.faults.iter().flat_map(faults).collect(),
         prompts: scene.prompts.texts.clone(),
     })
 }
@@ -94,6 +97,13 @@ fn replay(scene: &Scene<'_>, paths: &Paths, report: &mut Report) -> Option<Repla
         when: raw.when.as_ref().map_or(ReplayWhen::Never, |when| when.value),
         tools: raw.tools.iter().map(|(name, policy)| (name.value.clone(), *policy)).collect(),
     })
+}
+
+/// One fault for each attempt.
+fn faults(raw: &RawFault) -> impl Iterator<Item = Fault> + '_ {
+    let call = EffectId::from_text(raw.at.value.as_str());
+    (1..=raw.times)
+        .map(move |attempt| Fault { at: FaultPlace::Effect(call.attempt(attempt)), kind: raw.kind.clone() })
 }
 
 fn resolve_role(scene: &Scene<'_>, role: &RawRole) -> Option<(RoleId, RolePlan)> {

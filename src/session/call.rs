@@ -268,7 +268,7 @@ impl Running<'_> {
         };
         // Drawn before anyone else may touch the files, so that the numbers tell the true order.
         let seq = output.seq.or_else(|| turn.as_ref().and(sequence).map(|sequence| sequence.next()));
-        Some(Ran { result, footprint: output.footprint, seq })
+        Some(Ran { result, footprint: output.footprint, seq, at: output.at })
     }
 }
 

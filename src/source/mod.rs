@@ -1,11 +1,13 @@
 //! Which texts a run was given, and where in them a thing stands.
 
+mod change;
 mod node;
 mod route;
 mod sources;
 mod toml;
 mod yaml;
 
+pub use change::Change;
 pub use node::{Entry, Node, NodeValue};
 pub use route::{Part, Place, Route, SourceId, Step};
-pub use sources::{Format, Position, ReadError, Sources, SyntaxError};
+pub use sources::{Format, Others, Position, ReadError, Sources, SyntaxError};

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::change::Change;
 use super::node::Node;
 use super::route::{Place, SourceId};
 use super::{toml, yaml};
@@ -18,6 +19,17 @@ pub struct Sources {
     files: Vec<Source>,
     /// Texts that stand for files, whatever the disk holds now.
     pinned: Option<BTreeMap<PathBuf, String>>,
+    others: Others,
+}
+
+/// What of files no text stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Others {
+    /// They are as the disk has them.
+    #[default]
+    OnDisk,
+    /// They are not there.
+    Absent,
 }
 
 #[derive(Debug)]
@@ -116,9 +128,8 @@ impl Sources {
     }
 
     /// Texts that stand for the files of these paths: what a run was started with, whatever has become of the files since.
-    /// No other file is there.
-    pub fn pinned(files: BTreeMap<PathBuf, String>) -> Self {
-        Self { files: Vec::new(), pinned: Some(files) }
+    pub fn pinned(files: BTreeMap<PathBuf, String>, others: Others) -> Self {
+        Self { files: Vec::new(), pinned: Some(files), others }
     }
 
     /// The files read so far and their texts.
@@ -128,10 +139,7 @@ impl Sources {
 
     /// Whether a file of this path can be read.
     pub fn has_file(&self, file: &Path) -> bool {
-        match &self.pinned {
-            Some(pinned) => pinned.contains_key(file),
-            None => file.is_file(),
-        }
+        self.pinned_text(file).is_some() || (self.reads_disk() && file.is_file())
     }
 
     /// Takes a text in; `path` is how it is shown. A byte order mark is dropped and CRLF becomes LF, so that places
@@ -158,15 +166,22 @@ impl Sources {
         if let Some(id) = self.find(shown) {
             return Ok(id);
         }
-        let text = match &self.pinned {
-            Some(pinned) => {
-                pinned.get(file).cloned().ok_or_else(|| ReadError::Absent { path: shown.to_owned() })?
-            }
-            None => Self::text_of(file, shown)?,
+        let text = match self.pinned_text(file) {
+            Some(text) => text.clone(),
+            None if self.reads_disk() => Self::text_of(file, shown)?,
+            None => return Err(ReadError::Absent { path: shown.to_owned() }),
         };
         let id = self.add(shown, text);
         self.files[id.0 as usize].file = Some(file.to_owned());
         Ok(id)
+    }
+
+    fn pinned_text(&self, file: &Path) -> Option<&String> {
+        self.pinned.as_ref()?.get(file)
+    }
+
+    fn reads_disk(&self) -> bool {
+        self.others == Others::OnDisk
     }
 
     fn text_of(file: &Path, shown: &Path) -> Result<String, ReadError> {
@@ -219,6 +234,23 @@ impl Sources {
             Format::Yaml => yaml::parse(&file.text).map_err(|error| vec![error])?,
             Format::Toml => toml::parse(&file.text)?,
         };
+        Ok(Arc::clone(file.tree.insert(Arc::new(tree))))
+    }
+
+    /// Sets values of a text that was read as values, whatever the text says.
+    ///
+    /// # Errors
+    /// A route leads nowhere: which change, and where it ends.
+    pub fn amend(&mut self, id: SourceId, changes: &[Change]) -> Result<Arc<Node>, Vec<(Change, String)>> {
+        let file = &mut self.files[id.0 as usize];
+        let mut tree = file.tree.as_deref().expect("only a text that was parsed is amended").clone();
+        let wrong: Vec<_> = changes
+            .iter()
+            .filter_map(|change| Some((change.clone(), change.apply(&mut tree).err()?)))
+            .collect();
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
         Ok(Arc::clone(file.tree.insert(Arc::new(tree))))
     }
 

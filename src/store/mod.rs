@@ -252,7 +252,7 @@ pub enum Answer {
     /// The whole queue with its edges.
     Graph(Box<Graph>),
     /// Effects that have changed the queue, with what each did to its caller's holds.
-    Applied(BTreeMap<EffectId, HoldChange>),
+    Applied(BTreeMap<EffectId, Standing>),
 }
 
 /// The whole queue with its edges, at one moment.
@@ -366,10 +366,21 @@ pub struct Applied {
     pub answer: Answer,
     /// The commit number, when the caller gave a sequence.
     pub seq: Option<u64>,
+    /// When it took effect: of an effect that had been applied before, and whose answer this is again, that was then.
+    pub at: Timestamp,
     /// What was read and written.
     pub footprint: Footprint,
     /// What the caller now holds or no longer holds, by this operation.
     pub holds: HoldChange,
+}
+
+/// What is known of an effect that changed the queue.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// What it did to holds.
+    pub holds: HoldChange,
+    /// The commit number it took effect with.
+    pub seq: Option<u64>,
 }
 
 /// What an operation did to the caller's holds.

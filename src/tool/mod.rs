@@ -101,12 +101,14 @@ pub struct ToolOutput {
     pub footprint: Option<Footprint>,
     /// The commit number, if the tool drew one.
     pub seq: Option<u64>,
+    /// When it happened, if not at the moment of the call: a run may have been killed before it learnt of it.
+    pub at: Option<Timestamp>,
 }
 
 impl ToolOutput {
     /// A result.
     pub fn ok(content: impl Into<String>) -> Self {
-        Self { content: content.into(), is_error: false, footprint: None, seq: None }
+        Self { content: content.into(), is_error: false, footprint: None, seq: None, at: None }
     }
 
     /// A failure: what was wrong, what is allowed, what to do next.

@@ -55,6 +55,7 @@ fn load_file(file: &Path, inputs: &[(&str, &str)], variables: &Variables) -> (Lo
         variables,
         catalogue: &CATALOGUE,
         tool_names: Vec::new(),
+        changes: Vec::new(),
         workspace: None,
     };
     let mut sources = Sources::new();
@@ -230,6 +231,7 @@ fn the_workspace_can_be_chosen_from_outside() {
         variables: &variables,
         catalogue: &CATALOGUE,
         tool_names: Vec::new(),
+        changes: Vec::new(),
         workspace: workspace.map(PathBuf::from),
     };
     let path = |request: LoadRequest<'_>| {
@@ -263,6 +265,7 @@ fn a_file_cut_anywhere_is_told_about_and_never_breaks_the_program() {
                 variables: &variables,
                 catalogue: &CATALOGUE,
                 tool_names: Vec::new(),
+                changes: Vec::new(),
                 workspace: None,
             };
             let mut sources = Sources::new();

@@ -141,6 +141,7 @@ async fn play(project: &Project, queue: Queue, schedule: Schedule) -> (Tried, Ve
         variables: &variables,
         catalogue: &Modules::catalogue(),
         tool_names: Vec::new(),
+        changes: Vec::new(),
         workspace: Some(folder.path().to_owned()),
     };
     let mut sources = Sources::new();

@@ -12,7 +12,7 @@ use runner::cassette;
 use runner::clock::{ManualClock, SystemClock, Timestamp, later};
 use runner::effects::{
     Announce, Asked, Busy, Class, Divergence, Effects, Halt, Origin, Ran, Replay, Schedule, Setup,
-    Strictness, Time, Tolerance,
+    Strictness, Time,
 };
 use runner::event::{
     Access, EffectId, EffectKind, EffectRecord, Evidence, Footprint, Policy, RECORDING_FORMAT, Recording,
@@ -28,7 +28,12 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+mod part;
+
 const TURNS: u32 = 9;
+
+/// How often each recording is played.
+const REPLAYS: u64 = 60;
 
 // ---------------------------------------------------------------- the experiment
 
@@ -69,7 +74,13 @@ fn model(said: &[String]) -> Value {
 impl World {
     fn new(setup: Setup, noise: u64) -> Arc<Self> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let store = SqliteStore::open(&folder.path().join("issues.db")).expect("a new queue");
+        let file = folder.path().join("issues.db");
+        // As a run of its own does: a replay's queue is made again when it is lost.
+        let store = match &setup.origin {
+            Origin::Replay(_) => SqliteStore::open_repeatable(&file),
+            Origin::Live | Origin::Resume(_) => SqliteStore::open(&file),
+        };
+        let store = store.expect("a new queue");
         Arc::new(Self { effects: Effects::new(setup), store, run: RunId::fresh(), noise, _folder: folder })
     }
 
@@ -96,11 +107,13 @@ impl World {
                 ids: grant.ids,
                 sequence: grant.sequence,
             };
-            let (result, footprint, seq) = match self.store.apply(caller, operation).await {
-                Ok(Applied { answer, footprint, seq, .. }) => (shown(&answer), footprint, seq),
-                Err(refused) => (json!({"refused": refused.to_string()}), refused.footprint, refused.seq),
+            let (result, footprint, seq, at) = match self.store.apply(caller, operation).await {
+                Ok(Applied { answer, footprint, seq, at, .. }) => (shown(&answer), footprint, seq, Some(at)),
+                Err(refused) => {
+                    (json!({"refused": refused.to_string()}), refused.footprint, refused.seq, None)
+                }
             };
-            Some(Ran { result, footprint: Some(footprint), seq })
+            Some(Ran { result, footprint: Some(footprint), seq, at })
         });
         perform.await
     }
@@ -228,7 +241,7 @@ fn live(journal: Option<Journal>) -> Setup {
 }
 
 fn replaying(recording: &Recording, strictness: Strictness, jitter: Option<u64>) -> Setup {
-    let replay = Replay { recording: recording.clone(), strictness, jitter, tolerance: Tolerance::Nothing };
+    let replay = Replay { jitter, ..Replay::of(recording.clone(), strictness) };
     Setup { origin: Origin::Replay(replay), ..live(None) }
 }
 
@@ -241,6 +254,7 @@ fn head() -> RecordingHead {
         seed: Seed::new("experiment"),
         epoch: epoch(),
         models: BTreeMap::new(),
+        inputs: BTreeMap::new(),
         ended: runner::event::ENDED_WELL.to_owned(),
     }
 }
@@ -298,22 +312,22 @@ async fn experiment(workers: usize, replays: u64, time: Time) {
 #[tokio::test]
 async fn racing_workers_replay_exactly_on_one_thread() {
     for workers in [2, 4, 8] {
-        experiment(workers, 6, virtual_time()).await;
-        experiment(workers, 6, real_time()).await;
+        experiment(workers, REPLAYS, virtual_time()).await;
+        experiment(workers, REPLAYS, real_time()).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn racing_workers_replay_exactly_on_many_threads() {
     for workers in [2, 4, 8] {
-        experiment(workers, 6, virtual_time()).await;
-        experiment(workers, 6, real_time()).await;
+        experiment(workers, REPLAYS, virtual_time()).await;
+        experiment(workers, REPLAYS, real_time()).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn thirty_two_racing_workers_replay_exactly() {
-    experiment(32, 4, real_time()).await;
+    experiment(32, REPLAYS, real_time()).await;
 }
 
 // ---------------------------------------------------------------- quiescence

@@ -10,8 +10,8 @@ const RANKS: [&[&str]; 9] = [
     &["id", "clock", "secret", "limit"],
     &["source"],
     &["diagnostic", "chat", "issue"],
-    &["plan", "event"],
-    &["decode", "template", "http", "mcp", "store", "journal", "cassette", "fault", "summary"],
+    &["plan", "event", "fault"],
+    &["decode", "template", "http", "mcp", "store", "journal", "cassette", "summary"],
     &["mount_plan", "provider", "tool", "hook", "context", "effects", "report", "progress"],
     &["scenario", "session", "explore"],
     &["engine"],
@@ -19,11 +19,14 @@ const RANKS: [&[&str]; 9] = [
 ];
 
 /// Imports inside a rank, from and to. Each is one-way and has a reason; there are no others.
-const NEIGHBOURS: [(&str, &str); 2] = [
+const NEIGHBOURS: [(&str, &str); 4] = [
     // `limit` holds every bound of the program, of the kernel's own modules too.
     ("secret", "limit"),
     // A plan says how a replay treats each tool, in the word the ledger has for it.
     ("plan", "event"),
+    // A fault happens at an effect, and a plan holds those of a scenario.
+    ("fault", "event"),
+    ("plan", "fault"),
 ];
 
 /// Names that say nothing about what is inside.

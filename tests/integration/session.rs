@@ -225,11 +225,12 @@ impl Scene {
             seed: Seed::new("s"),
             epoch: Timestamp::UNIX_EPOCH,
             models: BTreeMap::new(),
+            inputs: BTreeMap::new(),
             ended: runner::event::ENDED_WELL.to_owned(),
         };
         let recording = Recording { head, effects: done.effects.clone(), texts: BTreeMap::new() };
         let (strictness, tolerance) = (Strictness::Total, Tolerance::Nothing);
-        self.perform(Some(Replay { recording, strictness, jitter: None, tolerance })).await
+        self.perform(Some(Replay { tolerance, ..Replay::of(recording, strictness) })).await
     }
 
     async fn perform(&self, replay: Option<Replay>) -> Done {

@@ -77,6 +77,72 @@ fn a_scenario_passes_and_nothing_is_left_behind() {
 }
 
 #[test]
+fn a_recording_brings_the_inputs_it_was_made_with() {
+    let project = project(&["one"]);
+    let scenario = project.read("scenarios/one.yaml");
+    project.write(
+        "scenarios/one.yaml",
+        &format!("{scenario}inputs: {{ what: {{ required: true }}, who: {{ default: me }} }}\n"),
+    );
+    project.write("prompts/file.md", "File the bug of {{ inputs.what }} for {{ inputs.who }}.\n");
+    let file = "scenarios/one.yaml";
+    let record = ["record", file, "--script", "script.yaml", "-i", "what=the door"];
+    project.runner(record).env("RUNNER_VAR_WHO", "Ana").run().expect_code(0);
+    assert!(project.read("scenarios/one.cassette/cassette.yaml").contains("what: the door\n  who: Ana\n"));
+    for words in [&["test"][..], &["replay", file], &["run", file, "--replay"], &["cassette", "rebase", file]]
+    {
+        project.runner(words).run().expect_code(0);
+    }
+    project.runner([file]).ci().run().expect_code(2);
+    for other in ["what=the window", "who=me"] {
+        let outcome = project.runner(["replay", file, "-i", other]).run().expect_code(6);
+        assert!(outcome.stderr.contains("(prompt)"), "{}", outcome.text());
+    }
+    project.runner(["replay", file]).env("RUNNER_VAR_WHO", "me").run().expect_code(6);
+    // An input that is gone is nobody's: what differs is what conditions can name, not what the replay is given.
+    project.replace(file, "who: { default: me }", "whom: { default: Ana }");
+    project.replace("prompts/file.md", "inputs.who ", "inputs.whom ");
+    let outcome = project.runner(["replay", file]).run().expect_code(6);
+    assert!(outcome.stderr.contains("DIVERGENCE at run/!expect-1"), "{}", outcome.text());
+}
+
+/// A project whose one scenario names these faults.
+fn with_faults(faults: &str) -> Project {
+    let project = project(&["one"]);
+    let scenario = project.read("scenarios/one.yaml");
+    project.write("scenarios/one.yaml", &format!("{scenario}faults:\n{faults}"));
+    project
+}
+
+#[test]
+fn faults_of_a_scenario_happen_in_its_test_and_nowhere_else() {
+    let project = with_faults(
+        "  - { at: file/clerk/1, http: 529, times: 3 }\n  - { at: file/clerk/2, cut_after_event: 2 }\n",
+    );
+    let before = project.files(".");
+    test(&project, []).run().expect_code(0);
+    assert_eq!(project.files("."), before);
+    let replay = project.runner(["replay", "scenarios/one.yaml"]).run().expect_code(0);
+    assert!(!replay.stderr.contains("attempt 1 failed"), "{}", replay.text());
+}
+
+#[test]
+fn a_scenario_that_does_not_bear_its_faults_fails() {
+    let mut told = String::new();
+    for (faults, code) in [
+        ("  - { at: file/clerk/1, http: 529, times: 20 }\n", 6),
+        ("  - { at: file/clerk/2, http: 401 }\n", 3),
+        ("  - { at: file/clerk/9, stall: true }\n", 5),
+    ] {
+        let outcome = test(&with_faults(faults), []).run().expect_code(code);
+        told += &format!("{faults}{}\n", outcome.text());
+    }
+    let project = Project::new();
+    let _guard = project.snapshots();
+    insta::assert_snapshot!("test__faults", told);
+}
+
+#[test]
 fn snapshots_are_written_on_purpose_and_hold_nothing_of_chance() {
     let project = project(&["one"]);
     assert!(test(&project, []).run().expect_code(0).stdout.contains("no snapshots"));

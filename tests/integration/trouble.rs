@@ -8,5 +8,5 @@ mod network;
 mod resumed;
 mod secrets;
 mod stopped;
-mod team;
+pub mod team;
 mod watched;

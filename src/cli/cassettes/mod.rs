@@ -2,6 +2,7 @@
 
 mod doctor;
 mod rebase;
+mod rerecord;
 mod save;
 mod show;
 
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-pub(super) use save::{read as read_run, recording_of};
+pub(super) use save::{read as read_run, recording_of, unrecorded_command};
 
 use super::arguments::name_and_value;
 use super::exit::Exit;
@@ -29,6 +30,8 @@ enum CassetteCommand {
     Show(ShowArguments),
     /// Give the recorded answers to prompts in new words, and keep both
     Rebase(RebaseArguments),
+    /// Do anew what follows from a change of the scenario, and keep the rest of the recording
+    Rerecord(RerecordArguments),
     /// Check recordings: whole, as written, without secrets and paths of a machine
     Doctor(DoctorArguments),
 }
@@ -68,6 +71,30 @@ struct RebaseArguments {
 }
 
 #[derive(Debug, Clone, Args)]
+struct RerecordArguments {
+    /// The scenario file (.yaml, .yml, .toml or .json)
+    file: PathBuf,
+    /// Also do this effect anew, and what follows from it; may be given several times
+    #[arg(long, value_name = "EFFECT")]
+    from: Vec<String>,
+    /// Let this script answer in place of every model; only where a script has made the recording
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    /// Set an input of the scenario
+    #[arg(short, long = "input", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    input: Vec<(String, String)>,
+    /// Read variables from this file in place of the project's .env
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+    /// The recording, when not where the scenario says
+    #[arg(long, value_name = "DIR")]
+    cassette: Option<PathBuf>,
+    /// Print events as JSON lines on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
 struct DoctorArguments {
     /// The recordings
     #[arg(value_name = "DIR", required = true)]
@@ -80,9 +107,10 @@ struct DoctorArguments {
 /// `runner cassette …`.
 pub(super) async fn cassette(arguments: &CassetteArguments, surroundings: &Surroundings) -> Exit {
     match &arguments.command {
-        CassetteCommand::Save(arguments) => save::save(arguments, surroundings),
+        CassetteCommand::Save(arguments) => save::save(arguments, surroundings).await,
         CassetteCommand::Show(arguments) => show::show(arguments, surroundings),
         CassetteCommand::Rebase(arguments) => rebase::rebase(arguments, surroundings).await,
+        CassetteCommand::Rerecord(arguments) => rerecord::rerecord(arguments, surroundings).await,
         CassetteCommand::Doctor(arguments) => doctor::doctor(arguments, surroundings),
     }
 }

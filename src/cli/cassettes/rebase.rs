@@ -11,7 +11,7 @@ use crate::cli::refusal::{Granted, Refusal};
 use crate::cli::run::{keep, refuse_in_ci};
 use crate::cli::signals::Signals;
 use crate::cli::surroundings::{Surroundings, tell};
-use crate::effects::{Strictness, Tolerance};
+use crate::effects::{Replay, Strictness, Tolerance};
 use crate::event::Evidence;
 use crate::session::Stop;
 
@@ -19,7 +19,8 @@ use crate::session::Stop;
 pub(super) async fn rebase(arguments: &RebaseArguments, surroundings: &Surroundings) -> Exit {
     let begin = || -> Granted<_> {
         refuse_in_ci(surroundings)?;
-        let scenario = launch::scenario(&common(arguments), surroundings)?;
+        let common = launch::as_recorded(&common(arguments), surroundings, arguments.from.as_deref());
+        let scenario = launch::scenario(&common, surroundings)?;
         let Some(folder) = launch::cassette_folder(arguments.from.as_deref(), &scenario, surroundings) else {
             return Err(Refusal::invalid(
                 "the scenario names no recording; add `replay: {cassette: …}` to it, or name one with --from DIR",
@@ -31,12 +32,8 @@ pub(super) async fn rebase(arguments: &RebaseArguments, surroundings: &Surroundi
         Ok(begun) => begun,
         Err(refusal) => return refusal.tell(),
     };
-    let play = Play::Replay {
-        recording,
-        strictness: Strictness::Total,
-        jitter: None,
-        tolerance: Tolerance::Wording,
-    };
+    let replay = Replay { tolerance: Tolerance::Wording, ..Replay::of(recording, Strictness::Total) };
+    let play = Play::Replay(Box::new(replay));
     let played = match play_quietly(&scenario, play).await {
         Ok(played) => played,
         Err(refusal) => return refusal.tell(),
@@ -66,6 +63,7 @@ fn common(arguments: &RebaseArguments) -> CommonArguments {
     CommonArguments {
         file: arguments.file.clone(),
         input: arguments.input.clone(),
+        set: Vec::new(),
         env_file: arguments.env_file.clone(),
         workspace: None,
         json: false,

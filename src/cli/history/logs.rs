@@ -21,6 +21,9 @@ pub(in crate::cli) struct LogsArguments {
     run: Option<String>,
     /// Show what this session said, as a conversation
     session: Option<String>,
+    /// Show the effects in the order in which they were committed, by the names that other commands take
+    #[arg(long, conflicts_with = "session")]
+    effects: bool,
     /// Print JSON lines
     #[arg(long)]
     json: bool,
@@ -56,7 +59,14 @@ pub(in crate::cli) async fn logs(arguments: &LogsArguments, surroundings: &Surro
 }
 
 fn whole(path: &Path, printer: &mut Printer) -> Result<(), Exit> {
-    let reading = journal::read_whole(path).map_err(|error| refused(Exit::Failed, &error))?;
+    let mut reading = journal::read_whole(path).map_err(|error| refused(Exit::Failed, &error))?;
+    if printer.what == What::Effects {
+        // The queue says in which order its changes were made; their lines are written when they are safe on disk.
+        reading.lines.sort_by_key(|line| match line {
+            Line::Effect { record, .. } => record.seq,
+            Line::Intent { .. } | Line::Resumed { .. } | Line::Event { .. } => 0,
+        });
+    }
     for line in &reading.lines {
         printer.print(line)?;
     }
@@ -117,6 +127,14 @@ struct Printer {
     lines: PlainLines,
     /// Present when a session is asked for.
     scribe: Option<Scribe>,
+    what: What,
+}
+
+/// What of a journal is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Events,
+    Effects,
 }
 
 impl Printer {
@@ -135,6 +153,7 @@ impl Printer {
             json: arguments.json,
             lines: PlainLines::new(Box::new(page.clone())),
             page,
+            what: if arguments.effects { What::Effects } else { What::Events },
             scribe: arguments.session.as_deref().map(|session| Scribe::new(session, source)),
         }
     }
@@ -143,6 +162,12 @@ impl Printer {
     fn print(&mut self, line: &Line) -> Result<(), Exit> {
         let text = match (&mut self.scribe, line) {
             (Some(scribe), line) => scribe.read(line, self.json).into_bytes(),
+            (None, Line::Effect { record, .. }) if self.what == What::Effects => match self.json {
+                true => serde_json::to_string(record).expect("an effect holds only plain data") + "\n",
+                false => format!("{:>5} {:<6} {}\n", record.seq, record.kind.as_str(), record.id),
+            }
+            .into_bytes(),
+            (None, _) if self.what == What::Effects => return Ok(()),
             (None, Line::Event { event }) if self.json => {
                 let text = serde_json::to_string(event).expect("a happening holds only plain data");
                 (text + "\n").into_bytes()

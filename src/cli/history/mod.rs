@@ -161,7 +161,7 @@ impl Glance {
 fn end_of(events: &[Envelope]) -> State {
     let last = events.iter().rev().find_map(|event| match &event.event {
         Happening::RunFinished { outcome, exit_code, .. } => Some(State::Ended(outcome.clone(), *exit_code)),
-        Happening::RunResumed { .. } => Some(State::Killed),
+        Happening::RunResumed { .. } | Happening::RunForked { .. } => Some(State::Killed),
         _ => None,
     });
     last.unwrap_or(State::Killed)

@@ -55,8 +55,12 @@ pub(in crate::cli) fn show(arguments: &ShowArguments, surroundings: &Surrounding
 
 /// What went wrong: the reasons of phases, and expectations that are false, since the run was last taken up.
 fn reasons(events: &[Envelope]) -> Vec<String> {
-    let begins =
-        |event: &Envelope| matches!(event.event, Happening::RunStarted { .. } | Happening::RunResumed { .. });
+    let begins = |event: &Envelope| {
+        matches!(
+            event.event,
+            Happening::RunStarted { .. } | Happening::RunResumed { .. } | Happening::RunForked { .. }
+        )
+    };
     let from = events.iter().rposition(begins).unwrap_or(0);
     let mut reasons = Vec::new();
     for event in &events[from..] {

@@ -19,6 +19,7 @@ pub(super) enum Kind {
     End,
     Expectation,
     Snapshot,
+    Fault,
     Bug,
 }
 
@@ -34,6 +35,7 @@ impl Kind {
             Self::End => "end",
             Self::Expectation => "expectation",
             Self::Snapshot => "snapshot",
+            Self::Fault => "fault",
             Self::Bug => "bug",
         }
     }
@@ -81,6 +83,16 @@ impl Failure {
         let reason = "the scenario names no recording; add `replay: {cassette: …}` to it, then make one with: runner record";
         let refusal = Refusal::new(Exit::Divergence, format!("{reason} {file}"));
         Self::refused(refusal, file)
+    }
+
+    /// One of a replay in which something went wrong on purpose.
+    #[must_use]
+    pub(super) fn among_faults(mut self) -> Self {
+        // What is advised there is for a scenario that has changed, and this one has not.
+        let lines = self.text.lines().filter(|line| !line.starts_with("  next: "));
+        self.text = lines.fold(String::new(), |text, line| text + line + "\n");
+        self.text += "  (played with the faults that the scenario names; without them it goes well)\n";
+        self
     }
 
     /// With an annotation at this line of a file, too.

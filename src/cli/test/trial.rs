@@ -17,11 +17,12 @@ use crate::cli::launch::{self, Play, Scenario};
 use crate::cli::outcome;
 use crate::cli::play::{self, Played};
 use crate::cli::refusal::Refusal;
-use crate::cli::surroundings::Surroundings;
+use crate::cli::surroundings::{Surroundings, complaint};
 use crate::clock::Stopwatch;
-use crate::effects::{Strictness, Tolerance};
+use crate::effects::{Replay, Strictness};
 use crate::engine;
 use crate::event::{Envelope, Listener, Recording};
+use crate::fault::Faults;
 use crate::journal::RunFolder;
 use crate::progress::PlainLines;
 use crate::session::Stop;
@@ -143,12 +144,13 @@ impl Trial {
 
     fn play(&mut self, found: &Found, how: &How, stop: &Stop) -> Result<Verdict, Ending> {
         let common = CommonArguments::of_file(&found.file, &how.input, how.env_file.as_deref());
+        let common = launch::as_recorded(&common, &how.surroundings, None);
         let refused = |refusal: Refusal| Ending::from(Failure::refused(refusal, &self.file));
         let loaded = launch::read(&common, &how.surroundings, Sources::new()).map_err(refused)?;
         if loaded.plan.is_none() {
             return Err(Failure::file(&loaded.report, &loaded.sources).into());
         }
-        let scenario = loaded.scenario().map_err(refused)?;
+        let mut scenario = loaded.scenario().map_err(refused)?;
         let place = scenario.plan.replay.cassette.clone();
         let Some(place) = place.filter(|folder| folder.is_dir() || found.named == Named::Itself) else {
             return if found.named == Named::Itself {
@@ -190,6 +192,15 @@ impl Trial {
             }
             replayed.folder.discard();
         }
+        if !scenario.plan.faults.is_empty() {
+            scenario.faults = Arc::new(Faults::new(scenario.plan.faults.clone()));
+            let player = Player { scenario: &scenario, recording: &recording, file: &self.file, stop };
+            if let Some(ending) = player.suffer() {
+                self.pictures = None;
+                self.discard();
+                return Err(ending);
+            }
+        }
         Ok(Verdict::Passed)
     }
 }
@@ -227,12 +238,7 @@ impl Player<'_> {
         let runtime = runtime(strictness).map_err(|error| broken(&error))?;
         let (events, summary) = (Page::default(), Arc::new(Mutex::new(Summary::default())));
         let beginning = Beginning {
-            play: Play::Replay {
-                recording: Box::new(self.recording.clone()),
-                strictness,
-                jitter,
-                tolerance: Tolerance::Nothing,
-            },
+            play: Play::Replay(Box::new(Replay { jitter, ..Replay::of(self.recording.clone(), strictness) })),
             seed: None,
             place: Place::OwnFolder,
             listeners: vec![
@@ -261,6 +267,24 @@ impl Player<'_> {
         let summary = summary.lock().expect("the summary does not panic").clone();
         let heard = Heard { events: events.text(), summary, exit: played.exit };
         Ok(Replayed { heard, queue, folder: played.folder })
+    }
+
+    /// Plays it while what its file says goes wrong: it must come to the recorded end all the same. Why it does not, if so.
+    fn suffer(&self) -> Option<Ending> {
+        match self.replay(Strictness::Total, None) {
+            Ok(replayed) => {
+                replayed.folder.discard();
+                let left = self.scenario.faults.left();
+                let text = left.iter().map(|fault| {
+                    complaint(format!("the fault {fault} never came: the recording has no such call"))
+                });
+                let text: String = text.collect();
+                let failure = || Failure::new(Kind::Fault, Exit::Expectation, text.clone()).at(self.file, 1);
+                (!text.is_empty()).then(|| failure().into())
+            }
+            Err(Ending::Failure(failure)) => Some(failure.among_faults().into()),
+            Err(Ending::Stopped) => Some(Ending::Stopped),
+        }
     }
 
     /// What is wrong with how it ended.

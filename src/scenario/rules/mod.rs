@@ -5,6 +5,7 @@ mod conditions;
 mod cycles;
 mod double_entries;
 mod events;
+mod faults;
 mod ignored;
 mod issue_tool;
 mod references;
@@ -51,7 +52,7 @@ impl Scene<'_> {
 
 /// Checks a scenario by every rule.
 pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
-    let rules: [fn(&Scene<'_>, &mut Report); 13] = [
+    let rules: [fn(&Scene<'_>, &mut Report); 14] = [
         bad_ids::check,
         references::check,
         cycles::check,
@@ -61,6 +62,7 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
         double_entries::check,
         tools::check,
         issue_tool::check,
+        faults::check,
         ignored::check,
         conditions::check,
         rendering::check,

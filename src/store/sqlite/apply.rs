@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::scope::{Fault, Kept, Outcome, Respect, Scope};
 use super::{claim, edges, find, moves, read, row, transfer, write};
+use crate::clock::{Timestamp, micros};
 use crate::issue::Dependency;
 use crate::store::{Answer, Applied, Caller, Notice, Operation, Refused};
 
@@ -16,11 +17,14 @@ pub(super) struct Done {
 /// Applies an operation within the open transaction. Fails only when SQLite does; the transaction is lost then.
 pub(super) fn apply(conn: &Connection, caller: &Caller, operation: &Operation) -> rusqlite::Result<Done> {
     let next = || caller.sequence.as_ref().map(crate::event::Sequence::next);
-    if let Some(kept) = repeated(conn, caller, operation)? {
+    if let Some((kept, at)) = repeated(conn, caller, operation)? {
         let Kept { answer, footprint, holds, seq } = kept;
         // It took effect when it had that number, whoever has learnt of it only now.
         let seq = seq.or_else(next);
-        return Ok(Done { result: Ok(Applied { answer, seq, footprint, holds }), notices: Vec::new() });
+        return Ok(Done {
+            result: Ok(Applied { answer, seq, at, footprint, holds }),
+            notices: Vec::new(),
+        });
     }
     let seq = next();
     conn.prepare_cached("SAVEPOINT operation")?.execute([])?;
@@ -33,7 +37,7 @@ pub(super) fn apply(conn: &Connection, caller: &Caller, operation: &Operation) -
     match outcome {
         Ok(answer) => {
             conn.prepare_cached("RELEASE operation")?.execute([])?;
-            let applied = Applied { answer, seq, footprint, holds: scope.holds };
+            let applied = Applied { answer, seq, at: scope.at, footprint, holds: scope.holds };
             Ok(Done { result: Ok(applied), notices: scope.notices })
         }
         Err(Fault::Refusal(error)) => {
@@ -52,14 +56,20 @@ fn as_reads(mut footprint: crate::event::Footprint) -> crate::event::Footprint {
     footprint
 }
 
-/// The answer this effect was given before, if it was applied before.
-fn repeated(conn: &Connection, caller: &Caller, operation: &Operation) -> rusqlite::Result<Option<Kept>> {
+/// The answer this effect was given before, and when, if it was applied before.
+fn repeated(
+    conn: &Connection,
+    caller: &Caller,
+    operation: &Operation,
+) -> rusqlite::Result<Option<(Kept, Timestamp)>> {
     let (Some(run), Some(effect)) = (&caller.run, &caller.effect) else { return Ok(None) };
     if is_question(operation) {
         return Ok(None);
     }
-    conn.prepare_cached("SELECT result FROM events WHERE run_id = ?1 AND effect_id = ?2")?
-        .query_row((run.as_str(), effect.as_str()), |row| row::json(row, "result"))
+    conn.prepare_cached("SELECT result, at FROM events WHERE run_id = ?1 AND effect_id = ?2")?
+        .query_row((run.as_str(), effect.as_str()), |row| {
+            Ok((row::json(row, "result")?, row::time(row, "at")?.unwrap_or(micros(caller.at))))
+        })
         .optional()
 }
 

@@ -13,7 +13,7 @@ use crate::event::EffectId;
 use crate::id::{IssueId, RunId};
 use crate::issue::{Comment, Dependency, Issue, Status, Takes};
 use crate::limit;
-use crate::store::{Answer, Change, Counts, Graph, Hold, LeftIssue, Parts, Snapshot, WhichEffects};
+use crate::store::{Answer, Change, Counts, Graph, Hold, LeftIssue, Parts, Snapshot, Standing, WhichEffects};
 
 /// One issue with all that belongs to it.
 pub(super) fn get(scope: &mut Scope<'_>, id: &IssueId) -> Outcome<Answer> {
@@ -230,7 +230,10 @@ pub(super) fn applied(scope: &Scope<'_>, which: WhichEffects) -> Outcome<Answer>
                AND (:own IS NULL OR effect_id = :own)";
     let effects = collect(scope.conn, sql, named_params! {":run": run, ":own": own}, |row| {
         let kept: Kept = row::json(row, "result")?;
-        Ok((EffectId::from_text(row.get::<_, String>("effect_id")?), kept.holds))
+        Ok((
+            EffectId::from_text(row.get::<_, String>("effect_id")?),
+            Standing { holds: kept.holds, seq: kept.seq },
+        ))
     })?;
     Ok(Answer::Applied(effects.into_iter().collect()))
 }

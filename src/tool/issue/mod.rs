@@ -123,6 +123,7 @@ impl IssueTool {
         ToolOutput {
             footprint: Some(applied.footprint.clone()),
             seq: applied.seq,
+            at: Some(applied.at),
             ..ToolOutput::ok(canonical_json(&value))
         }
     }
@@ -134,6 +135,7 @@ impl IssueTool {
         ToolOutput {
             footprint: Some(refused.footprint),
             seq: refused.seq,
+            at: None,
             ..ToolOutput::error(format!("Operation failed: {}{}", refused.error, next_step(&refused.error)))
         }
     }
@@ -209,7 +211,9 @@ impl Tool for IssueTool {
         let caller = Caller::asking(run, effect, &setup.holder);
         let asked = setup.store.apply(caller, Operation::Applied { which: WhichEffects::Own }).await;
         match asked.map_err(|refused| refused.error.to_string())?.answer {
-            Answer::Applied(effects) => effects.values().for_each(|change| setup.holds.apply(change)),
+            Answer::Applied(effects) => {
+                effects.values().for_each(|standing| setup.holds.apply(&standing.holds))
+            }
             _ => unreachable!("it answers which effects were applied"),
         }
         Ok(())

@@ -6,8 +6,10 @@ mod crowd;
 mod demo;
 mod divergence;
 mod files;
+mod fork;
 mod live;
 mod rebase;
+mod rerecord;
 mod script;
 
 use std::collections::BTreeMap;

@@ -252,3 +252,46 @@ fn what_cannot_go_on_is_refused_with_the_reason() {
     let _filters = project.snapshots();
     insta::assert_snapshot!("trouble__not_resumed", told);
 }
+
+/// What was killed while it was recorded is recorded in the end, if it can be played.
+#[test]
+fn a_killed_recording_is_kept_when_it_has_gone_on() {
+    let server = AnthropicServer::start(brain(move |asked| think(asked, 6)));
+    let project = team(&server.url(), 3);
+    let scenario = project.read("team.yaml");
+    project.write("team.yaml", &format!("{scenario}replay: {{ cassette: team.cassette }}\n"));
+    let kill = ["record", "team.yaml", "--fault", "work/worker-2/2=kill"];
+    assert_eq!(project.runner(kill).with_key().run().signal, Some(9));
+    assert!(!project.path("team.cassette").exists());
+    let resumed = resume(&project).expect_code(0);
+    assert!(resumed.stderr.contains("recording: team.cassette (recorded, "), "{}", resumed.text());
+    assert!(!resumed.stdout.contains("in_progress"), "the table knows what was done: {}", resumed.text());
+    assert_eq!(happened(&project, "closed"), [1; 6]);
+    for way in [["--strictness", "total"], ["--jitter", "3"]] {
+        project.runner(["replay", "team.yaml"]).args(way).run().expect_code(0);
+    }
+    project.runner(["cassette", "doctor", "team.cassette"]).run().expect_code(0);
+}
+
+/// A run that was stopped gave back what it held, and claimed it again: no replay does that.
+#[test]
+fn a_run_that_cannot_be_played_again_is_no_recording() {
+    let gate = Gate::closed();
+    let server = stalling(4, &gate);
+    let project = team(&server.url(), 2);
+    let scenario = project.read("team.yaml");
+    project.write("team.yaml", &format!("{scenario}replay: {{ cassette: team.cassette }}\n"));
+    kill_in_the_middle(&project, &server, 2);
+    let listed = project.runner(["issues", "list", "--workspace", WORKSPACE, "--json"]).run().json();
+    for issue in listed["issues"].as_array().expect("a list").iter().filter(|i| i["status"] == "open") {
+        let id = issue["id"].as_str().expect("an id");
+        let close = ["issues", "close", id, "done by hand", "--workspace", WORKSPACE];
+        project.runner(close).run().expect_code(0);
+    }
+    gate.open();
+    resume(&project).expect_code(0);
+    let refused = project.runner(["cassette", "save"]).with_key().run();
+    assert_eq!(refused.code, Some(6), "{}", refused.text());
+    assert!(refused.stderr.contains("no recording can be made of run"), "{}", refused.text());
+    assert!(!project.path("team.cassette").exists());
+}
