@@ -188,6 +188,21 @@ impl Modules {
         missing
     }
 
+    /// What is wrong with the providers that ask a server, each mistake once: what a run would find before it begins.
+    pub fn wrong_providers(plan: &Plan, variables: &Variables) -> Vec<BuildError> {
+        let mut wrong: Vec<BuildError> = Vec::new();
+        for role in plan.roles.values() {
+            let spec = Self::provider_of(role);
+            let Some(member) = FAMILY.iter().find(|member| member.info.name == spec.module) else { continue };
+            if let Err(error) = (member.build)(spec, variables, role.model.as_deref())
+                && !wrong.contains(&error)
+            {
+                wrong.push(error);
+            }
+        }
+        wrong
+    }
+
     /// `provider-…/model` of a role, for heads and tables.
     ///
     /// # Errors

@@ -21,10 +21,7 @@ pub(super) fn apply(conn: &Connection, caller: &Caller, operation: &Operation) -
         let Kept { answer, footprint, holds, seq } = kept;
         // It took effect when it had that number, whoever has learnt of it only now.
         let seq = seq.or_else(next);
-        return Ok(Done {
-            result: Ok(Applied { answer, seq, at, footprint, holds }),
-            notices: Vec::new(),
-        });
+        return Ok(Done { result: Ok(Applied { answer, seq, at, footprint, holds }), notices: Vec::new() });
     }
     let seq = next();
     conn.prepare_cached("SAVEPOINT operation")?.execute([])?;

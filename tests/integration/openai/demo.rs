@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::KINDS;
 use crate::harness::Project;
+use crate::server::brain::Answer;
 use crate::server::{AnthropicServer, KEY, Outcome, brain};
 
 const DEMO: &str = "scenarios/demo.yaml";
@@ -123,4 +124,54 @@ fn with_any(project: &Project, provider: &Value) {
         plan["providers"][0] = provider.clone();
         project.write(&format!("mount-plans/{name}"), &format!("{plan:#}\n"));
     }
+}
+
+#[test]
+fn keys_of_every_provider_are_taken_out_of_what_a_model_sees() {
+    for (module, model, mark) in [
+        ("provider-openai", "gpt-5.5", "[secret:OPENAI_API_KEY]"),
+        ("provider-openai-compatible", "gpt-4.1", "[secret:OPENAI_COMPATIBLE_API_KEY]"),
+        ("provider-ollama", "llama3.2:3b", "[secret:OLLAMA_API_KEY]"),
+    ] {
+        let server = AnthropicServer::start(brain::brain(|asked| match asked.since_prompt().first() {
+            None => Answer::call("bash", json!({"command": "cat key.txt; env"})),
+            Some(call) => Answer::text(format!("It says {}", call.result)),
+        }));
+        let project = Project::new();
+        // The variable's name says nothing of a credential: that it is one follows from where it is used.
+        let config = json!({
+            "base_url": format!("{}/v1", server.url()), "api_key": "${MY_GATEWAY}", "default_model": model,
+        });
+        let plan = json!({
+            "session": {"orchestrator": "loop-basic", "context": "context-simple"},
+            "providers": [{"module": module, "config": config}],
+            "tools": [{"module": "tool-bash"}],
+        });
+        project.write("mount-plans/teller.json", &plan.to_string());
+        project.write("prompts/tell.md", "Tell.\n");
+        project.write(
+            "tell.yaml",
+            "version: 1\nworkspace: {path: desk}\nroles: {teller: {mount_plan: mount-plans/teller.json}}\n\
+             phases: [{id: tell, session: {role: teller, prompt: prompts/tell.md}}]\n",
+        );
+        project.write("desk/key.txt", &format!("the key is {KEY}\n"));
+        let outcome = project.runner(["tell.yaml"]).env("MY_GATEWAY", KEY).run().expect_code(0);
+        let seen = &server.requests()[1].body.to_string();
+        assert!(seen.contains(mark) && !seen.contains(KEY), "{module}: {seen}");
+        assert!(!outcome.text().contains(KEY), "{}", outcome.text());
+        for (name, bytes) in project.files(".runner") {
+            assert!(!String::from_utf8_lossy(&bytes).contains(KEY), "{module}: {name} holds the key");
+        }
+    }
+}
+
+#[test]
+fn a_mount_plan_without_an_address_is_refused_before_anything_runs() {
+    let project = Project::shipped();
+    with_any(&project, &json!({"module": "provider-openai-compatible", "config": {"default_model": "m"}}));
+    let refused = project.runner([DEMO, "--live"]).run();
+    assert!(refused.text().contains("`base_url` must be set"), "{}", refused.text());
+    assert_eq!(refused.code, Some(2), "{}", refused.text());
+    let checked = project.runner(["check", DEMO]).run().expect_code(2);
+    assert!(checked.text().contains("`base_url` must be set"), "{}", checked.text());
 }

@@ -331,7 +331,10 @@ async fn the_server_refuses_what_the_real_responses_server_refuses() {
             responses_body(&json!([user, called("fc_1")]), &json!({})),
             "400 No tool output found for function call c",
         ),
-        (responses_body(&json!([user, called("fc_1"), user, output]), &json!({})), "400 No tool output found"),
+        (
+            responses_body(&json!([user, called("fc_1"), user, output]), &json!({})),
+            "400 No tool output found",
+        ),
         (responses_body(&json!([user, output, called("fc_1")]), &json!({})), "400 No tool call found"),
         (
             responses_body(&json!([user, called("fc_1"), output, called("fc_1"), output]), &json!({})),
@@ -340,7 +343,10 @@ async fn the_server_refuses_what_the_real_responses_server_refuses() {
         (responses_body(&json!([user, wrong]), &json!({})), "400 Invalid value: 'input_text'"),
         (responses_body(&json!([]), &json!({})), "400 One of \"input\""),
         (responses_body(&json!([user]), &json!({"messages": []})), "400 Unknown parameter: 'messages'."),
-        (responses_body(&json!([user]), &json!({"max_tokens": 9})), "400 Unsupported parameter: 'max_tokens'"),
+        (
+            responses_body(&json!([user]), &json!({"max_tokens": 9})),
+            "400 Unsupported parameter: 'max_tokens'",
+        ),
         (responses_body(&json!([user]), &json!({"tools": tool})), "400 Invalid schema for function 't'"),
         (
             responses_body(&json!([user]), &json!({"temperature": 1})),

@@ -3,6 +3,7 @@
 mod corpus;
 mod demo;
 mod loopback;
+mod properties;
 mod streams;
 
 use std::sync::Arc;
