@@ -15,7 +15,8 @@ const TRICKY: &str = "Größe: \"10\\n\" → 東京 🦀 \u{2028} end";
 fn client() -> Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
-        rustls::crypto::ring::default_provider().install_default().expect("no other provider was installed");
+        // Another test of this process may have been quicker, with the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
     });
     Client::builder().no_proxy().build().expect("a client needs nothing but a provider")
 }
