@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::price::{Price, Usd};
+
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -233,6 +235,19 @@ impl Usage {
     /// All input tokens, cached or not.
     pub fn total_input(&self) -> u64 {
         self.input + self.cache_read + self.cache_write
+    }
+
+    /// What it costs.
+    pub fn cost(&self, price: &Price) -> Usd {
+        Price::sum(self.input, price.input)
+            + Price::sum(self.output, price.output)
+            + Price::sum(self.cache_read, price.cache_read)
+            + Price::sum(self.cache_write, price.cache_write)
+    }
+
+    /// Whether no token is in it.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -5,6 +5,7 @@ pub mod id;
 pub mod limit;
 pub mod secret;
 
+pub mod price;
 pub mod source;
 
 pub mod chat;

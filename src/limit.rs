@@ -129,5 +129,16 @@ pub const EXPLORED_STEPS: usize = 20_000;
 /// Runs in which a schedule that failed is made shorter.
 pub const SHRINKING_RUNS: usize = 60;
 
+/// Longest wait a server may ask for before another attempt. The windows of rate limits are a minute; who asks for more has
+/// a quota that is used up for hours, and a run that says so and can be resumed is better than one that seems to hang.
+pub const RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
+
+/// Longest pause that headers about allowances bring about: they say when an allowance is whole again, and some of it is
+/// there much sooner.
+pub const ALLOWANCE_PAUSE: Duration = Duration::from_secs(60);
+
+/// Longest time one model call may take, however often the server says that it is still there: the longest reply, 128,000
+/// tokens, is expected to take an hour.
+pub const MODEL_CALL: Duration = Duration::from_secs(60 * 60);
 /// Attempts in a row at one model call that a fault may happen to: no retry policy makes more.
 pub const FAULT_TIMES: u32 = 100;

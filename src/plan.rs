@@ -12,6 +12,7 @@ use crate::event::Policy;
 use crate::fault::Fault;
 use crate::id::{PhaseId, RoleId, SessionName};
 use crate::issue::Takes;
+use crate::price::{Prices, Usd};
 use crate::source::Place;
 
 /// The environment as resolved once at the command line: the process's variables, then those of `.env` that it lacks.
@@ -40,6 +41,8 @@ pub struct Plan {
     pub queue: QueuePlan,
     /// What the run may spend.
     pub limits: LimitsPlan,
+    /// What the models of its roles cost, as far as it is known.
+    pub prices: Prices,
     /// Conditions on the final state.
     pub expect: Vec<Condition>,
     /// Where the recording is and when it is used.
@@ -91,6 +94,8 @@ pub struct RolePlan {
     pub takes: Takes,
     /// A model in place of the mount plan's.
     pub model: Option<String>,
+    /// What all its sessions together may spend; it has no `timeout`.
+    pub limits: LimitsPlan,
     /// Values for its templates.
     pub vars: Map<String, Value>,
     /// Where the file declares it.
@@ -110,6 +115,8 @@ pub struct PhasePlan {
     pub when: Option<Condition>,
     /// What a failure of it does to the rest.
     pub on_failure: OnFailure,
+    /// What its sessions together may spend.
+    pub limits: LimitsPlan,
     /// Conditions that must hold at its end.
     pub expect: Vec<Condition>,
     /// Where the file declares it.
@@ -310,13 +317,24 @@ pub struct QueuePlan {
     pub max_attempts: u32,
 }
 
-/// What a run may spend; `None` is unlimited.
+/// What a run, a phase or a role may spend; `None` is unlimited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct LimitsPlan {
-    /// Model calls of all sessions together.
-    pub max_turns: Option<u64>,
+    /// What the calls of all sessions together may cost.
+    pub max_usd: Option<Usd>,
     /// Tokens of all sessions together, in and out, cached or not.
     pub max_tokens: Option<u64>,
+    /// Model calls of all sessions together.
+    pub max_turns: Option<u64>,
+    /// How long it may take.
+    pub timeout: Option<Duration>,
+}
+
+impl LimitsPlan {
+    /// Whether something that calls use up is limited.
+    pub fn bounds_calls(&self) -> bool {
+        self.max_usd.is_some() || self.max_tokens.is_some() || self.max_turns.is_some()
+    }
 }
 
 /// Where the recording is and when it is used.

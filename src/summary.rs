@@ -1,7 +1,7 @@
 //! What a run came to, folded from its happenings: work by phase and role, issues with who closed them.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use indexmap::IndexMap;
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::event::{Envelope, Happening, PhaseEnd};
 use crate::id::{IssueId, PhaseId, RoleId};
 use crate::issue::Status;
+use crate::price::Usd;
 
 /// The fold.
 #[derive(Debug, Clone, Default)]
@@ -21,7 +22,7 @@ pub struct Summary {
 }
 
 /// Titles of columns whose values another run of the same has otherwise.
-const PASSING: [&str; 3] = ["tokens in (cached)", "tokens out", "time"];
+const PASSING: [&str; 4] = ["tokens in (cached)", "tokens out", "cost", "time"];
 
 /// What a role did in a phase.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,10 +37,69 @@ pub struct Row {
     pub tool_calls: u32,
     /// Tool calls that failed.
     pub tool_errors: u32,
-    /// Tokens.
+    /// Tokens, those of failed calls among them.
     pub usage: Usage,
+    /// What they cost.
+    pub cost: Cost,
     began: Option<Timestamp>,
     ended: Option<Timestamp>,
+}
+
+/// What calls cost, as far as it is known: what nobody knows the price of is not free.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Of the calls whose price is known.
+    pub usd: Usd,
+    /// Calls whose price is known.
+    pub priced: u32,
+    /// Calls whose price is not known.
+    pub unpriced: u32,
+}
+
+impl Cost {
+    fn add(&mut self, cost: Option<Usd>) {
+        match cost {
+            Some(usd) => {
+                self.usd += usd;
+                self.priced += 1;
+            }
+            None => self.unpriced += 1,
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            usd: self.usd + other.usd,
+            priced: self.priced + other.priced,
+            unpriced: self.unpriced + other.unpriced,
+        }
+    }
+
+    /// The dollars, if the price of any call is known.
+    pub fn known(&self) -> Option<Usd> {
+        (self.priced > 0 || self.unpriced == 0).then_some(self.usd)
+    }
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.priced, self.unpriced) {
+            (_, 0) => self.usd.fmt(f),
+            (0, _) => f.write_str("unpriced"),
+            (_, unpriced) => write!(f, "{} + {unpriced} unpriced", self.usd),
+        }
+    }
+}
+
+/// What a run has used so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Model calls answered.
+    pub turns: u64,
+    /// Tokens, in and out.
+    pub tokens: u64,
+    /// What they cost.
+    pub cost: Cost,
 }
 
 #[derive(Debug, Clone)]
@@ -101,7 +161,8 @@ impl Summary {
             json!({
                 "phase": phase, "role": role, "outcome": self.ends.get(phase), "sessions": row.sessions,
                 "turns": row.turns, "retries": row.retries, "tool_calls": row.tool_calls,
-                "tool_errors": row.tool_errors, "usage": row.usage,
+                "tool_errors": row.tool_errors, "usage": row.usage, "cost_usd": row.cost.known(),
+                "unpriced_calls": row.cost.unpriced,
             })
         });
         let issues = self.issues.iter().map(|(id, line)| {
@@ -110,20 +171,27 @@ impl Summary {
                 "closed_by": line.closed_by,
             })
         });
-        json!({"work": work.collect::<Vec<_>>(), "issues": issues.collect::<Vec<_>>()})
+        let spent = self.spent();
+        json!({
+            "work": work.collect::<Vec<_>>(), "issues": issues.collect::<Vec<_>>(),
+            "cost_usd": spent.cost.known(), "unpriced_calls": spent.cost.unpriced,
+        })
     }
 
-    /// Model calls answered and tokens used, by everybody.
-    pub fn spent(&self) -> (u64, u64) {
-        self.rows.values().fold((0, 0), |(turns, tokens), row| {
-            (turns + u64::from(row.turns), tokens + row.usage.total_input() + row.usage.output)
+    /// What everybody together has used.
+    pub fn spent(&self) -> Spent {
+        self.rows.values().fold(Spent::default(), |spent, row| Spent {
+            turns: spent.turns + u64::from(row.turns),
+            tokens: spent.tokens + row.usage.total_input() + row.usage.output,
+            cost: spent.cost.plus(row.cost),
         })
     }
 
     /// A line of titles, then one for each role in each phase.
     fn work(&self) -> Vec<Vec<String>> {
-        let mut lines =
-            vec![words("phase|role|sessions|turns|tool calls|tokens in (cached)|tokens out|time|outcome")];
+        let mut lines = vec![words(
+            "phase|role|sessions|turns|tool calls|tokens in (cached)|tokens out|cost|time|outcome",
+        )];
         for ((phase, role), row) in &self.rows {
             let tools = match row.tool_errors {
                 0 => row.tool_calls.to_string(),
@@ -143,6 +211,7 @@ impl Summary {
                 tools,
                 format!("{} ({cached} %)", usage.total_input()),
                 usage.output.to_string(),
+                row.cost.to_string(),
                 format!("{}.{} s", time / 1_000, time % 1_000 / 100),
                 self.ends.get(phase).map_or("-", |end| end.as_str()).to_owned(),
             ]);
@@ -169,9 +238,14 @@ impl Row {
     fn heard(&mut self, event: &Happening) {
         match event {
             Happening::SessionStarted { .. } => self.sessions += 1,
-            Happening::TurnEnded { usage, .. } => {
+            Happening::TurnEnded { usage, cost, .. } => {
                 self.turns += 1;
                 self.usage += *usage;
+                self.cost.add(*cost);
+            }
+            Happening::CallWasted { usage, cost, .. } => {
+                self.usage += *usage;
+                self.cost.add(*cost);
             }
             Happening::Retry { .. } => self.retries += 1,
             Happening::ToolEnded { is_error, .. } => {

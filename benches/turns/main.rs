@@ -11,6 +11,7 @@ mod harness;
 mod server;
 
 mod bare;
+mod crowd;
 mod figures;
 mod growth;
 mod overhead;
@@ -23,11 +24,12 @@ mod team;
 use std::io::Write as _;
 
 /// The sections by name, in the order of the page.
-const SECTIONS: [(&str, fn()); 4] = [
+const SECTIONS: [(&str, fn()); 5] = [
     ("start", start::measure),
     ("overhead", overhead::measure),
     ("growth", growth::measure),
     ("replay", replay::measure),
+    ("crowd", crowd::measure),
 ];
 
 fn main() {

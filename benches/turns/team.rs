@@ -85,6 +85,12 @@ impl Keeper {
         self.gates.clone()
     }
 
+    /// Lets everybody go at once.
+    pub fn open(&self) {
+        self.gates.first.open();
+        self.gates.last.open();
+    }
+
     /// Waits for all at the first turn, looks, lets them go; the same at the last.
     pub fn conduct<T>(&self, sessions: usize, mut look: impl FnMut() -> T) -> (T, T) {
         let mut wait = |place: Place, gate: &Gate| {
@@ -120,6 +126,7 @@ impl Team {
             },
             "providers": [{"module": "provider-anthropic", "config": {
                 "api_key": "${ANTHROPIC_API_KEY}", "base_url": server.url(), "default_model": "claude-sonnet-4-5",
+                "max_concurrent_requests": 1000,
             }}],
             "tools": [{"module": "tool-issue"}, {"module": "tool-filesystem"}],
         });

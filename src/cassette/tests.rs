@@ -88,6 +88,7 @@ fn head() -> RecordingHead {
         seed: Seed::new("null"),
         epoch: Timestamp::UNIX_EPOCH,
         models: BTreeMap::new(),
+        prices: crate::price::Prices::default(),
         inputs: BTreeMap::new(),
         ended: "failed".to_owned(),
     }

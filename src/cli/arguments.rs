@@ -193,6 +193,9 @@ pub(super) struct ResumeArguments {
     /// Read variables from this file in place of the one it was started with
     #[arg(long, value_name = "FILE")]
     pub(super) env_file: Option<PathBuf>,
+    /// Change a limit: limits.max_usd=5, phases.ID.limits.max_turns=40, roles.ID.limits.max_tokens=200000
+    #[arg(long, value_name = "LIMIT=VALUE")]
+    pub(super) set: Vec<Change>,
     /// Print events as JSON lines on standard output
     #[arg(long)]
     pub(super) json: bool,

@@ -13,7 +13,7 @@ use super::refusal::{Granted, Refusal};
 use super::surroundings::complaint;
 use crate::clock::{ManualClock, SystemClock, Timestamp};
 use crate::effects::{Effects, Origin, Past, Setup as GateSetup, Time};
-use crate::engine::{self, Workspace};
+use crate::engine::{self, Spent, Workspace};
 use crate::event::{ENDED_WELL, EffectId, Evidence, Hub, Listener, Mode, RECORDING_FORMAT, RecordingHead};
 use crate::http::{HttpTransport, Nobody};
 use crate::id::{RoleId, RunId, Seed};
@@ -38,6 +38,8 @@ pub(super) struct Taken {
     pub(super) undone: Vec<EffectId>,
     /// The script that answers in place of every model, if it began with one.
     pub(super) script: Option<Arc<Script>>,
+    /// What was spent in it, by phase and role, on what no longer stands too.
+    pub(super) spent: Vec<Spent>,
     /// Where a recording of it goes.
     pub(super) to: Option<PathBuf>,
     /// Whether it leaves the run whose beginning it is: it goes its own way for the first time.
@@ -71,6 +73,7 @@ impl Taken {
             seed: seed.clone(),
             epoch: *started,
             models: BTreeMap::new(),
+            prices: scenario.plan.prices.clone(),
             inputs: recordable(&self.manifest.given.inputs),
             ended: ENDED_WELL.to_owned(),
         }
@@ -148,6 +151,7 @@ pub(super) fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Read
     if site.mode == Mode::Live {
         head.models = parts.models;
     }
+    let budget = budget(plan, &play);
     let schedule = match &play {
         Play::Explored { schedule, .. } => Some(schedule.clone()),
         Play::Live { .. } | Play::Scripted { .. } | Play::Replay(_) | Play::Resume(_) => None,
@@ -190,7 +194,7 @@ pub(super) fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Read
         validators: Validators::default(),
         policies: plan.replay.tools.clone(),
         workspace: path,
-        budget: Budget::new(plan.limits),
+        budget,
         faults: scenario.faults.clone(),
         files: FileOrder::new(if record.is_some() { Commands::Recorded } else { Commands::Free }),
         stop,
@@ -205,6 +209,26 @@ pub(super) fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Read
     };
     let notices = parts.notices;
     Ok(Ready { setup, journal, folder, head, record, mode, place, workspace, resumed, notices })
+}
+
+/// What the run may spend: at the prices of the recording it plays, without what was spent before it goes on.
+fn budget(plan: &Plan, play: &Play) -> Budget {
+    let budget = Budget::new(plan);
+    match play {
+        Play::Replay(replay) if !replay.recording.head.prices.is_empty() => {
+            budget.priced(replay.recording.head.prices.clone())
+        }
+        Play::Resume(taken) => {
+            for spent in &taken.spent {
+                let model = taken.manifest.models.get(&spent.role).map(String::as_str).unwrap_or_default();
+                let model = model.split_once('/').map_or(model, |(_, model)| model);
+                let purse = budget.purse(&spent.phase, &spent.role, model);
+                budget.note_spent(&purse, purse.amount(spent.turns, spent.usage));
+            }
+            budget
+        }
+        Play::Replay(_) | Play::Live { .. } | Play::Scripted { .. } | Play::Explored { .. } => budget,
+    }
 }
 
 /// What stands in a run folder of what the run was started with.
@@ -457,6 +481,7 @@ fn head(scenario: &Scenario, play: &Play, run: &RunId, seed: Option<String>) -> 
         seed: seed.map_or(default_seed, Seed::new),
         epoch,
         models: BTreeMap::new(),
+        prices: plan.prices.clone(),
         inputs: recordable(&given(scenario, &scrubber(scenario)).inputs),
         ended: ENDED_WELL.to_owned(),
     }

@@ -47,6 +47,10 @@ pub(super) fn failure(end: &RunEnd, scenario: &Scenario, look: Look) -> String {
     if end.halt.is_some() {
         return text;
     }
+    if end.is_late {
+        let timeout = scenario.plan.limits.timeout.unwrap_or_default();
+        text += &complaint(format!("the run took longer than the {timeout:?} that `limits` allow it"));
+    }
     for (id, outcome) in &end.phases {
         match outcome.end {
             PhaseEnd::Failed if outcome.false_expectations.is_empty() => {

@@ -94,7 +94,8 @@ pub(super) async fn stage(staging: Staging<'_>, replay: Replay) -> Granted<Stage
     match adopt(&folder, &journal, played, (after, fork, to.clone())).await {
         Ok((manifest, record)) => {
             let undone = Vec::new();
-            let taken = Taken { folder, manifest, record, undone, script, to, forks: true };
+            let spent = engine::spent(&after.plan, &record.effects);
+            let taken = Taken { folder, manifest, record, undone, script, spent, to, forks: true };
             Ok(Staged::Ready(Box::new(taken)))
         }
         Err(refusal) => {

@@ -97,6 +97,10 @@ codes! {
     IgnoredSetting = "0406",
     /// A worker that claims has nothing to claim with.
     NoIssueTool = "0407",
+    /// A limit in dollars cannot be kept, because a model has no price.
+    UnpricedModel = "0410",
+    /// A price is given for a model that no role asks.
+    UnusedPrice = "0411",
 
     // 05: inputs, paths, prompts and conditions
     /// A path leaves the project root.

@@ -133,6 +133,7 @@ mod tests {
             seed: Seed::new("s"),
             epoch: Timestamp::UNIX_EPOCH,
             models: BTreeMap::new(),
+            prices: crate::price::Prices::default(),
             inputs: BTreeMap::new(),
             ended: "ok".to_owned(),
         };

@@ -213,6 +213,7 @@ mod tests {
             epoch: Timestamp::UNIX_EPOCH,
             ended: crate::event::ENDED_WELL.to_owned(),
             models: BTreeMap::new(),
+            prices: crate::price::Prices::default(),
             inputs: BTreeMap::new(),
         };
         Recording { head, effects, texts }

@@ -133,6 +133,7 @@ impl<'a> SeatPlan<'a> {
             }
         }
         let path = EffectId::session_path(phase.id(), self.name, self.fresh);
+        let holds = self.holds.clone();
         let casting = Casting {
             role,
             path: path.clone(),
@@ -154,7 +155,7 @@ impl<'a> SeatPlan<'a> {
             role: Some(self.role.clone()),
         };
         let identity = Identity { path, place };
-        let session = Session::new(company.stage.clone(), identity, cast, phase.stop.clone());
+        let session = Session::new(company.stage.clone(), identity, cast, phase.stop.clone()).holding(holds);
         session.tell(Happening::SessionStarted { model: session.model().to_owned() });
         Ok(Ok(session))
     }

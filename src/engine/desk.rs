@@ -49,6 +49,11 @@ pub enum Mail {
         /// Where the order goes.
         reply: oneshot::Sender<(MonitorOrder, Busy)>,
     },
+    /// A phase has taken as long as it may.
+    TimeIsUp {
+        /// Which.
+        phase: PhaseId,
+    },
     /// The queue has changed by these events.
     QueueChanged {
         /// `blocked`, `closed` …

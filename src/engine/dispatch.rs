@@ -12,8 +12,8 @@ use super::roster::{MonitorOrder, Order, Outlook, Roster, Seat, WorkerOrder};
 use super::scope::Scope;
 use super::{Company, PhaseOutcome, PhaseScope, RunEnd, Setup, phase};
 use crate::clock::{Timestamp, later};
-use crate::effects::{Alarm, Busy, Halt};
-use crate::event::{EffectId, Happening, PhaseEnd, Whereabouts};
+use crate::effects::{Alarm, Asked, Busy, Halt, Ran};
+use crate::event::{EffectId, EffectKind, Happening, PhaseEnd, Policy, Whereabouts};
 use crate::id::{IdSource, PhaseId, RunId, Seed};
 use crate::journal::holds_lock;
 use crate::plan::{Condition, OnFailure, PhaseKind};
@@ -36,8 +36,10 @@ struct Dispatcher {
     deadline: Option<Timestamp>,
     halt: Option<Halt>,
     broken: Option<String>,
-    /// A phase has failed and the rest is not to run.
+    /// A phase has failed, or the time is up, and the rest is not to run.
     failed: bool,
+    /// The run has taken as long as it may; a replay knows from the beginning.
+    is_late: bool,
 }
 
 /// What became of the run's own expectations.
@@ -129,7 +131,10 @@ pub async fn run(setup: Setup) -> RunEnd {
         halt: None,
         broken: None,
         failed: false,
+        is_late: false,
     };
+    dispatcher.is_late = company.stage.effects.is_recorded(&timeout_id());
+    dispatcher.failed = dispatcher.is_late;
     let mut keeper = JoinSet::new();
     if !company.stage.effects.is_replay() && company.stage.effects.is_real_time() {
         keeper.spawn(keep_leases(company.clone()));
@@ -209,8 +214,12 @@ impl Dispatcher {
         let halted = self.company.stage.effects.halt_token().clone();
         let quiet = self.company.stage.effects.quiet_token().clone();
         let mut stopping = false;
+        let effects = &self.company.stage.effects;
+        let timeout = self.company.plan.limits.timeout;
+        let mut time = timeout.and_then(|span| effects.alarm(later(effects.now(), span)));
         while !self.tasks.is_empty() {
             let alarm = self.alarm.as_mut();
+            let time_is_up = time.as_mut();
             let busy = tokio::select! {
                 biased;
                 () = hard.cancelled() => break,
@@ -226,6 +235,11 @@ impl Dispatcher {
                     Some(self.company.stage.effects.busy())
                 }
                 busy = async { alarm.expect("guarded").await }, if alarm.is_some() => { self.alarm = None; Some(busy) }
+                busy = async { time_is_up.expect("guarded").await }, if time_is_up.is_some() => {
+                    time = None;
+                    self.be_late();
+                    Some(busy)
+                }
                 () = quiet.cancelled() => {
                     let why = "the run stands still: nobody goes on, and nothing is waited for";
                     self.halt.get_or_insert(Halt::Standstill(why.to_owned()));
@@ -235,6 +249,9 @@ impl Dispatcher {
             if let Some(busy) = busy {
                 self.start_phases(&busy);
                 self.carry_out(&busy).await;
+                if self.tasks.is_empty() {
+                    time = None;
+                }
                 drop(busy);
             }
         }
@@ -257,6 +274,21 @@ impl Dispatcher {
         // Processes get their SIGTERM and SIGKILL within this; nothing else holds a task up.
         let _ = tokio::time::timeout(crate::limit::KILL_AFTER * 4, ended).await;
         self.tasks.shutdown().await;
+    }
+
+    /// The run has taken as long as it may: who works ends its turn, and nobody begins anything.
+    fn be_late(&mut self) {
+        self.is_late = true;
+        self.failed = true;
+        self.roster.stop();
+        self.stop.soft.cancel();
+    }
+
+    /// Puts on record that the run was stopped because it took too long.
+    async fn tell_late(&self, busy: &Busy) -> Result<(), Halt> {
+        let asked = Asked::engine(timeout_id(), EffectKind::Wake, Policy::Tape);
+        let effects = &self.company.stage.effects;
+        effects.perform(busy, asked, |_| async { Some(Ran::plain("late".into())) }).await.map(drop)
     }
 
     fn joined(&mut self, task: Result<PhaseTask, JoinError>) -> Option<Busy> {
@@ -306,6 +338,7 @@ impl Dispatcher {
                 self.roster.monitor_asks(&phase, due);
                 self.monitors.insert(phase, reply);
             }
+            Mail::TimeIsUp { phase } => self.roster.stop_phase(&phase),
             Mail::QueueChanged { events } => self.roster.queue_changed(events.iter().map(String::as_str)),
         }
     }
@@ -459,7 +492,10 @@ impl Dispatcher {
         if self.halt.is_none() {
             self.halt = self.company.stage.effects.halted();
         }
-        if self.halt.is_none() && self.broken.is_none() && !stopped && !self.was_cut_short() {
+        let goes_well = self.halt.is_none() && self.broken.is_none() && !stopped;
+        if goes_well && self.is_late {
+            self.halt = self.tell_late(&busy).await.err();
+        } else if goes_well && !self.was_cut_short() {
             match self.check_expectations(&busy).await {
                 Ok(found) => expectations = found,
                 Err(halt) => self.halt = Some(halt),
@@ -480,7 +516,8 @@ impl Dispatcher {
         let of_phases = phases.iter().flat_map(|(_, outcome)| outcome.false_expectations.clone());
         let wrong = of_phases.chain(of_run).collect();
         RunEnd {
-            budget_used_up: phases.iter().any(|(_, outcome)| outcome.budget_used_up),
+            budget_used_up: self.is_late || phases.iter().any(|(_, outcome)| outcome.budget_used_up),
+            is_late: self.is_late,
             credential_refused: phases.iter().any(|(_, outcome)| outcome.credential_refused),
             call_failed: phases.iter().any(|(_, outcome)| outcome.call_failed),
             phases,
@@ -543,6 +580,11 @@ impl Dispatcher {
             _ => (Counts::default(), Vec::new()),
         }
     }
+}
+
+/// The effect that says that the run took too long.
+fn timeout_id() -> EffectId {
+    EffectId::run("timeout", 1)
 }
 
 fn broken(error: JoinError) -> String {

@@ -17,6 +17,7 @@ mod queue;
 mod resume;
 mod roster;
 mod scope;
+mod spent;
 mod undo;
 mod worker;
 mod workspace;
@@ -27,6 +28,7 @@ use std::sync::atomic::AtomicBool;
 
 pub use dispatch::{begin, export, run};
 pub use resume::{ResumeError, TakeUp, TakenUp, take_up};
+pub use spent::{Spent, spent};
 pub use undo::undo;
 pub use workspace::{Beginning, Workspace, WorkspaceError};
 
@@ -73,6 +75,8 @@ pub struct RunEnd {
     pub credential_refused: bool,
     /// Whether what the run may spend is used up.
     pub budget_used_up: bool,
+    /// Whether it was stopped because it took longer than it may.
+    pub is_late: bool,
     /// Whether a model call failed for good.
     pub call_failed: bool,
     /// A part of the program broke.

@@ -1,7 +1,9 @@
 //! What every phase does around its own work: its condition, its announcement, its expectations, its end.
 
+use super::desk::Mail;
 use super::scope::Scope;
 use super::{PhaseOutcome, PhaseScope, conversation, monitor, pool};
+use crate::clock::later;
 use crate::effects::{Asked, Busy, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Happening, PhaseEnd, Policy};
 use crate::id::PhaseId;
@@ -26,16 +28,60 @@ pub(super) async fn run(phase: PhaseScope, busy: &Busy) -> Result<PhaseOutcome, 
         }
         announce(&phase);
     }
-    let mut outcome = match &plan.kind {
-        PhaseKind::Session(session) => conversation::run(&phase, session, busy).await?,
-        PhaseKind::Workers(workers) => pool::run(&phase, workers, busy).await?,
-        PhaseKind::Monitor(watch) => monitor::run(&phase, watch, busy).await?,
-    };
+    let (mut outcome, is_late) = work_in_time(&phase, busy).await?;
+    if is_late {
+        be_late(&phase, busy, &mut outcome).await?;
+    }
     // What a phase that failed was to reach is no question any more.
     if matches!(outcome.end, PhaseEnd::Completed | PhaseEnd::Stalled) {
         check_expectations(&phase, busy, &mut outcome).await?;
     }
     Ok(told(&phase, outcome))
+}
+
+async fn work(phase: &PhaseScope, busy: &Busy) -> Result<PhaseOutcome, Halt> {
+    match &phase.plan().kind {
+        PhaseKind::Session(session) => conversation::run(phase, session, busy).await,
+        PhaseKind::Workers(workers) => pool::run(phase, workers, busy).await,
+        PhaseKind::Monitor(watch) => monitor::run(phase, watch, busy).await,
+    }
+}
+
+/// Does the work of a phase, and says whether that took longer than it may: its sessions are stopped then. When that met
+/// them is chance, and each of them has it on record; so a replay needs no clock.
+async fn work_in_time(phase: &PhaseScope, busy: &Busy) -> Result<(PhaseOutcome, bool), Halt> {
+    let effects = &phase.company.stage.effects;
+    let timeout = phase.plan().limits.timeout;
+    let Some(alarm) = timeout.and_then(|span| effects.alarm(later(effects.now(), span))) else {
+        return Ok((work(phase, busy).await?, effects.is_recorded(&timeout_id(phase.id()))));
+    };
+    let working = work(phase, busy);
+    tokio::pin!(working);
+    let token = tokio::select! {
+        biased;
+        outcome = &mut working => return Ok((outcome?, false)),
+        token = alarm => token,
+    };
+    phase.stop.soft.cancel();
+    phase.company.desk.leave(Mail::TimeIsUp { phase: phase.id().clone() }, &token);
+    drop(token);
+    Ok((working.await?, true))
+}
+
+/// Puts on record that a phase was stopped because it took too long, and fails it.
+async fn be_late(phase: &PhaseScope, busy: &Busy, outcome: &mut PhaseOutcome) -> Result<(), Halt> {
+    let asked = Asked::engine(timeout_id(phase.id()), EffectKind::Wake, Policy::Tape);
+    let effects = &phase.company.stage.effects;
+    effects.perform(busy, asked, |_| async { Some(Ran::plain("late".into())) }).await?;
+    let timeout = phase.plan().limits.timeout.unwrap_or_default();
+    outcome.fail(format!("it took longer than the {timeout:?} that its `limits` allow it"));
+    outcome.budget_used_up = true;
+    Ok(())
+}
+
+/// The effect that [`be_late`] is.
+fn timeout_id(phase: &PhaseId) -> EffectId {
+    EffectId::engine(phase, "timeout", 1)
 }
 
 /// A phase that never began.

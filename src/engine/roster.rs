@@ -82,6 +82,8 @@ pub struct Roster {
     /// Counts arrivals, so that the longest-waiting is known.
     arrivals: u64,
     stopping: bool,
+    /// Phases in which nobody begins anything any more.
+    stopped: BTreeSet<PhaseId>,
 }
 
 #[derive(Debug, Clone)]
@@ -234,6 +236,11 @@ impl Roster {
         self.stopping = true;
     }
 
+    /// In this phase nobody begins anything any more.
+    pub fn stop_phase(&mut self, phase: &PhaseId) {
+        self.stopped.insert(phase.clone());
+    }
+
     /// Whether anybody waits: only then is the queue of interest.
     pub fn has_waiting(&self) -> bool {
         let worker = self.pools.values().flat_map(|pool| &pool.seats).any(Worker::waits);
@@ -264,9 +271,11 @@ impl Roster {
     pub fn decide(&mut self, outlook: &Outlook, now: Timestamp) -> (Vec<Order>, Option<Timestamp>) {
         let mut orders = Vec::new();
         if self.stopping {
-            self.send_all_home(&mut orders);
+            self.stop_waiting(|_| true, &mut orders);
             return (orders, None);
         }
+        let stopped = self.stopped.clone();
+        self.stop_waiting(|phase| stopped.contains(phase), &mut orders);
         self.wake_monitors(now, &mut orders);
         self.wake_workers(&outlook.ready, &mut orders);
         self.end_waits(&outlook.deadlines, &mut orders);
@@ -280,15 +289,17 @@ impl Roster {
         (orders, alarm)
     }
 
-    fn send_all_home(&mut self, orders: &mut Vec<Order>) {
-        for (phase, pool) in &mut self.pools {
+    /// Sends home who waits in such a phase.
+    fn stop_waiting(&mut self, is_over: impl Fn(&PhaseId) -> bool, orders: &mut Vec<Order>) {
+        for (phase, pool) in self.pools.iter_mut().filter(|(phase, _)| is_over(phase)) {
             for (at, worker) in pool.seats.iter_mut().enumerate().filter(|(_, worker)| worker.waits()) {
                 worker.state = WorkerState::InTurn(None);
                 let order = WorkerOrder::Stop(StopCause::Cancelled);
                 orders.push(Order::Worker((phase.clone(), at), order));
             }
         }
-        for (phase, watch) in self.watches.iter_mut().filter(|(_, watch)| watch.state == WatchState::Waiting)
+        let waits = |watch: &Watch| watch.state == WatchState::Waiting;
+        for (phase, watch) in self.watches.iter_mut().filter(|(phase, watch)| is_over(phase) && waits(watch))
         {
             watch.state = WatchState::InTurn;
             orders.push(Order::Monitor(phase.clone(), MonitorOrder::End));

@@ -7,7 +7,7 @@
 //! | the phase | set aside, with what its actor did later |
 //! |---|---|
 //! | completed, or what needs it has begun | nothing |
-//! | has not ended | where a session was stopped |
+//! | has not ended | where a session was stopped, that it took too long |
 //! | failed, stalled, was cancelled or skipped | also: orders to go home, a budget's refusal, the last call or prompt of a session if it failed, its expectations |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,7 +46,9 @@ pub fn undo(plan: &Plan, record: &Record) -> Vec<EffectId> {
         }
         match actor(&effect.id, planned) {
             Some(actor) => actors.entry((phase, actor)).or_default().push(effect),
-            None if fates[&planned.id] == Fate::Reopened && is_of_the_end(&effect.id) => {
+            None if fates[&planned.id] == Fate::Reopened && is_of_the_end(&effect.id)
+                || engine_name(&effect.id) == Some("timeout") =>
+            {
                 undone.insert((effect.seq, &effect.id));
             }
             None => {}
@@ -119,7 +121,7 @@ fn engine_name(id: &EffectId) -> Option<&str> {
 
 /// Whether the phase did it at its end.
 fn is_of_the_end(id: &EffectId) -> bool {
-    matches!(engine_name(id), Some("expect" | "left" | "skipped"))
+    matches!(engine_name(id), Some("expect" | "left" | "skipped" | "timeout"))
 }
 
 /// The commit number of the first effect of an actor that belongs to its end.

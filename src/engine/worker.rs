@@ -241,8 +241,12 @@ impl Worker<'_> {
             self.last = session.prompt(self.busy, &reminder(&issue)).await?;
         }
         self.end_iteration();
-        let limit = self.phase.company.plan.queue.max_attempts;
-        self.hand_back(AttemptCount::Counted { limit }).await?;
+        let attempt = match self.last.end {
+            // Sent home in the middle of it: that says nothing of the issue.
+            SessionEnd::Cancelled | SessionEnd::Budget => AttemptCount::Free,
+            _ => AttemptCount::Counted { limit: self.phase.company.plan.queue.max_attempts },
+        };
+        self.hand_back(attempt).await?;
         self.iterations += 1;
         Ok(())
     }

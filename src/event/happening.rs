@@ -7,6 +7,7 @@ use crate::chat::Usage;
 use crate::clock::Timestamp;
 use crate::id::{IssueId, PhaseId, RoleId, RunId, SessionName};
 use crate::issue::Status;
+use crate::price::Usd;
 
 /// One happening with when and where.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -290,10 +291,24 @@ pub enum Happening {
         turn: u32,
         /// Tokens.
         usage: Usage,
+        /// What they cost; absent if nobody knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost: Option<Usd>,
         /// Text the model said in it.
         text: String,
         /// Tools it called.
         calls: Vec<String>,
+    },
+    /// A model call failed and has used tokens all the same.
+    #[serde(rename = "call.wasted")]
+    CallWasted {
+        /// Which of the session, from 1.
+        turn: u32,
+        /// Tokens.
+        usage: Usage,
+        /// What they cost; absent if nobody knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost: Option<Usd>,
     },
     /// A call failed and is tried again.
     #[serde(rename = "retry")]

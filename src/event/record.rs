@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{EffectId, EffectKind, Evidence, Footprint, Policy, Segment};
 use crate::clock::Timestamp;
 use crate::id::{Fingerprint, RoleId, RunId, Seed};
+use crate::price::Prices;
 
 /// One committed effect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,6 +57,9 @@ pub struct RecordingHead {
     pub epoch: Timestamp,
     /// `provider-anthropic/claude-…` by role.
     pub models: BTreeMap<RoleId, String>,
+    /// What its models cost when it was made, as far as it was known.
+    #[serde(default, skip_serializing_if = "Prices::is_empty")]
+    pub prices: Prices,
     /// The inputs that were set from outside, as they were written; what a replay is to have unless it is told otherwise.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, String>,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::event::{Envelope, Happening, Listener};
 use crate::id::IssueId;
 use crate::plan::LimitsPlan;
+use crate::price::Usd;
 
 /// Who the engine is in the queue's log, when it gives back what nobody did.
 const ENGINE: &str = "engine";
@@ -22,6 +23,7 @@ struct Seen {
     calls: BTreeMap<String, [u64; 3]>,
     turns: u64,
     tokens: u64,
+    usd: Usd,
     broken: Vec<String>,
 }
 
@@ -47,6 +49,9 @@ impl Witness {
                 broken.push(format!("the run used {used} of `{name}: {most}`"));
             }
         }
+        if let Some(most) = limits.max_usd.filter(|most| seen.usd > *most) {
+            broken.push(format!("the run used {} of `max_usd: {}`", seen.usd, most.dollars()));
+        }
         broken
     }
 }
@@ -60,8 +65,13 @@ impl Listener for Witness {
         };
         match &envelope.event {
             Happening::IssueChanged { issue, change, actor, .. } => seen.changed(issue, change, actor),
-            Happening::TurnEnded { usage, calls, .. } => {
+            Happening::CallWasted { usage, cost, .. } => {
+                seen.tokens += usage.total_input() + usage.output;
+                seen.usd += cost.unwrap_or_default();
+            }
+            Happening::TurnEnded { usage, cost, calls, .. } => {
                 seen.turns += 1;
+                seen.usd += cost.unwrap_or_default();
                 seen.tokens += usage.total_input() + usage.output;
                 seen.calls.entry(session()).or_default()[0] += calls.len() as u64;
             }
@@ -149,6 +159,7 @@ mod tests {
         let turn = |calls: &[&str]| Happening::TurnEnded {
             turn: 1,
             usage: Usage { output: 5, ..Usage::default() },
+            cost: Usd::from_dollars(0.5),
             text: String::new(),
             calls: calls.iter().map(|call| (*call).to_owned()).collect(),
         };
@@ -160,7 +171,9 @@ mod tests {
             broken(vec![turn(&["t", "t"]), began(), began(), ended()], &free),
             "work/w-1 asked for 2 tool calls, 2 began and 1 were answered"
         );
-        let tight = LimitsPlan { max_turns: Some(1), max_tokens: Some(10) };
+        let cheap = LimitsPlan { max_usd: Usd::from_dollars(0.75), ..LimitsPlan::default() };
+        assert_eq!(broken(vec![turn(&[]), turn(&[])], &cheap), "the run used $1.00 of `max_usd: 0.75`");
+        let tight = LimitsPlan { max_turns: Some(1), max_tokens: Some(10), ..LimitsPlan::default() };
         assert_eq!(broken(vec![turn(&[]), turn(&[])], &tight), "the run used 2 of `max_turns: 1`");
     }
 }

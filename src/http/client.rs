@@ -1,6 +1,7 @@
 //! How requests really leave: over reqwest and rustls, once each, to the host they were meant for.
 
 use std::error::Error as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,7 +9,7 @@ use futures_util::StreamExt;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Url};
 
-use super::{HeaderText, Transport, TransportError, WireRequest, WireResponse};
+use super::{HeaderText, Lanes, Transport, TransportError, WireRequest, WireResponse};
 
 /// A dead host is found out after this long; an answer may take far longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,10 +20,11 @@ const POOL_IDLE: Duration = Duration::from_secs(90);
 /// Probes a silent connection, so that one a firewall forgot is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// Carries requests over the network. Clones share their connections.
+/// Carries requests over the network. Clones share their connections, and the windows of calls under way.
 #[derive(Debug, Clone)]
 pub struct HttpTransport {
     client: Client,
+    lanes: Arc<Lanes>,
 }
 
 /// Why there can be no client.
@@ -49,7 +51,7 @@ impl HttpTransport {
             .retry(reqwest::retry::never())
             .build()
             .map_err(|error| ClientError { reason: root_cause(&error) })?;
-        Ok(Self { client })
+        Ok(Self { client, lanes: Arc::default() })
     }
 }
 
@@ -84,6 +86,10 @@ impl Transport for HttpTransport {
             Err(error) => Err(read_failure(&host, &error)),
         });
         Ok(WireResponse { status, headers, body: Box::pin(body) })
+    }
+
+    fn lanes(&self) -> Option<&Lanes> {
+        Some(&self.lanes)
     }
 }
 

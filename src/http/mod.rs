@@ -1,6 +1,7 @@
 //! How bytes get to a server and back: one request, one streamed response. Knows no provider.
 
 mod client;
+mod limiter;
 mod nobody;
 mod sse;
 
@@ -10,9 +11,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::Stream;
 
+use crate::id::Fingerprint;
 use crate::secret::Secret;
 
 pub use client::{ClientError, HttpTransport};
+pub use limiter::{Lane, Lanes, Limiter, Permit};
 pub use nobody::Nobody;
 pub use sse::{Framer, SseError, SseEvent};
 
@@ -25,6 +28,24 @@ pub struct WireRequest {
     pub headers: Vec<(&'static str, HeaderText)>,
     /// The JSON body, as it will be sent.
     pub body: Vec<u8>,
+}
+
+impl WireRequest {
+    /// Which calls it shares a window with.
+    pub fn lane(&self) -> Lane {
+        let secret = |(_, text): &(&'static str, HeaderText)| match text {
+            HeaderText::Plain(_) => None,
+            HeaderText::Secret { secret, .. } => {
+                Some(Fingerprint::of(secret.expose().as_bytes()).to_string())
+            }
+        };
+        let rest = self.url.find("://").map_or(0, |at| at + 3);
+        let end = self.url[rest..].find('/').map_or(self.url.len(), |at| rest + at);
+        Lane {
+            address: self.url[..end].to_owned(),
+            key: self.headers.iter().find_map(secret).unwrap_or_default(),
+        }
+    }
 }
 
 /// A header's value.
@@ -69,6 +90,11 @@ pub trait Transport: Send + Sync {
     /// # Errors
     /// No response came: name not found, refused, reset, TLS, or `timeout` passed.
     async fn send(&self, request: WireRequest, timeout: Duration) -> Result<WireResponse, TransportError>;
+
+    /// The windows of calls that may be under way at once; `None` where nothing is limited.
+    fn lanes(&self) -> Option<&Lanes> {
+        None
+    }
 }
 
 /// Why no (whole) response came.

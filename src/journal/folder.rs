@@ -10,6 +10,7 @@ use super::writer::JournalError;
 use crate::clock::Timestamp;
 use crate::event::{EffectId, Evidence, Mode, RECORDING_FORMAT};
 use crate::id::{RoleId, RunId, Seed};
+use crate::price::Prices;
 
 /// What a run was started with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -231,6 +232,12 @@ fn describe(folder: &Path, manifest: &Manifest, texts: &BTreeMap<PathBuf, String
 }
 
 impl Manifest {
+    /// What the run's models cost, as it was known when it began.
+    pub fn prices(&self) -> Prices {
+        let prices = self.plan.get("prices").cloned().unwrap_or_default();
+        serde_json::from_value(prices).unwrap_or_default()
+    }
+
     /// Where the copies of files lie in the run folder: numbered, since names may be the same in different folders.
     pub fn copies<'a>(files: impl Iterator<Item = &'a Path>) -> BTreeMap<PathBuf, PathBuf> {
         let copy = |(number, file): (usize, &'a Path)| {

@@ -1,15 +1,16 @@
 //! How one attempt at a call is made: a request written, sent over a line, its stream read into a reply.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{CallError, Decode, ErrorClass, Provider, Script};
+use super::{Advice, CallError, Decode, ErrorClass, Provider, Script, asks_too_long};
 use crate::chat::{Delta, Part, Reply, Request, StopReason, Usage};
+use crate::clock::instant_in;
 use crate::fault::FaultKind;
-use crate::http::{ByteStream, Framer, Transport, TransportError, WireRequest};
+use crate::http::{ByteStream, Framer, Permit, Transport, TransportError, WireRequest};
 use crate::id::{PhaseId, RoleId, SessionName};
 use crate::limit;
 
@@ -102,7 +103,7 @@ async fn carry(attempt: Attempt<'_>) -> Result<Answered, CallError> {
     let listener = Listener { framer: Framer::default(), decoder: provider.decoder(), on_delta };
     match line {
         Line::Http(transport) => {
-            let reply = ask_server(provider, transport.as_ref(), wire?, listener).await?;
+            let reply = ask_in_turn(provider, transport.as_ref(), wire?, listener).await?;
             Ok(Answered { reply, latency: Duration::ZERO })
         }
         Line::Script(script) => {
@@ -199,19 +200,55 @@ fn event_ends(stream: &[u8]) -> impl Iterator<Item = usize> + '_ {
     stream.windows(2).enumerate().filter(|(_, bytes)| bytes == b"\n\n").map(|(at, _)| at + 2)
 }
 
-async fn ask_server(
+/// Asks a server as soon as its window has room, and lets the window learn from what comes of it. The wait is part of no
+/// timeout.
+async fn ask_in_turn(
     provider: &dyn Provider,
     transport: &dyn Transport,
     wire: WireRequest,
     listener: Listener<'_>,
 ) -> Result<Reply, CallError> {
+    let permit = match transport.lanes() {
+        Some(lanes) => Some(lanes.limiter(&wire.lane(), provider.max_concurrent()).acquire().await),
+        None => None,
+    };
+    let asked = ask_server(provider, transport, wire, (listener, permit.as_ref(), limit::MODEL_CALL)).await;
+    let Some(permit) = permit else { return asked };
+    match &asked {
+        Ok(_) => permit.succeeded(),
+        Err(error) if matches!(error.class, ErrorClass::RateLimit | ErrorClass::Overloaded) => {
+            if let Some(wait) = error.retry_after_ms
+                && asks_too_long(error).is_none()
+            {
+                permit.pause(Duration::from_millis(wait));
+            }
+            permit.refused();
+        }
+        // Says nothing about how much the server can bear.
+        Err(_) => {}
+    }
+    asked
+}
+
+/// Asks a server, for `longest` at most.
+async fn ask_server(
+    provider: &dyn Provider,
+    transport: &dyn Transport,
+    wire: WireRequest,
+    (listener, permit, longest): (Listener<'_>, Option<&Permit>, Duration),
+) -> Result<Reply, CallError> {
     let patience = provider.timeouts();
+    let end = instant_in(longest);
     let host = host_of(&wire.url);
     let sent = transport.send(wire, patience.response).await;
     let mut response = sent.map_err(|error| match error {
         TransportError::Timeout { .. } => timed_out(&host, "sent no answer", patience.response, "timeout"),
         other => CallError::new(ErrorClass::Transport, other.to_string()),
     })?;
+    let allowance = Advice::from_headers(&response.headers).allowance_ms.map(Duration::from_millis);
+    if let (Some(permit), Some(wait)) = (permit, allowance) {
+        permit.pause(wait.min(limit::ALLOWANCE_PAUSE));
+    }
     if !(200..300).contains(&response.status) {
         let body = read_capped(&mut response.body, patience.idle).await;
         return Err(provider.read_error(response.status, &response.headers, &body));
@@ -225,7 +262,7 @@ async fn ask_server(
             let body = read_capped(&mut response.body, patience.idle).await;
             Err(no_stream(&host, &kind, &body))
         }
-        None => listen(response.body, &host, patience.idle, listener).await,
+        None => listen(response.body, &host, (patience.idle, (end, &longest)), listener).await,
     };
     heard.map_err(|error| CallError {
         status: error.status.or(Some(status)),
@@ -234,27 +271,45 @@ async fn ask_server(
     })
 }
 
+/// Listens to a stream to its end. A reply that does not come tells what was used for it all the same.
 async fn listen(
     mut body: ByteStream,
     host: &str,
-    idle: Duration,
+    (idle, end): (Duration, End<'_>),
     mut listener: Listener<'_>,
 ) -> Result<Reply, CallError> {
+    let heard = hear_out(&mut body, host, (idle, end), &mut listener).await;
+    let used = listener.decoder.used();
+    heard.and_then(|()| listener.decoder.finish()).map_err(|error| CallError { used, ..error })
+}
+
+/// When a call is to be over, and how long that is after its beginning.
+type End<'a> = (Instant, &'a Duration);
+
+async fn hear_out(
+    body: &mut ByteStream,
+    host: &str,
+    (idle, (end, longest)): (Duration, End<'_>),
+    listener: &mut Listener<'_>,
+) -> Result<(), CallError> {
     loop {
         let complete = listener.decoder.is_complete();
         let patience = if complete { idle.min(END_PATIENCE) } else { idle };
-        let failure = match tokio::time::timeout(patience, body.next()).await {
-            Ok(Some(Ok(piece))) => {
-                listener.take(&piece)?;
-                continue;
-            }
-            Ok(None) => return listener.decoder.finish(),
+        let until = instant_in(patience).min(end);
+        match tokio::time::timeout_at(until.into(), body.next()).await {
+            Ok(Some(Ok(piece))) if instant_in(Duration::ZERO) < end => listener.take(&piece)?,
+            Ok(None) => return Ok(()),
             // Whatever happens to the connection after the last event takes nothing from the reply.
-            _ if complete => return listener.decoder.finish(),
-            Ok(Some(Err(error))) => CallError::new(ErrorClass::Transport, error.to_string()),
-            Err(_) => timed_out(host, "fell silent within its reply", idle, "idle_timeout"),
-        };
-        return Err(failure);
+            _ if complete => return Ok(()),
+            Ok(Some(Err(error))) => return Err(CallError::new(ErrorClass::Transport, error.to_string())),
+            Ok(Some(Ok(_))) | Err(_) if instant_in(Duration::ZERO) >= end => {
+                let text = format!("{host} has not come to the end of its reply within {longest:?}");
+                return Err(CallError::new(ErrorClass::Timeout, text));
+            }
+            Ok(Some(Ok(_))) | Err(_) => {
+                return Err(timed_out(host, "fell silent within its reply", idle, "idle_timeout"));
+            }
+        }
     }
 }
 
@@ -420,6 +475,39 @@ mod tests {
         assert!(error(Some("rules: []")).contains("demo.yaml: `rules` is empty"));
         let both = spec(&json!({"script": "demo.yaml", "responses": ["x"]}));
         assert!(Mock::build(&both, Some("rules: [{say: x}]"), None).is_err());
+    }
+
+    /// A server that only ever says that it is still there.
+    struct Pinging;
+
+    #[async_trait::async_trait]
+    impl Transport for Pinging {
+        async fn send(
+            &self,
+            _: WireRequest,
+            _: Duration,
+        ) -> Result<crate::http::WireResponse, TransportError> {
+            let ping = || Ok(b"event: ping\ndata: {\"type\":\"ping\"}\n\n".to_vec());
+            let body = futures_util::stream::unfold((), move |()| async move {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                Some((ping(), ()))
+            });
+            Ok(crate::http::WireResponse { status: 200, headers: Vec::new(), body: Box::pin(body) })
+        }
+    }
+
+    #[tokio::test]
+    async fn pings_keep_no_call_alive_for_ever() {
+        let provider = claude();
+        let mut on_delta = |_: &Delta| {};
+        let listener =
+            Listener { framer: Framer::default(), decoder: provider.decoder(), on_delta: &mut on_delta };
+        let wire = WireRequest { url: "http://host/x".to_owned(), headers: Vec::new(), body: Vec::new() };
+        let longest = Duration::from_millis(20);
+        let asked = ask_server(provider.as_ref(), &Pinging, wire, (listener, None, longest)).await;
+        let error = asked.unwrap_err();
+        assert_eq!(error.class, ErrorClass::Timeout);
+        assert_eq!(error.message, "host has not come to the end of its reply within 20ms");
     }
 
     #[test]

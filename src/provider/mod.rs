@@ -17,12 +17,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::chat::{Delta, Reply, Request};
+use crate::chat::{Delta, Reply, Request, Usage};
 use crate::http::WireRequest;
 
 pub use call::{Answered, Attempt, Line, Occasion, call};
 pub use family::{Build, FAMILY, Member};
-pub use retry::Advice;
+pub use retry::{Advice, asks_too_long};
 pub use script::{Answer, Script, ScriptError};
 pub use settings::BuildError;
 
@@ -61,6 +61,11 @@ pub trait Provider: Send + Sync {
 
     /// How long to wait for what.
     fn timeouts(&self) -> Timeouts;
+
+    /// How many calls may be under way at once with its credential, as far as its mount plan says.
+    fn max_concurrent(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// Reads one response stream, event by event.
@@ -74,6 +79,11 @@ pub trait Decode: Send {
     /// Whether everything of the reply is there, so that only the end of the stream is still awaited.
     fn is_complete(&self) -> bool {
         false
+    }
+
+    /// Tokens used so far, as far as the server has said: they are paid for even if the rest never comes.
+    fn used(&self) -> Usage {
+        Usage::default()
     }
 
     /// The stream has ended: the reply, whole.
@@ -125,6 +135,9 @@ pub struct CallError {
     /// The provider's id of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// Tokens that were used all the same, as far as the server has said.
+    #[serde(default, skip_serializing_if = "Usage::is_none")]
+    pub used: Usage,
 }
 
 /// What sort of failure.
@@ -180,6 +193,7 @@ impl CallError {
             retry_after_ms: None,
             should_retry: None,
             request_id: None,
+            used: Usage::default(),
         }
     }
 }

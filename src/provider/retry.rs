@@ -5,6 +5,8 @@ use std::time::Duration;
 use jiff::fmt::rfc2822::DateTimeParser;
 
 use super::{CallError, ErrorClass, RetryPolicy};
+use crate::clock::Timestamp;
+use crate::limit;
 
 /// How far the wait a server asks for is stretched at most, so that many sessions told the same do not return at once.
 const FLOOR_SPREAD: f64 = 0.25;
@@ -14,7 +16,7 @@ impl RetryPolicy {
     /// is to be no other. `jitter` is a number from 0 to below 1 that spreads the waits: half to one and a half of the
     /// policy's own, and never less than what the server asked for.
     pub fn delay(&self, attempt: u32, error: &CallError, jitter: f64) -> Option<Duration> {
-        if attempt > self.max_retries || !may_help(error) {
+        if attempt > self.max_retries || !may_help(error) || asks_too_long(error).is_some() {
             return None;
         }
         let jitter = jitter.clamp(0.0, 1.0);
@@ -26,6 +28,11 @@ impl RetryPolicy {
         let spread = (floor * FLOOR_SPREAD).min(self.max_delay.as_secs_f64()) * jitter;
         Some(Duration::try_from_secs_f64(own.max(floor + spread)).unwrap_or(Duration::MAX))
     }
+}
+
+/// How long the server asks to wait, if that is longer than anybody waits.
+pub fn asks_too_long(error: &CallError) -> Option<Duration> {
+    error.retry_after_ms.map(Duration::from_millis).filter(|wait| *wait > limit::RETRY_AFTER)
 }
 
 /// Whether the same request may succeed later.
@@ -58,11 +65,14 @@ pub struct Advice {
     pub retry_after_ms: Option<u64>,
     /// Whether to try at all.
     pub should_retry: Option<bool>,
+    /// How long until an allowance that is used up is whole again. Milliseconds.
+    pub allowance_ms: Option<u64>,
 }
 
 impl Advice {
-    /// Reads `retry-after-ms`, `retry-after` (seconds, or a date measured from the response's own `date`) and
-    /// `x-should-retry`. Names are in lower case. What makes no sense is as good as absent.
+    /// Reads `retry-after-ms`, `retry-after` (seconds, or a date measured from the response's own `date`), `x-should-retry`
+    /// and when allowances that are used up are whole again (`anthropic-ratelimit-…`, `x-ratelimit-…`). Names are in lower
+    /// case. What makes no sense is as good as absent.
     pub fn from_headers(headers: &[(String, String)]) -> Self {
         let find = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
         let millis = find("retry-after-ms").and_then(|text| whole_millis(text.parse().ok()?));
@@ -73,8 +83,50 @@ impl Advice {
             Some("false") => Some(false),
             _ => None,
         };
-        Self { retry_after_ms: millis.or_else(seconds).or_else(date), should_retry }
+        let allowance_ms = headers.iter().filter_map(|(name, value)| used_up(name, value, find)).max();
+        Self { retry_after_ms: millis.or_else(seconds).or_else(date), should_retry, allowance_ms }
     }
+}
+
+/// How long until the allowance whose remainder this header tells is whole again, if nothing of it is left.
+fn used_up<'a>(name: &str, value: &str, find: impl Fn(&str) -> Option<&'a str>) -> Option<u64> {
+    let is_allowance = name.starts_with("anthropic-ratelimit-") || name.starts_with("x-ratelimit-");
+    if !is_allowance || !name.contains("remaining") || value.trim() != "0" {
+        return None;
+    }
+    let reset = find(&name.replace("remaining", "reset"))?;
+    // Some write `6m0s` or `1.5s`, some a number of seconds, some a moment.
+    let span = || parse_span(reset);
+    let moment = || {
+        let now = moment_of(find("date")?)?;
+        let then: Timestamp = reset.parse().ok()?;
+        u64::try_from(then.as_millisecond() - now.as_millisecond()).ok()
+    };
+    span().or_else(moment)
+}
+
+/// Milliseconds of `6m0s`, `1.5s`, `20ms` or `3`.
+fn parse_span(text: &str) -> Option<u64> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        return whole_millis(seconds * 1_000.0);
+    }
+    let (mut millis, mut rest) = (0.0, text);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let amount: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        millis += amount
+            * match &rest[..unit] {
+                "ms" => 1.0,
+                "s" => 1_000.0,
+                "m" => 60_000.0,
+                "h" => 3_600_000.0,
+                _ => return None,
+            };
+        rest = &rest[unit..];
+    }
+    whole_millis(millis)
 }
 
 fn whole_millis(millis: f64) -> Option<u64> {
@@ -82,10 +134,14 @@ fn whole_millis(millis: f64) -> Option<u64> {
 }
 
 fn millis_between(now: &str, then: &str) -> Option<u64> {
-    static PARSER: DateTimeParser = DateTimeParser::new();
-    let now = PARSER.parse_timestamp(now).ok()?;
-    let then = PARSER.parse_timestamp(then).ok()?;
+    let (now, then) = (moment_of(now)?, moment_of(then)?);
     u64::try_from(then.as_millisecond() - now.as_millisecond()).ok()
+}
+
+/// The moment of an HTTP date.
+fn moment_of(text: &str) -> Option<Timestamp> {
+    static PARSER: DateTimeParser = DateTimeParser::new();
+    PARSER.parse_timestamp(text).ok()
 }
 
 #[cfg(test)]
@@ -155,6 +211,33 @@ mod tests {
         assert!(seconds(1, &floor, 0.9).unwrap() > 90.0);
         let short = CallError { retry_after_ms: Some(10), ..error(ErrorClass::RateLimit) };
         assert_eq!(seconds(3, &short, 0.5), Some(4.0));
+    }
+
+    #[test]
+    fn a_wait_longer_than_anybody_waits_ends_the_attempts() {
+        let asks = |seconds: u64| CallError {
+            retry_after_ms: Some(seconds * 1_000),
+            ..error(ErrorClass::RateLimit)
+        };
+        assert!(POLICY.delay(1, &asks(600), 0.0).is_some());
+        assert_eq!(POLICY.delay(1, &asks(601), 0.0), None);
+        assert_eq!(asks_too_long(&asks(7_200)), Some(Duration::from_secs(7_200)));
+    }
+
+    #[test]
+    fn an_allowance_that_is_used_up_says_when_it_is_whole_again() {
+        let wait = |headers: &[(&str, &str)]| advice(headers).allowance_ms;
+        let date = ("date", "Wed, 21 Oct 2026 07:28:00 GMT");
+        let left = ("anthropic-ratelimit-input-tokens-remaining", "0");
+        let reset = ("anthropic-ratelimit-input-tokens-reset", "2026-10-21T07:28:30Z");
+        assert_eq!(wait(&[left, reset, date]), Some(30_000));
+        assert_eq!(wait(&[left, reset]), None, "without the server's own time its moments mean nothing");
+        assert_eq!(wait(&[("anthropic-ratelimit-input-tokens-remaining", "12"), reset, date]), None);
+        let requests = ("x-ratelimit-remaining-requests", "0");
+        for (text, millis) in [("6m0s", 360_000), ("1.5s", 1_500), ("20ms", 20), ("3", 3_000)] {
+            assert_eq!(wait(&[requests, ("x-ratelimit-reset-requests", text)]), Some(millis), "{text}");
+        }
+        assert_eq!(wait(&[requests, ("x-ratelimit-reset-requests", "soon")]), None);
     }
 
     fn advice(headers: &[(&str, &str)]) -> Advice {

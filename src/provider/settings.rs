@@ -37,6 +37,13 @@ pub const OVERLOADED_DELAY_MULTIPLIER: KeyInfo = key(
     "Factor on the wait when the server is overloaded (529).",
 );
 
+pub const MAX_CONCURRENT_REQUESTS: KeyInfo = key(
+    "max_concurrent_requests",
+    KeyShape::Integer,
+    "",
+    "Most calls under way at once with the key; without it, and with 0, what the server bears is found out.",
+);
+
 /// Where the address of a server is written.
 #[derive(Debug, Clone, Copy)]
 pub struct Address {
@@ -166,6 +173,14 @@ impl<'a> Settings<'a> {
                 .unwrap_or(Duration::from_secs(60))
                 .max(first_delay),
             overloaded_factor: self.number(OVERLOADED_DELAY_MULTIPLIER.name)?.unwrap_or(10.0),
+        })
+    }
+
+    /// How many calls may be under way at once, if that is bounded.
+    pub fn max_concurrent(&self) -> Result<Option<usize>, BuildError> {
+        Ok(match self.integer(MAX_CONCURRENT_REQUESTS.name)? {
+            None | Some(0) => None,
+            Some(most) => Some(usize::try_from(most).unwrap_or(usize::MAX)),
         })
     }
 

@@ -1,13 +1,14 @@
 //! How the tree of a file becomes a `RawScenario`: shapes and types are checked, and all mistakes are reported.
 
 use super::raw::{
-    InputType, Located, RawInput, RawKind, RawMonitor, RawPhase, RawPool, RawQueue, RawReplay, RawRole,
-    RawScenario, RawSession, RawWorkers, RawWorkspace, top,
+    InputType, Located, RawInput, RawKind, RawLimits, RawMonitor, RawPhase, RawPool, RawQueue, RawReplay,
+    RawRole, RawScenario, RawSession, RawWorkers, RawWorkspace, top,
 };
 use super::table::{Table, choose, text, wrong_type};
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::event::Policy;
 use crate::plan::{ClaimBy, LimitsPlan, OnFailure, ReplayWhen, SessionLife, WhenEmpty};
+use crate::price::{Price, Usd};
 use crate::source::{Node, NodeValue, Place, SourceId};
 
 const TOP_KEYS: &[&str] = &[
@@ -20,11 +21,15 @@ const TOP_KEYS: &[&str] = &[
     "phases",
     "queue",
     "limits",
+    "prices",
     "expect",
     "replay",
     "faults",
 ];
-const PHASE_KEYS: &[&str] = &["id", "needs", "when", "on_failure", "expect", "session", "workers", "monitor"];
+const PHASE_KEYS: &[&str] =
+    &["id", "needs", "when", "on_failure", "limits", "expect", "session", "workers", "monitor"];
+const LIMITS: &[&str] = &["max_usd", "max_tokens", "max_turns", "timeout"];
+const ROLE_LIMITS: &[&str] = &["max_usd", "max_tokens", "max_turns"];
 const KINDS: [&str; 3] = ["session", "workers", "monitor"];
 
 /// Reads a whole file.
@@ -53,7 +58,8 @@ pub(super) fn lower(tree: &Node, source: SourceId, report: &mut Report) -> Optio
         roles: roles(&table, report),
         phases: phases(&table, report),
         queue: queue(&table, report),
-        limits: limits(&table, report),
+        limits: limits(&table, "`limits`", LIMITS, report),
+        prices: prices(&table, report),
         expect: table.texts("expect", report).unwrap_or_default(),
         replay: replay(&table, report),
         faults: super::faults::faults(&table, report),
@@ -120,7 +126,7 @@ fn roles(table: &Table<'_>, report: &mut Report) -> Vec<RawRole> {
     let mut found = Vec::new();
     for (entry, place) in table.entries() {
         let what = format!("role `{}`", entry.key);
-        let keys = ["mount_plan", "system", "takes", "model", "vars"];
+        let keys = ["mount_plan", "system", "takes", "model", "vars", "limits"];
         let Some(one) = Table::open(&entry.value, &place, &what, &keys, report) else { continue };
         found.push(RawRole {
             id: Located::new(entry.key.clone(), table.key_place(&entry.key)),
@@ -129,6 +135,7 @@ fn roles(table: &Table<'_>, report: &mut Report) -> Vec<RawRole> {
             takes: one.takes("takes", report),
             model: one.text("model", report),
             vars: one.values("vars", report),
+            limits: limits(&one, &format!("`limits` of {what}"), ROLE_LIMITS, report),
         });
     }
     if node.as_map().is_some_and(<[_]>::is_empty) {
@@ -159,6 +166,7 @@ fn phase(node: &Node, place: &Place, report: &mut Report) -> Option<RawPhase> {
         needs: table.texts("needs", report),
         when: table.text("when", report),
         on_failure: table.choice("on_failure", &words, report).map_or(OnFailure::Stop, |found| found.value),
+        limits: limits(&table, &format!("`limits` of {what}"), LIMITS, report),
         expect: table.texts("expect", report).unwrap_or_default(),
         place: place.clone(),
     })
@@ -281,14 +289,42 @@ fn queue(table: &Table<'_>, report: &mut Report) -> RawQueue {
     }
 }
 
-fn limits(table: &Table<'_>, report: &mut Report) -> LimitsPlan {
-    let Some((node, place)) = table.get("limits") else { return LimitsPlan::default() };
-    let keys = ["max_turns", "max_tokens"];
-    let Some(table) = Table::open(node, &place, "`limits`", &keys, report) else {
-        return LimitsPlan::default();
+fn limits(table: &Table<'_>, what: &str, keys: &[&str], report: &mut Report) -> RawLimits {
+    let Some((node, place)) = table.get("limits") else { return RawLimits::default() };
+    let Some(table) = Table::open(node, &place, what, keys, report) else {
+        return RawLimits::default();
     };
     let mut count = |key| table.count(key, report).map(|found| u64::from(found.value));
-    LimitsPlan { max_turns: count("max_turns"), max_tokens: count("max_tokens") }
+    let (max_turns, max_tokens) = (count("max_turns"), count("max_tokens"));
+    let dollars = table.amount("max_usd", report);
+    let timeout = if keys.contains(&"timeout") { table.duration("timeout", report) } else { None };
+    let max_usd = dollars.as_ref().and_then(|found| Usd::from_dollars(found.value));
+    let plan = LimitsPlan { max_usd, max_tokens, max_turns, timeout };
+    RawLimits { plan, max_usd: dollars.map(|found| found.place) }
+}
+
+fn prices(table: &Table<'_>, report: &mut Report) -> Vec<(Located<String>, Price)> {
+    let Some((node, place)) = table.get("prices") else { return Vec::new() };
+    let Some(table) = Table::open_any(node, &place, "`prices`", report) else { return Vec::new() };
+    let mut found = Vec::new();
+    for (entry, place) in table.entries() {
+        let what = format!("the price of `{}`", entry.key);
+        let keys = ["input", "output", "cache_read", "cache_write"];
+        let Some(one) = Table::open(&entry.value, &place, &what, &keys, report) else { continue };
+        for key in ["input", "output"] {
+            if one.get(key).is_none() {
+                one.missing(key, report);
+            }
+        }
+        let mut amount = |key| one.amount(key, report).map(|found| found.value);
+        let (read, write) = (amount("cache_read"), amount("cache_write"));
+        let (Some(input), Some(output)) = (amount("input"), amount("output")) else { continue };
+        // A cache that costs nothing of its own costs what input costs.
+        let price =
+            Price { input, output, cache_read: read.unwrap_or(input), cache_write: write.unwrap_or(input) };
+        found.push((Located::new(entry.key.clone(), table.key_place(&entry.key)), price));
+    }
+    found
 }
 
 fn replay(table: &Table<'_>, report: &mut Report) -> RawReplay {

@@ -6,6 +6,7 @@ use crate::event::Policy;
 use crate::fault::FaultKind;
 use crate::issue::Takes;
 use crate::plan::{ClaimBy, LimitsPlan, OnFailure, ReplayWhen, SessionLife, WhenEmpty};
+use crate::price::Price;
 use crate::source::{Place, Route};
 
 /// A value with its place.
@@ -25,7 +26,8 @@ pub(super) struct RawScenario {
     pub(super) roles: Vec<RawRole>,
     pub(super) phases: Vec<RawPhase>,
     pub(super) queue: RawQueue,
-    pub(super) limits: LimitsPlan,
+    pub(super) limits: RawLimits,
+    pub(super) prices: Vec<(Located<String>, Price)>,
     pub(super) expect: Vec<Located<String>>,
     pub(super) replay: RawReplay,
     pub(super) faults: Vec<RawFault>,
@@ -39,6 +41,14 @@ pub(super) struct RawFault {
     pub(super) kind: FaultKind,
     /// Attempts in a row that it happens to; at least 1.
     pub(super) times: u32,
+}
+
+/// What something may spend.
+#[derive(Debug, Default)]
+pub(super) struct RawLimits {
+    pub(super) plan: LimitsPlan,
+    /// Where `max_usd` stands, if it does.
+    pub(super) max_usd: Option<Place>,
 }
 
 #[derive(Debug)]
@@ -86,6 +96,7 @@ pub(super) struct RawRole {
     pub(super) takes: Option<Located<Takes>>,
     pub(super) model: Option<Located<String>>,
     pub(super) vars: Map<String, Value>,
+    pub(super) limits: RawLimits,
 }
 
 #[derive(Debug)]
@@ -97,6 +108,7 @@ pub(super) struct RawPhase {
     pub(super) needs: Option<Vec<Located<String>>>,
     pub(super) when: Option<Located<String>>,
     pub(super) on_failure: OnFailure,
+    pub(super) limits: RawLimits,
     pub(super) expect: Vec<Located<String>>,
     pub(super) place: Place,
 }

@@ -38,7 +38,8 @@ pub(super) fn plan(scene: &Scene<'_>, paths: &Paths, file: &Path, report: &mut R
         roles: raw.roles.iter().map(|role| resolve_role(scene, role)).collect::<Option<IndexMap<_, _>>>()?,
         phases: (0..raw.phases.len()).map(|at| resolve_phase(scene, at)).collect::<Option<Vec<_>>>()?,
         queue: queue?,
-        limits: raw.limits,
+        limits: raw.limits.plan,
+        prices: scene.prices().only(raw.roles.iter().filter_map(|role| scene.model(role))),
         expect: conditions(&raw.expect),
         replay: replay?,
         faults: raw.faults.iter().flat_map(faults).collect(),
@@ -115,6 +116,7 @@ fn resolve_role(scene: &Scene<'_>, role: &RawRole) -> Option<(RoleId, RolePlan)>
         takes: takes(role),
         model: role.model.as_ref().map(|model| model.value.clone()),
         vars: role.vars.clone(),
+        limits: role.limits.plan,
         place: role.id.place.clone(),
     };
     Some((id, plan))
@@ -137,6 +139,7 @@ fn resolve_phase(scene: &Scene<'_>, at: usize) -> Option<PhasePlan> {
         needs: scene.graph.needs(at).iter().map(|need| PhaseId::new(scene.graph.name(*need))).collect(),
         when: raw.when.as_ref().map(condition),
         on_failure: raw.on_failure,
+        limits: raw.limits.plan,
         expect: conditions(&raw.expect),
         place: raw.place.clone(),
     })

@@ -8,6 +8,7 @@ use super::raw::Located;
 use crate::clock::parse_duration;
 use crate::diagnostic::{Code, Diagnostic, Report, nearest};
 use crate::issue::Takes;
+use crate::price::Usd;
 use crate::source::{Entry, Node, NodeValue, Place};
 
 /// A map of the file that is being read.
@@ -143,6 +144,25 @@ impl<'n> Table<'n> {
                 None
             }
         }
+    }
+
+    /// A number from 0 to a million: dollars.
+    pub(super) fn amount(&self, key: &str, report: &mut Report) -> Option<Located<f64>> {
+        let (node, place) = self.get(key)?;
+        let number = match node.value {
+            NodeValue::Integer(number) => number as f64,
+            NodeValue::Float(number) => number,
+            _ => {
+                report.push(wrong_type(node, &place, &self.named(key), "a number of US dollars"));
+                return None;
+            }
+        };
+        if Usd::from_dollars(number).is_none() {
+            let diagnostic = Diagnostic::error(Code::OutOfRange, format!("{} is {number}", self.named(key)));
+            report.push(diagnostic.at(&place).label("must be from 0 to 1000000"));
+            return None;
+        }
+        Some(Located::new(number, place))
     }
 
     pub(super) fn duration(&self, key: &str, report: &mut Report) -> Option<Duration> {

@@ -1,19 +1,22 @@
 //! How a session asks its model: each attempt an effect, failures tried again as the provider's policy says.
 
 use std::borrow::Cow;
+use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::budget::{Amount, Verdict};
+use super::budget::{Amount, Verdict, Wish};
 use super::{Offer, PromptEnd, Session};
-use crate::chat::{Message, Part, Reply, Request, Speaker, ToolSpec};
+use crate::chat::{Message, Part, Reply, Request, Speaker, ToolSpec, Usage};
 use crate::effects::Busy;
 use crate::effects::{Announce, Asked, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Footprint, Happening, Policy, Segment, SessionEnd};
 use crate::fault::FaultKind;
 use crate::id::{PhaseId, canonical_json};
+use crate::limit;
 use crate::provider::{self, Attempt, CallError, ErrorClass, Line, Provider};
 
 /// What a model call came to, as it stands in a recording.
@@ -24,6 +27,21 @@ enum CallResult {
     Error(CallError),
 }
 
+impl CallResult {
+    /// Model calls answered, and tokens used.
+    fn used(&self) -> (u64, Usage) {
+        match self {
+            Self::Reply(reply) => (1, reply.usage),
+            Self::Error(error) => (0, error.used),
+        }
+    }
+}
+
+/// Model calls answered and tokens used by a recorded model call.
+pub fn used_by(result: &serde_json::Value) -> (u64, Usage) {
+    serde_json::from_value::<CallResult>(result.clone()).map(|result| result.used()).unwrap_or_default()
+}
+
 /// The parts of a key that every call of a session begins with.
 pub(super) fn head(provider: &dyn Provider, system: &str, tools: &[ToolSpec]) -> Vec<Segment> {
     let model = serde_json::json!({
@@ -31,12 +49,12 @@ pub(super) fn head(provider: &dyn Provider, system: &str, tools: &[ToolSpec]) ->
         "model": provider.model(),
         "params": provider.params(),
     });
+    vec![Segment::new("model", canonical_json(&model)), Segment::new("system", system), tools_segment(tools)]
+}
+
+fn tools_segment(tools: &[ToolSpec]) -> Segment {
     let specs = serde_json::to_value(tools).expect("a spec holds only plain data");
-    vec![
-        Segment::new("model", canonical_json(&model)),
-        Segment::new("system", system),
-        Segment::new("tools", canonical_json(&specs)),
-    ]
+    Segment::new("tools", canonical_json(&specs))
 }
 
 /// The part of a key for one message: a prompt's is its text, so that a changed prompt shows as changed lines.
@@ -61,55 +79,83 @@ impl Session {
         self.turn += 1;
         self.tell(Happening::TurnStarted { turn: self.turn });
         let tools = match offer {
-            Offer::Tools => self.kit.specs(),
-            Offer::WrapUp => &[],
+            Offer::Tools => Cow::from(self.kit.specs()),
+            Offer::WrapUp => Cow::default(),
+            Offer::HandBack => Cow::from(self.hand_back_specs()),
         };
         // Borrowed: a conversation is long, and it is asked with in every turn.
-        let request = Request {
-            system: Cow::from(self.system.as_str()),
-            messages: Cow::from(messages),
-            tools: Cow::from(tools),
-        };
-        let worst = self.worst_case(&request);
-        if self.reserve(busy, worst).await? == Verdict::Refused {
-            return Ok(Err(PromptEnd { end: SessionEnd::Budget, text: String::new(), error: None }));
+        let request =
+            Request { system: Cow::from(self.system.as_str()), messages: Cow::from(messages), tools };
+        let mut wish = self.wish(&request, offer);
+        if self.reserve(busy, 1, wish).await? == Verdict::Refused {
+            return Ok(Err(used_up()));
         }
-        let asked = self.ask_until_answered(busy, &request, offer).await;
-        let used = match &asked {
-            Ok(Ok(reply)) => Amount::of(reply.usage),
-            Ok(Err(_)) | Err(_) => Amount::default(),
-        };
-        if let (Some(budget), false) = (&self.stage.budget, self.stage.effects.is_replay()) {
-            budget.settle(worst, used, busy);
-        }
+        let asked = self.ask_until_answered(busy, &request, offer, &mut wish).await;
+        self.settle(busy, wish.call, Amount::default());
         asked
     }
 
-    /// The most a call can use: a byte of the request is at most a token, and the reply has a limit of its own.
-    fn worst_case(&self, request: &Request<'_>) -> Amount {
-        let Some(_) = &self.stage.budget else { return Amount::default() };
+    fn hand_back_specs(&self) -> Vec<ToolSpec> {
+        let specs = self.kit.specs().iter();
+        specs.filter(|spec| spec.name == crate::tool::issue::NAME).cloned().collect()
+    }
+
+    /// What a call needs at most: a byte of the request is at most a token, and the reply has a limit of its own. Whoever
+    /// holds issues needs the same once more, with the reply added, to hand them back.
+    fn wish(&self, request: &Request<'_>, offer: Offer) -> Wish {
+        if self.purse.is_unlimited() {
+            return Wish::default();
+        }
         let asked = serde_json::to_string(&request.messages).map_or(0, |text| text.len());
         let head: usize = self.head.iter().map(|segment| segment.text.len()).sum();
         let answer =
             self.provider.params().get("max_tokens").and_then(serde_json::Value::as_u64).unwrap_or(0);
-        Amount { turns: 1, tokens: (asked + head) as u64 + answer }
+        let bytes = (asked + head) as u64;
+        let holds = offer != Offer::HandBack && !self.holds.current().is_empty();
+        let keep = if holds { self.purse.worst(bytes + answer, answer) } else { Amount::default() };
+        Wish { call: self.purse.worst(bytes, answer), keep, kept: *self.kept() }
     }
 
-    /// Asks whether the run can afford the call; in a replay the recording says.
-    async fn reserve(&self, busy: &Busy, worst: Amount) -> Result<Verdict, Halt> {
-        let Some(budget) = &self.stage.budget else { return Ok(Verdict::Granted) };
+    fn kept(&self) -> MutexGuard<'_, Amount> {
+        self.kept.lock().expect("nothing panics while it holds this")
+    }
+
+    /// Asks whether the call can be afforded, for the `times`-th time in this turn; in a replay the recording says.
+    async fn reserve(&self, busy: &Busy, times: u32, wish: Wish) -> Result<Verdict, Halt> {
+        if self.purse.is_unlimited() {
+            return Ok(Verdict::Granted);
+        }
+        let (stage, purse) = (&self.stage, &self.purse);
         let (phase, session) = self.identity.path.split_once('/').expect("a session's path holds its phase");
         let id = EffectId::engine(&PhaseId::from(phase), &format!("budget.{session}"), self.turn);
-        let asked = Asked::engine(id, EffectKind::Budget, Policy::Tape);
+        let asked = Asked::engine(id.attempt(times), EffectKind::Budget, Policy::Tape);
+        let asks_anew = AtomicBool::new(false);
         let ask = |_| async {
-            let verdict = match budget.reserve(worst, busy).await {
+            asks_anew.store(true, Ordering::Relaxed);
+            let verdict = match stage.budget.reserve(purse, wish, busy).await {
                 Verdict::Granted => "granted",
                 Verdict::Refused => "refused",
             };
             Some(Ran::plain(serde_json::Value::from(verdict)))
         };
-        let result = self.stage.effects.perform(busy, asked, ask).await?;
-        Ok(if result == "refused" { Verdict::Refused } else { Verdict::Granted })
+        let result = stage.effects.perform(busy, asked, ask).await?;
+        if result == "refused" {
+            return Ok(Verdict::Refused);
+        }
+        if !stage.effects.is_replay() {
+            if !asks_anew.load(Ordering::Relaxed) {
+                stage.budget.set_aside(purse, wish);
+            }
+            *self.kept() = wish.keep;
+        }
+        Ok(Verdict::Granted)
+    }
+
+    /// Replaces what is set aside for a call by what it used. In a replay nothing is set aside.
+    fn settle(&self, busy: &Busy, worst: Amount, used: Amount) {
+        if !self.purse.is_unlimited() && !self.stage.effects.is_replay() {
+            self.stage.budget.settle(&self.purse, worst, used, busy);
+        }
     }
 
     async fn ask_until_answered(
@@ -117,8 +163,11 @@ impl Session {
         busy: &Busy,
         request: &Request<'_>,
         offer: Offer,
+        wish: &mut Wish,
     ) -> Result<Result<Reply, PromptEnd>, Halt> {
         let mut attempt = 1;
+        // How often the budget was asked.
+        let mut asked_for = 1;
         // Attempts that went wrong on purpose are no effects: a recording has none of them, and a replay bears them.
         let mut struck = 0;
         loop {
@@ -127,7 +176,7 @@ impl Session {
                     struck += 1;
                     CallResult::Error(self.suffer(request, fault).await)
                 }
-                None => self.attempt(busy, request, attempt - struck, offer).await?,
+                None => self.attempt(busy, request, (attempt - struck, offer), wish).await?,
             };
             let look = 2 * (attempt - struck);
             match asked {
@@ -135,12 +184,17 @@ impl Session {
                     self.tell(Happening::TurnEnded {
                         turn: self.turn,
                         usage: reply.usage,
+                        cost: self.purse.cost(reply.usage),
                         text: reply.text(),
                         calls: reply.calls().into_iter().map(|call| call.name).collect(),
                     });
                     return Ok(Ok(reply));
                 }
                 CallResult::Error(error) => {
+                    if !error.used.is_none() {
+                        let cost = self.purse.cost(error.used);
+                        self.tell(Happening::CallWasted { turn: self.turn, usage: error.used, cost });
+                    }
                     let delay = self.provider.retry().delay(attempt, &error, self.jitter(attempt));
                     let Some(delay) = delay else { return Ok(Err(give_up(&error, attempt))) };
                     if self.is_stopped(busy, self.turn, look).await? {
@@ -152,6 +206,15 @@ impl Session {
                     if self.is_stopped(busy, self.turn, look + 1).await? {
                         return Ok(Err(cancelled()));
                     }
+                    if !error.used.is_none() {
+                        // What it used is gone, so the next attempt needs all of it anew.
+                        asked_for += 1;
+                        *wish = self.wish(request, offer);
+                        if self.reserve(busy, asked_for, *wish).await? == Verdict::Refused {
+                            *wish = Wish::default();
+                            return Ok(Err(used_up()));
+                        }
+                    }
                     attempt += 1;
                 }
             }
@@ -162,12 +225,15 @@ impl Session {
         &self,
         busy: &Busy,
         request: &Request<'_>,
-        attempt: u32,
-        offer: Offer,
+        (attempt, offer): (u32, Offer),
+        wish: &mut Wish,
     ) -> Result<CallResult, Halt> {
         let mut key = self.head.clone();
-        if offer == Offer::WrapUp {
+        if offer != Offer::Tools {
             key.pop();
+        }
+        if offer == Offer::HandBack {
+            key.push(tools_segment(&request.tools));
         }
         key.extend_from_slice(&self.said);
         let asked = Asked {
@@ -179,10 +245,12 @@ impl Session {
             announce: Announce::No,
         };
         let name = asked.id.clone();
+        let calls_anew = AtomicBool::new(false);
         let result = self
             .stage
             .effects
-            .perform(busy, asked, |_| async move {
+            .perform(busy, asked, |_| async {
+                calls_anew.store(true, Ordering::Relaxed);
                 let result = match self.call(busy, &name, request).await {
                     Ok(reply) => CallResult::Reply(reply),
                     Err(error) if error.class == ErrorClass::Cancelled => return None,
@@ -191,7 +259,16 @@ impl Session {
                 Some(Ran::plain(serde_json::to_value(result).expect("a reply holds only plain data")))
             })
             .await?;
-        serde_json::from_value(result).map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))
+        let result: CallResult = serde_json::from_value(result)
+            .map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))?;
+        let (turns, used) = result.used();
+        if turns > 0 || !used.is_none() {
+            // What was used before the run went on is counted already.
+            let is_new = calls_anew.load(Ordering::Relaxed);
+            let used = if is_new { self.purse.amount(turns, used) } else { Amount::default() };
+            self.settle(busy, std::mem::take(&mut wish.call), used);
+        }
+        Ok(result)
     }
 
     /// What comes of an attempt that goes wrong on purpose.
@@ -205,7 +282,8 @@ impl Session {
             on_delta: &mut |_| {},
         };
         match provider::call(attempt).await {
-            Err(error) => error,
+            // Nobody was asked, so nothing was used.
+            Err(error) => CallError { used: Usage::default(), ..error },
             Ok(_) => unreachable!("a fault brings no reply"),
         }
     }
@@ -248,6 +326,18 @@ impl Session {
 }
 
 fn give_up(error: &CallError, attempts: u32) -> PromptEnd {
+    let tries = match attempts {
+        1 => String::new(),
+        _ => format!(" (tried {attempts} times)"),
+    };
+    if let Some(wait) = provider::asks_too_long(error) {
+        let most = limit::RETRY_AFTER;
+        let text = format!(
+            "{}{tries}; it asks to wait {wait:?} before the next attempt, and the runner waits {most:?} at most: resume the run then",
+            error.message
+        );
+        return failed(text, Some(error.class));
+    }
     let remedy = match error.class {
         ErrorClass::Transport => "; check the network, or `base_url` in the mount plan",
         ErrorClass::RateLimit | ErrorClass::Overloaded | ErrorClass::Server => {
@@ -256,16 +346,16 @@ fn give_up(error: &CallError, attempts: u32) -> PromptEnd {
         // The others name theirs.
         _ => "",
     };
-    let tries = match attempts {
-        1 => String::new(),
-        _ => format!(" (tried {attempts} times)"),
-    };
     failed(format!("{}{tries}{remedy}", error.message), Some(error.class))
 }
 
 /// The run is being stopped: no other attempt is made, and that the last one failed is not why the prompt ends.
 pub(super) fn cancelled() -> PromptEnd {
     PromptEnd { end: SessionEnd::Cancelled, text: String::new(), error: None }
+}
+
+fn used_up() -> PromptEnd {
+    PromptEnd { end: SessionEnd::Budget, text: String::new(), error: None }
 }
 
 fn failed(reason: String, error: Option<ErrorClass>) -> PromptEnd {

@@ -1,37 +1,80 @@
-//! What a run may spend, held under fan-out: the worst case of a call is set aside before it, and settled after it.
+//! What a run, its phases and its roles may spend, held under fan-out: the worst case of a call is set aside before it, and
+//! settled after it.
 //!
 //! ```text
-//!   reserve ──fits──▶ granted ──call──▶ settle (what was really used)
-//!      │ does not fit, others unsettled: wait for one of them, look again
-//!      └ does not fit, nothing unsettled: refused
+//!   reserve ──fits everywhere──▶ granted ──call──▶ settle (what was really used)
+//!      │ does not fit, others are calling: wait for one of them to settle, look again
+//!      └ does not fit, nobody is calling: refused
 //! ```
+//!
+//! A session that holds issues keeps the worst case of one more call aside as long as it holds them: with it, when the budget
+//! is used up, it is asked to hand them back.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 
 use crate::chat::Usage;
 use crate::effects::Busy;
-use crate::plan::LimitsPlan;
+use crate::id::{PhaseId, RoleId};
+use crate::plan::{LimitsPlan, Plan};
+use crate::price::{Price, Prices, Usd};
 
-/// The budget of a run.
+/// The budget of a run, with what its models cost.
+#[derive(Default)]
 pub struct Budget {
-    limits: LimitsPlan,
+    prices: Prices,
+    /// Which account belongs to what; whoever is not limited has none.
+    run: Option<usize>,
+    phases: BTreeMap<PhaseId, usize>,
+    roles: BTreeMap<RoleId, usize>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    used: Amount,
-    reserved: Amount,
+    accounts: Vec<Account>,
     waiting: Vec<oneshot::Sender<Busy>>,
 }
 
-/// Model calls and tokens.
+/// What one of those who are limited has.
+struct Account {
+    limits: LimitsPlan,
+    used: Amount,
+    /// For calls under way.
+    calling: Amount,
+    /// For handing back.
+    kept: Amount,
+}
+
+/// What a session's calls are paid from, and what they cost.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Purse {
+    accounts: Vec<usize>,
+    price: Option<Price>,
+}
+
+/// Model calls, tokens and money.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Amount {
-    pub(super) turns: u64,
-    pub(super) tokens: u64,
+pub struct Amount {
+    /// Model calls.
+    pub turns: u64,
+    /// Tokens, in and out, cached or not.
+    pub tokens: u64,
+    /// What they cost.
+    pub usd: Usd,
+}
+
+/// What a call needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Wish {
+    /// At most.
+    pub(super) call: Amount,
+    /// To be kept for handing back, from now on.
+    pub(super) keep: Amount,
+    /// What was kept until now.
+    pub(super) kept: Amount,
 }
 
 /// Whether a call may be made.
@@ -42,41 +85,142 @@ pub(super) enum Verdict {
 }
 
 impl Amount {
-    /// One call that has used this.
-    pub(super) fn of(usage: Usage) -> Self {
-        Self { turns: 1, tokens: usage.total_input() + usage.output }
-    }
-
     fn plus(self, other: Self) -> Self {
-        Self { turns: self.turns + other.turns, tokens: self.tokens + other.tokens }
+        Self {
+            turns: self.turns.saturating_add(other.turns),
+            tokens: self.tokens.saturating_add(other.tokens),
+            usd: self.usd + other.usd,
+        }
     }
 
     fn minus(self, other: Self) -> Self {
         Self {
             turns: self.turns.saturating_sub(other.turns),
             tokens: self.tokens.saturating_sub(other.tokens),
+            usd: self.usd - other.usd,
         }
     }
 }
 
+impl Purse {
+    /// Whether nothing limits it.
+    pub fn is_unlimited(&self) -> bool {
+        self.accounts.is_empty()
+    }
+
+    /// What tokens cost; `None` if nobody knows.
+    pub fn cost(&self, usage: Usage) -> Option<Usd> {
+        self.price.map(|price| usage.cost(&price))
+    }
+
+    /// So many calls that have used this.
+    pub fn amount(&self, turns: u64, usage: Usage) -> Amount {
+        let usd = self.cost(usage).unwrap_or_default();
+        Amount { turns, tokens: usage.total_input() + usage.output, usd }
+    }
+
+    /// The most that a call of so many tokens can use: all input written to the cache, if that is dearest.
+    pub(super) fn worst(&self, input: u64, output: u64) -> Amount {
+        let priced =
+            |price: Price| Price::sum(input, price.dearest_input()) + Price::sum(output, price.output);
+        Amount { turns: 1, tokens: input + output, usd: self.price.map(priced).unwrap_or_default() }
+    }
+}
+
+impl Account {
+    fn new(limits: LimitsPlan) -> Self {
+        let nothing = Amount::default();
+        Self { limits, used: nothing, calling: nothing, kept: nothing }
+    }
+
+    fn allows(&self, total: Amount) -> bool {
+        let limits = &self.limits;
+        limits.max_turns.is_none_or(|most| total.turns <= most)
+            && limits.max_tokens.is_none_or(|most| total.tokens <= most)
+            && limits.max_usd.is_none_or(|most| total.usd <= most)
+    }
+
+    fn fits(&self, wish: &Wish) -> bool {
+        let aside = self.calling.plus(self.kept.minus(wish.kept));
+        self.allows(self.used.plus(aside).plus(wish.call).plus(wish.keep))
+    }
+
+    /// Whether it may fit once the calls under way have settled.
+    fn may_fit(&self, wish: &Wish) -> bool {
+        self.fits(wish)
+            || self.calling != Amount::default() && self.allows(self.used.plus(wish.call).plus(wish.keep))
+    }
+}
+
 impl Budget {
-    /// A budget nothing of which is used. `None` when nothing is limited.
-    pub fn new(limits: LimitsPlan) -> Option<Self> {
-        let limited = limits.max_turns.is_some() || limits.max_tokens.is_some();
-        limited.then(|| Self { limits, state: Mutex::default() })
+    /// The budget of a plan, nothing of which is used.
+    pub fn new(plan: &Plan) -> Self {
+        let mut budget = Self { prices: plan.prices.clone(), ..Self::default() };
+        budget.run = budget.open(plan.limits);
+        for phase in &plan.phases {
+            if let Some(account) = budget.open(phase.limits) {
+                budget.phases.insert(phase.id.clone(), account);
+            }
+        }
+        for role in plan.roles.values() {
+            if let Some(account) = budget.open(role.limits) {
+                budget.roles.insert(role.id.clone(), account);
+            }
+        }
+        budget
+    }
+
+    /// The same at other prices.
+    #[must_use]
+    pub fn priced(mut self, prices: Prices) -> Self {
+        self.prices = prices;
+        self
+    }
+
+    fn open(&self, limits: LimitsPlan) -> Option<usize> {
+        if !limits.bounds_calls() {
+            return None;
+        }
+        let mut state = self.state();
+        state.accounts.push(Account::new(limits));
+        Some(state.accounts.len() - 1)
+    }
+
+    /// What a session of this role pays its calls from.
+    pub fn purse(&self, phase: &PhaseId, role: &RoleId, model: &str) -> Purse {
+        let accounts = [self.run, self.phases.get(phase).copied(), self.roles.get(role).copied()];
+        Purse { accounts: accounts.into_iter().flatten().collect(), price: self.prices.of(model) }
+    }
+
+    /// A purse with a share of another's: what is spent from it is spent from that one too, but no more than this.
+    #[must_use]
+    pub fn share(&self, of: &Purse, limits: LimitsPlan) -> Purse {
+        let mut purse = of.clone();
+        purse.accounts.extend(self.open(limits));
+        purse
+    }
+
+    /// Notes what was spent before the run went on.
+    pub fn note_spent(&self, purse: &Purse, spent: Amount) {
+        let mut state = self.state();
+        for account in &purse.accounts {
+            let account = &mut state.accounts[*account];
+            account.used = account.used.plus(spent);
+        }
     }
 
     /// Sets the worst case of a call aside, waiting for others to settle if that may help.
-    pub(super) async fn reserve(&self, worst: Amount, busy: &Busy) -> Verdict {
+    pub(super) async fn reserve(&self, purse: &Purse, wish: Wish, busy: &Busy) -> Verdict {
         loop {
             let settled = {
-                let mut state = self.state.lock().expect("nothing panics while it holds the budget");
-                let total = state.used.plus(state.reserved).plus(worst);
-                if self.allows(total) {
-                    state.reserved = state.reserved.plus(worst);
+                let mut state = self.state();
+                let accounts = || purse.accounts.iter().map(|at| &state.accounts[*at]);
+                if accounts().all(|account| account.fits(&wish)) {
+                    drop(state);
+                    self.set_aside(purse, wish);
                     return Verdict::Granted;
                 }
-                if state.reserved == Amount::default() || !self.allows(state.used.plus(worst)) {
+                if !accounts().all(|account| account.may_fit(&wish)) {
                     return Verdict::Refused;
                 }
                 let (sender, settled) = oneshot::channel();
@@ -91,11 +235,24 @@ impl Budget {
         }
     }
 
+    /// Sets it aside whether or not it fits: it was granted before the run went on.
+    pub(super) fn set_aside(&self, purse: &Purse, wish: Wish) {
+        let mut state = self.state();
+        for account in &purse.accounts {
+            let account = &mut state.accounts[*account];
+            account.calling = account.calling.plus(wish.call);
+            account.kept = account.kept.minus(wish.kept).plus(wish.keep);
+        }
+    }
+
     /// Replaces what was set aside for a call by what it used.
-    pub(super) fn settle(&self, worst: Amount, used: Amount, busy: &Busy) {
-        let mut state = self.state.lock().expect("nothing panics while it holds the budget");
-        state.reserved = state.reserved.minus(worst);
-        state.used = state.used.plus(used);
+    pub(super) fn settle(&self, purse: &Purse, worst: Amount, used: Amount, busy: &Busy) {
+        let mut state = self.state();
+        for account in &purse.accounts {
+            let account = &mut state.accounts[*account];
+            account.calling = account.calling.minus(worst);
+            account.used = account.used.plus(used);
+        }
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         for waiter in waiting {
@@ -104,9 +261,17 @@ impl Budget {
         }
     }
 
-    fn allows(&self, total: Amount) -> bool {
-        self.limits.max_turns.is_none_or(|most| total.turns <= most)
-            && self.limits.max_tokens.is_none_or(|most| total.tokens <= most)
+    /// Gives back what was kept for handing back.
+    pub(super) fn let_go(&self, purse: &Purse, kept: Amount) {
+        let mut state = self.state();
+        for account in &purse.accounts {
+            let account = &mut state.accounts[*account];
+            account.kept = account.kept.minus(kept);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it holds the budget")
     }
 }
 
@@ -134,43 +299,108 @@ mod tests {
         })
     }
 
+    fn max_tokens(most: u64) -> LimitsPlan {
+        LimitsPlan { max_tokens: Some(most), ..LimitsPlan::default() }
+    }
+
+    /// A budget with one account for each of these limits, and a purse that pays from all.
+    fn budget(limits: &[LimitsPlan]) -> (Budget, Purse) {
+        let budget = Budget::default();
+        let accounts = limits.iter().filter_map(|limits| budget.open(*limits)).collect();
+        (budget, Purse { accounts, price: None })
+    }
+
     fn tokens(tokens: u64) -> Amount {
-        Amount { turns: 1, tokens }
+        Amount { turns: 1, tokens, usd: Usd::ZERO }
+    }
+
+    fn wish(call: Amount) -> Wish {
+        Wish { call, ..Wish::default() }
     }
 
     #[tokio::test]
     async fn a_call_waits_while_others_may_leave_something_and_is_refused_when_none_can() {
         let busy = effects().busy();
-        let budget = Budget::new(LimitsPlan { max_turns: None, max_tokens: Some(100) }).unwrap();
-        assert_eq!(budget.reserve(tokens(80), &busy).await, Verdict::Granted);
+        let (budget, purse) = budget(&[max_tokens(100)]);
+        assert_eq!(budget.reserve(&purse, wish(tokens(80)), &busy).await, Verdict::Granted);
         let second = async {
             let token = busy.fork();
-            budget.reserve(tokens(80), &token).await
+            budget.reserve(&purse, wish(tokens(80)), &token).await
         };
-        let settle = async { budget.settle(tokens(80), tokens(15), &busy) };
+        let settle = async { budget.settle(&purse, tokens(80), tokens(15), &busy) };
         let (verdict, ()) = tokio::join!(second, settle);
         assert_eq!(verdict, Verdict::Granted);
-        budget.settle(tokens(80), tokens(15), &busy);
-        assert_eq!(budget.reserve(tokens(80), &busy).await, Verdict::Refused);
-        assert_eq!(budget.reserve(tokens(70), &busy).await, Verdict::Granted);
+        budget.settle(&purse, tokens(80), tokens(15), &busy);
+        assert_eq!(budget.reserve(&purse, wish(tokens(80)), &busy).await, Verdict::Refused);
+        assert_eq!(budget.reserve(&purse, wish(tokens(70)), &busy).await, Verdict::Granted);
     }
 
     #[tokio::test]
-    async fn turns_do_not_overshoot_by_one_call_however_many_ask() {
+    async fn nothing_overshoots_by_one_call_however_many_ask() {
         let busy = effects().busy();
-        let budget = Budget::new(LimitsPlan { max_turns: Some(10), max_tokens: None }).unwrap();
-        let ask = || async {
-            let token = busy.fork();
-            budget.reserve(tokens(1), &token).await
-        };
-        let verdicts = futures_util::future::join_all((0..100).map(|_| ask()));
-        let settling = async {
-            for _ in 0..10 {
-                tokio::task::yield_now().await;
-                budget.settle(tokens(1), tokens(1), &busy);
-            }
-        };
-        let (verdicts, ()) = tokio::join!(verdicts, settling);
-        assert_eq!(verdicts.iter().filter(|verdict| **verdict == Verdict::Granted).count(), 10);
+        let price = Price { input: 1.0, output: 1.0, cache_read: 1.0, cache_write: 1.0 };
+        let limits = [
+            LimitsPlan { max_turns: Some(10), ..LimitsPlan::default() },
+            max_tokens(10),
+            LimitsPlan { max_usd: Usd::from_dollars(10e-6), ..LimitsPlan::default() },
+        ];
+        for limits in limits {
+            let (budget, purse) = budget(&[limits]);
+            let purse = Purse { price: Some(price), ..purse };
+            let one = purse.worst(1, 0);
+            let ask = || async {
+                let token = busy.fork();
+                budget.reserve(&purse, wish(one), &token).await
+            };
+            let verdicts = futures_util::future::join_all((0..100).map(|_| ask()));
+            let settling = async {
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                    budget.settle(&purse, one, one, &busy);
+                }
+            };
+            let (verdicts, ()) = tokio::join!(verdicts, settling);
+            let granted = verdicts.iter().filter(|verdict| **verdict == Verdict::Granted).count();
+            assert_eq!(granted, 10, "{limits:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_narrowest_of_all_limits_holds_and_a_share_is_spent_from_the_whole() {
+        let busy = effects().busy();
+        let (budget, purse) = budget(&[max_tokens(100), max_tokens(50)]);
+        assert_eq!(budget.reserve(&purse, wish(tokens(51)), &busy).await, Verdict::Refused);
+        let share = budget.share(&purse, max_tokens(20));
+        assert_eq!(budget.reserve(&share, wish(tokens(21)), &busy).await, Verdict::Refused);
+        assert_eq!(budget.reserve(&share, wish(tokens(20)), &busy).await, Verdict::Granted);
+        budget.settle(&share, tokens(20), tokens(20), &busy);
+        assert_eq!(budget.reserve(&purse, wish(tokens(31)), &busy).await, Verdict::Refused);
+        assert_eq!(budget.reserve(&purse, wish(tokens(30)), &busy).await, Verdict::Granted);
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_for_handing_back_is_there_for_that_and_nothing_else() {
+        let busy = effects().busy();
+        let (budget, purse) = budget(&[max_tokens(100)]);
+        let held = Wish { call: tokens(30), keep: tokens(30), kept: Amount::default() };
+        assert_eq!(budget.reserve(&purse, held, &busy).await, Verdict::Granted);
+        budget.settle(&purse, tokens(30), tokens(30), &busy);
+        assert_eq!(budget.reserve(&purse, wish(tokens(41)), &busy).await, Verdict::Refused, "of another");
+        let more = Wish { call: tokens(41), keep: tokens(30), kept: tokens(30) };
+        assert_eq!(budget.reserve(&purse, more, &busy).await, Verdict::Refused, "its own next call");
+        let last = Wish { call: tokens(30), keep: Amount::default(), kept: tokens(30) };
+        assert_eq!(budget.reserve(&purse, last, &busy).await, Verdict::Granted, "handing back");
+        budget.settle(&purse, tokens(30), tokens(30), &busy);
+        assert_eq!(budget.reserve(&purse, wish(tokens(40)), &busy).await, Verdict::Granted);
+        budget.let_go(&purse, tokens(30));
+    }
+
+    #[tokio::test]
+    async fn what_was_spent_before_the_run_went_on_counts() {
+        let busy = effects().busy();
+        let (budget, purse) = budget(&[max_tokens(100)]);
+        budget.note_spent(&purse, tokens(60));
+        assert_eq!(budget.reserve(&purse, wish(tokens(41)), &busy).await, Verdict::Refused);
+        assert_eq!(budget.reserve(&purse, wish(tokens(40)), &busy).await, Verdict::Granted);
     }
 }

@@ -11,15 +11,16 @@ mod validate;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
-pub use budget::Budget;
+pub use ask::used_by;
+pub use budget::{Amount, Budget, Purse};
 pub use files::{Commands, FileOrder};
 use kit::Kit;
 pub use modules::{Cast, CastError, Casting, Lines, Modules, Offstage};
-pub use turn::{CallOrder, Deltas, LoopPolicy, Offer, Step, Turn, WRAP_UP};
+pub use turn::{CallOrder, Deltas, HAND_BACK, LoopPolicy, Offer, Step, Turn, WRAP_UP};
 pub use validate::Validators;
 
 use crate::chat::{Message, Part, Reply};
@@ -28,6 +29,7 @@ use crate::effects::{Asked, Busy, Effects, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Happening, Hub, Policy, Segment, SessionEnd, Whereabouts};
 use crate::fault::Faults;
 use crate::provider::{ErrorClass, Line, Occasion, Provider};
+use crate::tool::HoldLog;
 
 /// What all sessions of a run share.
 pub struct Stage {
@@ -41,8 +43,8 @@ pub struct Stage {
     pub policies: BTreeMap<String, Policy>,
     /// The workspace.
     pub workspace: PathBuf,
-    /// What the run may spend; `None` is unlimited.
-    pub budget: Option<Budget>,
+    /// What the run may spend, and what its models cost.
+    pub budget: Budget,
     /// What goes wrong on purpose.
     pub faults: Arc<Faults>,
     /// Whose turn it is to touch files.
@@ -90,6 +92,12 @@ pub struct Session {
     stop: Stop,
     turn: u32,
     iteration: Option<u32>,
+    /// What its calls are paid from.
+    purse: Purse,
+    /// What is set aside for handing back.
+    kept: Mutex<Amount>,
+    /// What it holds.
+    holds: HoldLog,
     /// The parts of a key that stay: model, system, tools.
     head: Vec<Segment>,
     /// The parts of a key for the messages of the conversation so far.
@@ -113,7 +121,15 @@ impl Session {
         let system = stage.effects.scrubber().scrub(&cast.system);
         let kit = Kit::new(cast.tools);
         let head = ask::head(cast.provider.as_ref(), &system, kit.specs());
+        let (phase, role) = (identity.place.phase.as_ref(), identity.place.role.as_ref());
+        let purse = match (phase, role) {
+            (Some(phase), Some(role)) => stage.budget.purse(phase, role, cast.provider.model()),
+            _ => Purse::default(),
+        };
         Self {
+            purse,
+            kept: Mutex::default(),
+            holds: HoldLog::default(),
             stage,
             identity,
             provider: cast.provider,
@@ -128,6 +144,13 @@ impl Session {
             head,
             said: Vec::new(),
         }
+    }
+
+    /// The same, which knows what it holds: it is asked to hand that back when its budget is used up.
+    #[must_use]
+    pub fn holding(mut self, holds: HoldLog) -> Self {
+        self.holds = holds;
+        self
     }
 
     /// The session's path within the run.
@@ -174,6 +197,7 @@ impl Session {
                             self.keep(&reply, offer);
                             turn.replied(&reply)
                         }
+                        Err(end) if end.end == SessionEnd::Budget => return self.hand_back(busy, end).await,
                         Err(end) => return Ok(end),
                     }
                 }
@@ -190,6 +214,29 @@ impl Session {
                 Step::Done(end, text) => return Ok(PromptEnd { end, text, error: None }),
             };
         }
+    }
+
+    /// Lets the model say what becomes of the issues it holds, in one last reply, if it holds any and that can be afforded.
+    async fn hand_back(&mut self, busy: &Busy, end: PromptEnd) -> Result<PromptEnd, Halt> {
+        let held: Vec<String> = self.holds.current().iter().map(ToString::to_string).collect();
+        if held.is_empty() {
+            return Ok(end);
+        }
+        let text = format!("{HAND_BACK} {}.", held.join(", "));
+        self.tell(Happening::PromptSent { text: text.clone() });
+        self.push(Message::user(text));
+        // What still cannot be said is said by the queue: the issues are given back either way.
+        let Ok(reply) = self.ask(busy, Offer::HandBack).await? else { return Ok(end) };
+        if reply.stop.allows_tools() {
+            let calls = reply.calls();
+            let (allowed, others): (Vec<_>, Vec<_>) =
+                calls.into_iter().partition(|call| call.name == crate::tool::issue::NAME);
+            for call in others {
+                self.refuse(&call, "Only the issue tool may be called any more.".to_owned());
+            }
+            self.answer(busy, allowed).await?;
+        }
+        Ok(PromptEnd { text: reply.text(), ..end })
     }
 
     /// Whether the session is to end here: before a call, or between two attempts at it; `look` counts the places of one
@@ -217,7 +264,7 @@ impl Session {
     /// Keeps a reply in the conversation: nothing of an empty or refused one, no calls of a wrap-up.
     fn keep(&mut self, reply: &Reply, offer: Offer) {
         let refused = reply.stop == crate::chat::StopReason::Refusal;
-        let wanted = |part: &Part| offer == Offer::Tools || !matches!(part, Part::ToolUse(_));
+        let wanted = |part: &Part| offer != Offer::WrapUp || !matches!(part, Part::ToolUse(_));
         let parts: Vec<Part> = reply.parts.iter().filter(|part| wanted(part)).cloned().collect();
         self.context.learn(reply.usage);
         if !refused && !parts.is_empty() {
@@ -243,5 +290,12 @@ impl Session {
             turn: self.turn,
             iteration: self.iteration,
         }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let kept = *self.kept.lock().expect("nothing panics while it holds this");
+        self.stage.budget.let_go(&self.purse, kept);
     }
 }

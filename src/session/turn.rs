@@ -60,11 +60,18 @@ pub enum Offer {
     Tools,
     /// None: the model is to sum up. Said after the last results, in words of [`WRAP_UP`].
     WrapUp,
+    /// The issue tool, for one reply: the model is to hand back what it holds.
+    HandBack,
 }
 
 /// What the model is told when it may not call any more tools.
 pub const WRAP_UP: &str = "You have reached the limit of tool calls for this prompt. Do not call any more tools. \
 Sum up what is done, what remains and what the next step would be.";
+
+/// What the model is told, before the names of its issues, when nothing more may be spent.
+pub const HAND_BACK: &str = "What this run may spend is used up, and this is your last reply. You may call the issue tool \
+and nothing else, and you will not see what it answers. Close an issue only if its work is done. For each of the others \
+add a comment that says what is done and what remains; it is then given back for somebody else. You hold:";
 
 /// The loop over one prompt.
 #[derive(Debug)]

@@ -15,6 +15,8 @@ struct Case {
     scenario: &'static str,
     script: &'static str,
     workspace: &'static str,
+    /// How it ends.
+    code: i32,
     make: fn() -> Project,
 }
 
@@ -22,6 +24,7 @@ const DEMO: Case = Case {
     scenario: "scenarios/demo.yaml",
     script: "scenarios/demo.script.yaml",
     workspace: ".demo-workspace",
+    code: 0,
     make: Project::shipped,
 };
 
@@ -29,7 +32,17 @@ const SIXTEEN: Case = Case {
     scenario: "scenarios/sixteen.yaml",
     script: "scenarios/sixteen.script.yaml",
     workspace: ".sixteen",
+    code: 0,
     make: sixteen,
+};
+
+/// Its budget is used up while it holds an issue.
+const FRUGAL: Case = Case {
+    scenario: "holder.yaml",
+    script: "script.yaml",
+    workspace: "work",
+    code: 7,
+    make: || crate::limits::holder("limits: { max_turns: 6 }", "limits: { max_usd: 3 }"),
 };
 
 fn sixteen() -> Project {
@@ -130,7 +143,7 @@ fn record<'a>(case: &Case, more: &[&'a str]) -> Vec<&'a str> {
 /// Kills the run after each of these effects, resumes it, and holds it against one that nobody killed.
 fn sweep(case: &Case, points: impl Fn(usize) -> Vec<usize>) {
     let whole = (case.make)();
-    whole.runner(record(case, &[])).run().expect_code(0);
+    whole.runner(record(case, &[])).run().expect_code(case.code);
     let expected = outcome(&whole, case.workspace);
     let all = points(effects(&whole).len());
     assert!(all.len() > 8, "{}", all.len());
@@ -151,7 +164,7 @@ fn crash(case: &Case, project: &Project, point: usize, expected: &BTreeMap<Strin
     assert_eq!(killed.signal, Some(9), "{fault}: {}", killed.text());
     let before = effects(project);
     let resumed = project.runner(["resume"]).run();
-    assert_eq!(resumed.code, Some(0), "{fault}: {}", resumed.text());
+    assert_eq!(resumed.code, Some(case.code), "{fault}: {}", resumed.text());
     assert_eq!(&outcome(project, case.workspace), expected, "{fault}: {}", resumed.text());
     let after = effects(project);
     // What the run was to reach is looked at again at its new end.
@@ -175,4 +188,9 @@ fn sixteen_workers_end_the_same_wherever_they_were_killed() {
     #[expect(clippy::disallowed_methods, reason = "a test is told by its caller what to do")]
     let step = if std::env::var("RUNNER_CRASH_SWEEP").is_ok() { 1 } else { 17 };
     sweep(&SIXTEEN, |effects| (1..=effects).step_by(step).collect());
+}
+
+#[test]
+fn a_run_that_uses_its_budget_up_does_so_wherever_it_was_killed() {
+    sweep(&FRUGAL, |effects| (1..=effects).collect());
 }

@@ -172,7 +172,7 @@ async fn play(project: &Project, queue: Queue, schedule: Schedule) -> (Tried, Ve
         validators: Validators::default(),
         policies: plan.replay.tools.clone(),
         workspace: folder.path().to_owned(),
-        budget: Budget::new(plan.limits),
+        budget: Budget::new(&plan),
         faults: Arc::default(),
         files: FileOrder::new(Commands::Free),
         stop: Stop::default(),

@@ -254,6 +254,7 @@ fn head() -> RecordingHead {
         seed: Seed::new("experiment"),
         epoch: epoch(),
         models: BTreeMap::new(),
+        prices: runner::price::Prices::default(),
         inputs: BTreeMap::new(),
         ended: runner::event::ENDED_WELL.to_owned(),
     }

@@ -8,7 +8,7 @@ use crate::harness::{repository, walk};
 /// lower rank, and what is in its own folder.
 const RANKS: [&[&str]; 9] = [
     &["id", "clock", "secret", "limit"],
-    &["source"],
+    &["source", "price"],
     &["diagnostic", "chat", "issue"],
     &["plan", "event", "fault"],
     &["decode", "template", "http", "mcp", "store", "journal", "cassette", "summary"],

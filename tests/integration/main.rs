@@ -5,6 +5,7 @@
 mod check;
 mod confinement;
 mod crash;
+mod crowd;
 mod documents;
 mod engine;
 mod explore;

@@ -422,7 +422,7 @@ fn two_commands_do_all_set_up() {
 }
 
 /// Maps of a scenario in which a key is unknown, with the heading of the section that tells of the known ones.
-const UNKNOWN: [(&str, &str); 12] = [
+const UNKNOWN: [(&str, &str); 13] = [
     ("## The file", "zzz: 1"),
     ("## `workspace`", "workspace: { path: w, zzz: 1 }"),
     ("## `inputs`", "inputs: { a: { zzz: 1 } }"),
@@ -434,6 +434,7 @@ const UNKNOWN: [(&str, &str); 12] = [
     ("### `monitor`", "phases: [{ id: p, monitor: { zzz: 1 } }]"),
     ("## `queue`", "queue: { zzz: 1 }"),
     ("## `limits`", "limits: { zzz: 1 }"),
+    ("## `prices`", "prices: { m: { zzz: 1 } }"),
     ("## `replay`", "replay: { zzz: 1 }"),
 ];
 

@@ -23,8 +23,8 @@ use runner::provider::mock::Mock;
 use runner::provider::{CallError, Decode, ErrorClass, Line, Provider, RetryPolicy, Script, Timeouts};
 use runner::secret::Scrubber;
 use runner::session::{
-    CallOrder, Cast, Commands, Deltas, FileOrder, Identity, LoopPolicy, PromptEnd, Session, Stage, Stop,
-    Validators,
+    Budget, CallOrder, Cast, Commands, Deltas, FileOrder, Identity, LoopPolicy, PromptEnd, Session, Stage,
+    Stop, Validators,
 };
 use runner::source::{Place, Route, SourceId};
 use runner::tool::{CallContext, Tool, ToolOutput};
@@ -225,6 +225,7 @@ impl Scene {
             seed: Seed::new("s"),
             epoch: Timestamp::UNIX_EPOCH,
             models: BTreeMap::new(),
+            prices: runner::price::Prices::default(),
             inputs: BTreeMap::new(),
             ended: runner::event::ENDED_WELL.to_owned(),
         };
@@ -264,7 +265,7 @@ impl Scene {
             validators: Validators::default(),
             policies: BTreeMap::new(),
             workspace: folder.path().to_owned(),
-            budget: None,
+            budget: Budget::default(),
             faults: Arc::default(),
             files: FileOrder::new(Commands::Free),
             stop: stop.clone(),

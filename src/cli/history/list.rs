@@ -27,7 +27,7 @@ pub(in crate::cli) fn runs(arguments: &RunsArguments, surroundings: &Surrounding
         Err(error) => return refused(Exit::Invalid, &error),
     };
     let names = find_run::names(&runs);
-    let mut lines = vec![words("run|scenario|when|time|evidence|outcome|turns|tokens")];
+    let mut lines = vec![words("run|scenario|when|time|evidence|outcome|turns|tokens|cost")];
     let mut worst = Exit::Ok;
     for name in names.iter().rev().take(arguments.limit) {
         let folder = runs.join(name);
@@ -56,7 +56,7 @@ fn glance(folder: std::path::PathBuf) -> Result<Glance, Box<dyn std::error::Erro
 }
 
 fn line(run: &Glance) -> Vec<String> {
-    let (turns, tokens) = run.summary.spent();
+    let spent = run.summary.spent();
     vec![
         run.manifest.run.to_string(),
         run.scenario().to_owned(),
@@ -64,7 +64,8 @@ fn line(run: &Glance) -> Vec<String> {
         format!("{:.1} s", run.seconds),
         run.evidence().to_owned(),
         run.state.name().to_owned(),
-        turns.to_string(),
-        tokens.to_string(),
+        spent.turns.to_string(),
+        spent.tokens.to_string(),
+        spent.cost.to_string(),
     ]
 }

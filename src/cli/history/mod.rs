@@ -143,7 +143,7 @@ impl Glance {
     }
 
     fn to_json(&self) -> Value {
-        let (turns, tokens) = self.summary.spent();
+        let spent = self.summary.spent();
         let exit_code = match &self.state {
             State::Ended(_, code) => Some(*code),
             State::Running | State::Killed => None,
@@ -151,7 +151,8 @@ impl Glance {
         json!({
             "run": self.manifest.run, "scenario": self.scenario(), "file": self.manifest.scenario,
             "when": self.when(), "seconds": self.seconds, "evidence": self.evidence(),
-            "outcome": self.state.name(), "exit_code": exit_code, "turns": turns, "tokens": tokens,
+            "outcome": self.state.name(), "exit_code": exit_code, "turns": spent.turns,
+            "tokens": spent.tokens, "cost_usd": spent.cost.known(), "unpriced_calls": spent.cost.unpriced,
             "running": self.state == State::Running,
         })
     }

@@ -62,6 +62,7 @@ pub const INFO: ModuleInfo = ModuleInfo {
         settings::MIN_RETRY_DELAY,
         settings::MAX_RETRY_DELAY,
         settings::OVERLOADED_DELAY_MULTIPLIER,
+        settings::MAX_CONCURRENT_REQUESTS,
         key(
             "enable_prompt_caching",
             KeyShape::Flag,
@@ -101,6 +102,8 @@ pub struct Config {
     pub version: String,
     pub retry: RetryPolicy,
     pub timeouts: Timeouts,
+    /// Calls under way at once, if that is bounded.
+    pub max_concurrent: Option<usize>,
 }
 
 /// Whether requests mark their stable parts for the provider's cache.
@@ -152,6 +155,7 @@ impl Config {
             beta_headers: settings.texts("beta_headers")?,
             retry: settings.retry()?,
             timeouts: settings.timeouts()?,
+            max_concurrent: settings.max_concurrent()?,
             model,
             version,
         })

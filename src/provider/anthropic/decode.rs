@@ -73,6 +73,10 @@ impl Decode for Decoder {
         self.stopped
     }
 
+    fn used(&self) -> Usage {
+        self.message.as_ref().map(|message| message.usage).unwrap_or_default()
+    }
+
     fn finish(self: Box<Self>) -> Result<Reply, CallError> {
         match self.message {
             Some(message) if self.stopped => message.into_reply(),

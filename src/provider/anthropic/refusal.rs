@@ -68,6 +68,7 @@ pub fn read_response(config: &Config, response: &Response<'_>) -> CallError {
         retry_after_ms: advice.retry_after_ms,
         should_retry: advice.should_retry,
         request_id: request_id.or_else(|| response.header("request-id")).map(str::to_owned),
+        ..CallError::new(class, String::new())
     }
 }
 

@@ -67,13 +67,13 @@ pub const INFO: ModuleInfo = ModuleInfo {
         settings::MIN_RETRY_DELAY,
         settings::MAX_RETRY_DELAY,
         settings::OVERLOADED_DELAY_MULTIPLIER,
+        settings::MAX_CONCURRENT_REQUESTS,
         settings::accepted("retry_jitter", KeyShape::Any),
         settings::accepted("enable_state", KeyShape::Flag),
         settings::accepted("enable_response_chaining", KeyShape::Any),
         settings::accepted("use_streaming", KeyShape::Flag),
         settings::accepted("poll_interval", KeyShape::Number),
         settings::accepted("background_timeout", KeyShape::Number),
-        settings::accepted("max_concurrent_requests", KeyShape::Integer),
         settings::accepted("debug", KeyShape::Flag),
         settings::accepted("raw_debug", KeyShape::Flag),
         settings::accepted("raw", KeyShape::Flag),
@@ -99,6 +99,8 @@ pub struct Config {
     pub cache_retention: Option<String>,
     pub retry: RetryPolicy,
     pub timeouts: Timeouts,
+    /// Calls under way at once, if that is bounded.
+    pub max_concurrent: Option<usize>,
 }
 
 impl Config {
@@ -120,6 +122,7 @@ impl Config {
             cache_retention: text("prompt_cache_retention")?,
             retry: settings.retry()?,
             timeouts: settings.timeouts()?,
+            max_concurrent: settings.max_concurrent()?,
             model,
         })
     }

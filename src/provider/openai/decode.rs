@@ -65,7 +65,10 @@ impl Decode for Decoder {
         let kind = json["type"].as_str().unwrap_or(name);
         match kind {
             "error" => Err(refusal::read_event(&json)),
-            "response.failed" | "response.cancelled" => Err(refusal::read_event(&json["response"])),
+            "response.failed" | "response.cancelled" => {
+                self.head(&json["response"]);
+                Err(refusal::read_event(&json["response"]))
+            }
             kind if !is_known(kind) => Ok(Vec::new()),
             kind if self.end.is_some() => {
                 Err(nonsense(format!("a `{kind}` event comes after the end of the response")))
@@ -76,6 +79,10 @@ impl Decode for Decoder {
 
     fn is_complete(&self) -> bool {
         self.end.is_some()
+    }
+
+    fn used(&self) -> Usage {
+        self.usage
     }
 
     fn finish(self: Box<Self>) -> Result<Reply, CallError> {

@@ -96,4 +96,8 @@ impl Provider for OpenAi {
     fn timeouts(&self) -> Timeouts {
         self.config.timeouts
     }
+
+    fn max_concurrent(&self) -> Option<usize> {
+        self.config.max_concurrent
+    }
 }

@@ -124,6 +124,7 @@ pub fn read_response(asked: &Asked<'_>, response: &Response<'_>) -> CallError {
         retry_after_ms: advice.retry_after_ms,
         should_retry: advice.should_retry,
         request_id: response.header("x-request-id").map(str::to_owned),
+        ..CallError::new(class, String::new())
     }
 }
 

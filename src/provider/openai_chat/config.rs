@@ -73,6 +73,7 @@ pub const COMPATIBLE: ModuleInfo = ModuleInfo {
         settings::MIN_RETRY_DELAY,
         settings::MAX_RETRY_DELAY,
         settings::OVERLOADED_DELAY_MULTIPLIER,
+        settings::MAX_CONCURRENT_REQUESTS,
         settings::accepted("retry_jitter", KeyShape::Any),
         settings::accepted("debug", KeyShape::Flag),
         settings::accepted("raw_debug", KeyShape::Flag),
@@ -116,6 +117,7 @@ pub const OLLAMA: ModuleInfo = ModuleInfo {
         settings::MIN_RETRY_DELAY,
         settings::MAX_RETRY_DELAY,
         settings::OVERLOADED_DELAY_MULTIPLIER,
+        settings::MAX_CONCURRENT_REQUESTS,
         key(
             "num_ctx",
             KeyShape::Integer,
@@ -149,6 +151,8 @@ pub struct Config {
     pub usage: AskForUsage,
     pub retry: RetryPolicy,
     pub timeouts: Timeouts,
+    /// Calls under way at once, if that is bounded.
+    pub max_concurrent: Option<usize>,
 }
 
 /// Whether token counts are asked for.
@@ -195,6 +199,7 @@ impl Config {
             },
             retry: settings.retry()?,
             timeouts: settings.timeouts()?,
+            max_concurrent: settings.max_concurrent()?,
             host,
         })
     }

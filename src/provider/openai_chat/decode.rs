@@ -46,6 +46,7 @@ impl Decode for Decoder {
             Err(_) if name == "error" => return Err(refusal::read_event(&json!({"error": data}))),
             Err(error) => return Err(nonsense(format!("a chunk is no JSON ({error})"))),
         };
+        self.count(&json);
         if !json["error"].is_null() || name == "error" {
             return Err(refusal::read_event(&json));
         }
@@ -54,6 +55,10 @@ impl Decode for Decoder {
 
     fn is_complete(&self) -> bool {
         self.done || (self.finish.is_some() && self.usage.is_some())
+    }
+
+    fn used(&self) -> Usage {
+        self.usage.unwrap_or_default()
     }
 
     fn finish(self: Box<Self>) -> Result<Reply, CallError> {
@@ -77,12 +82,6 @@ impl Decoder {
                 text.clone_into(field);
             }
         }
-        // In a chunk of its own, in the last or in every one: each counts from the beginning, so the last one counts.
-        for usage in [&json["x_groq"]["usage"], &json["usage"]] {
-            if usage.is_object() {
-                self.usage = Some(read_usage(usage));
-            }
-        }
         let mut deltas = Vec::new();
         // There may be none, in the first chunk as in the last. Of several answers the first is the reply.
         for choice in json["choices"].as_array().into_iter().flatten() {
@@ -91,6 +90,16 @@ impl Decoder {
             }
         }
         Ok(deltas)
+    }
+
+    /// Counts come in a chunk of their own, in the last or in every one, in that of an error too. Each is from the
+    /// beginning on, so the last one counts.
+    fn count(&mut self, json: &Value) {
+        for usage in [&json["x_groq"]["usage"], &json["usage"]] {
+            if usage.is_object() {
+                self.usage = Some(read_usage(usage));
+            }
+        }
     }
 
     fn choice(&mut self, choice: &Value, deltas: &mut Vec<Delta>) -> Result<(), CallError> {

@@ -97,4 +97,8 @@ impl Provider for Chat {
     fn timeouts(&self) -> Timeouts {
         self.config.timeouts
     }
+
+    fn max_concurrent(&self) -> Option<usize> {
+        self.config.max_concurrent
+    }
 }

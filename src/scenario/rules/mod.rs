@@ -12,6 +12,7 @@ mod references;
 mod rendering;
 mod sessions;
 mod tools;
+mod unpriced;
 mod unused;
 mod watching;
 
@@ -25,6 +26,7 @@ use super::prompts::Prompts;
 use super::raw::{RawKind, RawRole, RawScenario};
 use crate::diagnostic::Report;
 use crate::plan::MountPlan;
+use crate::price::Prices;
 use crate::source::Sources;
 
 /// All that is known of a scenario when it is checked.
@@ -44,6 +46,25 @@ impl Scene<'_> {
         self.raw.roles.iter().find(|role| role.id.value == id)
     }
 
+    /// The model that a role asks: its own, else that of its mount plan, else the default of its provider.
+    pub(super) fn model(&self, role: &RawRole) -> Option<String> {
+        if let Some(model) = &role.model {
+            return Some(model.value.clone());
+        }
+        let provider = self.mount_plans.get(&role.id.value)?.providers.first()?;
+        let set =
+            provider.config.get("default_model").and_then(Value::as_str).filter(|name| !name.is_empty());
+        let info = self.request.catalogue.iter().find(|info| info.name == provider.module)?;
+        let default = info.keys.iter().find(|key| key.name == "default_model").map(|key| key.default);
+        set.or(default).filter(|name| !name.is_empty()).map(str::to_owned)
+    }
+
+    /// The built-in prices, and the scenario's own in place of them.
+    pub(super) fn prices(&self) -> Prices {
+        let own = self.raw.prices.iter().map(|(model, price)| (model.value.clone(), *price));
+        Prices::built_in().with(own)
+    }
+
     /// The kinds of all phases that have one, with the position of each.
     pub(super) fn kinds(&self) -> impl Iterator<Item = (usize, &RawKind)> {
         self.raw.phases.iter().enumerate().filter_map(|(at, phase)| Some((at, phase.kind.as_ref()?)))
@@ -52,7 +73,7 @@ impl Scene<'_> {
 
 /// Checks a scenario by every rule.
 pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
-    let rules: [fn(&Scene<'_>, &mut Report); 14] = [
+    let rules: [fn(&Scene<'_>, &mut Report); 15] = [
         bad_ids::check,
         references::check,
         cycles::check,
@@ -67,6 +88,7 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
         conditions::check,
         rendering::check,
         unused::check,
+        unpriced::check,
     ];
     for rule in rules {
         rule(scene, report);

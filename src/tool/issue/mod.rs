@@ -212,7 +212,7 @@ impl Tool for IssueTool {
         let asked = setup.store.apply(caller, Operation::Applied { which: WhichEffects::Own }).await;
         match asked.map_err(|refused| refused.error.to_string())?.answer {
             Answer::Applied(effects) => {
-                effects.values().for_each(|standing| setup.holds.apply(&standing.holds))
+                effects.values().for_each(|standing| setup.holds.apply(&standing.holds));
             }
             _ => unreachable!("it answers which effects were applied"),
         }

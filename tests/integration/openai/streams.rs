@@ -111,6 +111,19 @@ fn an_error_in_the_stream_is_an_error_and_no_short_reply() {
 }
 
 #[test]
+fn a_reply_that_breaks_off_tells_what_was_used_for_it() {
+    let counts = json!({"prompt_tokens": 20, "completion_tokens": 9});
+    let chunk = json!({"error": {"message": "m", "code": 500}, "choices": [], "usage": counts});
+    let counts = json!({"input_tokens": 20, "output_tokens": 9});
+    let failed = json!({"type": "response.failed", "response": {"usage": counts, "error": {"message": "m"}}});
+    for (kind, data) in [(Kind::Chat, chunk), (Kind::Responses, failed)] {
+        let mut decoder = kind.decoder();
+        assert!(decoder.event("", &data.to_string()).is_err(), "{kind:?}");
+        assert_eq!((decoder.used().input, decoder.used().output), (20, 9), "{kind:?}");
+    }
+}
+
+#[test]
 fn the_end_of_a_stream_before_the_end_of_the_reply_is_a_broken_transport() {
     for name in ["cut", "cut-in-chunk", "nothing"] {
         assert_eq!(failure(Kind::Chat, name), ErrorClass::Transport, "{name}");

@@ -91,7 +91,8 @@ fn a_crowd_on_one_queue_replays_exactly() {
         live["issues"].as_array().unwrap().iter().map(|issue| issue[field].to_string()).collect()
     };
     assert!(of("assignee").len() >= 8, "{:?}", of("assignee"));
-    assert!(of("close_reason").len() >= 5, "{:?}", of("close_reason"));
+    // In step with each other they would see forty, twenty-four and eight.
+    assert!(of("close_reason").len() >= 3, "{:?}", of("close_reason"));
 
     for way in ways(10) {
         project.runner(["replay", FILE]).args(&way).run().expect_code(0);

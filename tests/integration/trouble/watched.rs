@@ -53,8 +53,7 @@ fn a_killed_run_is_told_as_killed_even_with_a_torn_line() {
     assert!(saved.stderr.contains("it did not come to its end"), "{}", saved.text());
     gate.open();
     project.runner(["resume"]).with_key().run().expect_code(0);
-    let saved = project.runner(["cassette", "save", "--to", "x"]).run().expect_code(2);
-    assert!(saved.stderr.contains("it was stopped or killed and resumed"), "{}", saved.text());
+    project.runner(["cassette", "save", "--to", "x"]).run().expect_code(0);
     let mut cut = std::fs::read(&journal).expect("the journal");
     cut[20] = b'}';
     std::fs::write(&journal, &cut).expect("the journal can be written");

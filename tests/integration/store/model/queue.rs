@@ -222,6 +222,18 @@ impl Turn<'_> {
         self.one(n).hold.as_ref().is_some_and(|holding| holding.who == who)
     }
 
+    /// What the caller was told at its last claim of it.
+    pub fn told(&self, n: usize) -> Option<u64> {
+        self.queue.told.get(&(self.who, n)).copied()
+    }
+
+    pub fn was_told(&mut self, n: usize, epoch: Option<u64>) {
+        match epoch {
+            Some(epoch) => self.queue.told.insert((self.who, n), epoch),
+            None => self.queue.told.remove(&(self.who, n)),
+        };
+    }
+
     /// May the caller end whatever hold there is? With force it may, and the epoch rises when that was another's.
     pub fn may_end(&mut self, n: usize, force: bool) -> Result<(), No> {
         if self.holds(n) {

@@ -7,6 +7,16 @@ use super::steps::{Change, LEASE, LIMIT, Name};
 
 /// Changes fields; all or nothing is seen to by the caller.
 pub(super) fn update(turn: &mut Turn<'_>, n: usize, change: &Change) -> Result<(), No> {
+    let told = turn.told(n);
+    change_fields(turn, n, change)?;
+    if !turn.holds(n) {
+        // Of a claim that ended within the same update nobody is told.
+        turn.was_told(n, told);
+    }
+    Ok(())
+}
+
+fn change_fields(turn: &mut Turn<'_>, n: usize, change: &Change) -> Result<(), No> {
     let wants = change.status == Some(Status::InProgress)
         || matches!(change.assignee, Some(Name::Own | Name::Another));
     if wants {
