@@ -12,11 +12,10 @@ use crate::id::RunId;
 use crate::issue::Takes;
 use crate::limit;
 use crate::plan::{
-    KeyInfo, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, Plan, QueuePlan, RolePlan, Variables,
+    KeyInfo, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, Need, Plan, QueuePlan, RolePlan, Variables,
 };
-use crate::provider::anthropic::{self, Anthropic};
 use crate::provider::mock::{self, Mock};
-use crate::provider::{BuildError, Line, Provider, Script};
+use crate::provider::{BuildError, FAMILY, Line, Provider, Script};
 use crate::store::IssueStore;
 use crate::tool::issue::{Audience, IssueTool, IssueToolSetup};
 use crate::tool::settings::SettingError;
@@ -157,17 +156,10 @@ impl Modules {
 
     /// What there is to know of every module, without building one.
     pub fn catalogue() -> Vec<ModuleInfo> {
-        vec![
-            STREAMING,
-            BASIC,
-            context::SIMPLE,
-            anthropic::INFO,
-            mock::INFO,
-            issue::INFO,
-            filesystem::INFO,
-            bash::INFO,
-            web::INFO,
-        ]
+        let mut modules = vec![STREAMING, BASIC, context::SIMPLE];
+        modules.extend(FAMILY.iter().map(|member| member.info));
+        modules.extend([mock::INFO, issue::INFO, filesystem::INFO, bash::INFO, web::INFO]);
+        modules
     }
 
     /// The role's provider: the first of its mount plan, which has them by priority.
@@ -184,6 +176,9 @@ impl Modules {
             let spec = Self::provider_of(role);
             let info = Self::catalogue().into_iter().find(|info| info.name == spec.module);
             let Some(credential) = info.and_then(|info| info.credential) else { continue };
+            if credential.need == Need::Optional {
+                continue;
+            }
             let is_set = |value: Option<&str>| value.is_some_and(|text| !text.trim().is_empty());
             let in_config = is_set(spec.config.get(credential.key).and_then(Value::as_str));
             if !in_config && !is_set(variables.get(credential.variable).map(String::as_str)) {
@@ -191,6 +186,21 @@ impl Modules {
             }
         }
         missing
+    }
+
+    /// What is wrong with the providers that ask a server, each mistake once: what a run would find before it begins.
+    pub fn wrong_providers(plan: &Plan, variables: &Variables) -> Vec<BuildError> {
+        let mut wrong: Vec<BuildError> = Vec::new();
+        for role in plan.roles.values() {
+            let spec = Self::provider_of(role);
+            let Some(member) = FAMILY.iter().find(|member| member.info.name == spec.module) else { continue };
+            if let Err(error) = (member.build)(spec, variables, role.model.as_deref())
+                && !wrong.contains(&error)
+            {
+                wrong.push(error);
+            }
+        }
+        wrong
     }
 
     /// `provider-…/model` of a role, for heads and tables.
@@ -273,7 +283,9 @@ impl Modules {
             Lines::Http(transport) => Line::Http(transport.clone()),
             Lines::Script(script) => Line::Script(script.clone()),
         };
-        Ok((Anthropic::build(spec, &self.variables, model)?, line))
+        let member = FAMILY.iter().find(|member| member.info.name == spec.module);
+        let member = member.expect("a checked mount plan names providers of the catalogue");
+        Ok(((member.build)(spec, &self.variables, model)?, line))
     }
 
     /// Builds a tool that knows nothing of the queue; `None` for the one that does.

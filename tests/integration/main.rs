@@ -22,6 +22,7 @@ mod limits;
 mod mcp;
 mod mount_plans;
 mod offline;
+mod openai;
 mod reference;
 mod server;
 mod server_check;
