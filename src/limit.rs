@@ -142,3 +142,9 @@ pub const ALLOWANCE_PAUSE: Duration = Duration::from_secs(60);
 pub const MODEL_CALL: Duration = Duration::from_secs(60 * 60);
 /// Attempts in a row at one model call that a fault may happen to: no retry policy makes more.
 pub const FAULT_TIMES: u32 = 100;
+
+/// What a command of a hook may say; the rest is dropped. Bytes; a decision is short.
+pub const HOOK_OUTPUT_BYTES: usize = 64 * 1024;
+
+/// A session's log of `hooks-logging`, before it is set aside for the next. Bytes; there are at most two.
+pub const SESSION_LOG_BYTES: u64 = 10 * 1024 * 1024;

@@ -1,14 +1,19 @@
 //! Which modules there are, and how a role's mount plan becomes the parts of a session.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value};
 
 use super::turn::{CallOrder, Deltas, LoopPolicy};
 use crate::context::{self, ContextManager};
+use crate::hook::logging::Logging;
+use crate::hook::redaction::Redaction;
+use crate::hook::shell::Place;
+use crate::hook::{self, Hook, HookError, Hooks};
 use crate::http::Transport;
-use crate::id::RunId;
+use crate::id::{RoleId, RunId};
 use crate::issue::Takes;
 use crate::limit;
 use crate::plan::{
@@ -59,6 +64,9 @@ const BASIC: ModuleInfo = ModuleInfo {
     credential: None,
 };
 
+/// The variables of the environment that commands of hooks get; others are given by their configuration.
+const HOOK_VARIABLES: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
+
 /// The modules a run builds sessions from, and what they need from outside.
 pub struct Modules {
     variables: Variables,
@@ -66,6 +74,8 @@ pub struct Modules {
     lines: Lines,
     /// Scripts that mount plans name, by path.
     scripts: BTreeMap<String, String>,
+    /// Where the commands of hooks are run, with which variables.
+    hook_place: Place,
     /// Notices already given.
     told: Mutex<BTreeSet<String>>,
 }
@@ -115,6 +125,8 @@ pub struct Cast {
     pub context: Box<dyn ContextManager>,
     /// The system prompt.
     pub system: String,
+    /// Who hears of what the session does.
+    pub hooks: Hooks,
 }
 
 /// A session cannot be made of its mount plan.
@@ -126,6 +138,9 @@ pub enum CastError {
     /// A tool's configuration makes no sense.
     #[error(transparent)]
     Tool(#[from] SettingError),
+    /// A hook's configuration makes no sense.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// Two modules show the model a tool of one name.
     #[error("two tools are named {name}; take one of their modules out of the mount plan")]
     SameName {
@@ -143,8 +158,11 @@ pub struct Offstage {
 
 impl Modules {
     /// The modules of a run.
-    pub fn new(variables: Variables, workspace: Arc<Workspace>, lines: Lines) -> Self {
-        Self { variables, workspace, lines, scripts: BTreeMap::new(), told: Mutex::default() }
+    pub fn new(root: &Path, variables: Variables, workspace: Arc<Workspace>, lines: Lines) -> Self {
+        let few = |name: &&str| variables.get(*name).map(|value| ((*name).to_owned(), value.clone()));
+        let hook_place =
+            Place { folder: root.to_owned(), variables: HOOK_VARIABLES.iter().filter_map(few).collect() };
+        Self { variables, workspace, lines, scripts: BTreeMap::new(), hook_place, told: Mutex::default() }
     }
 
     /// The same with the text of a script that a mount plan names by this path.
@@ -159,6 +177,7 @@ impl Modules {
         let mut modules = vec![STREAMING, BASIC, context::SIMPLE];
         modules.extend(FAMILY.iter().map(|member| member.info));
         modules.extend([mock::INFO, issue::INFO, filesystem::INFO, bash::INFO, web::INFO]);
+        modules.extend([hook::shell::INFO, hook::approval::INFO, hook::logging::INFO, hook::redaction::INFO]);
         modules
     }
 
@@ -265,7 +284,51 @@ impl Modules {
             policy: loop_policy(&plan.orchestrator),
             context: Box::new(context::Simple::new(&plan.context.config)),
             system: casting.system,
+            hooks: self.hooks(&plan.hooks)?,
         })
+    }
+
+    /// The hooks that decide something.
+    fn hooks(&self, specs: &[ModuleSpec]) -> Result<Hooks, CastError> {
+        let mut hooks: Vec<Arc<dyn Hook>> = Vec::new();
+        for spec in specs {
+            match spec.module.as_str() {
+                name if name == hook::shell::INFO.name => {
+                    hooks.extend(hook::shell::build(&spec.config, &self.hook_place)?);
+                }
+                name if name == hook::approval::INFO.name => hooks.push(hook::approval::build(&spec.config)?),
+                // Those that only listen belong to the run, not to a session.
+                _ => {}
+            }
+        }
+        Ok(Hooks::new(hooks))
+    }
+
+    /// How the sessions of each role are logged that are.
+    ///
+    /// # Errors
+    /// A hook's configuration makes no sense.
+    pub fn logging(plan: &Plan) -> Result<BTreeMap<RoleId, Logging>, CastError> {
+        let mut roles = BTreeMap::new();
+        for (id, role) in &plan.roles {
+            let of = |name: &str| role.mount_plan.hooks.iter().find(|spec| spec.module == name);
+            let redaction = match of(hook::redaction::INFO.name) {
+                Some(spec) => Redaction::build(&spec.config)?,
+                None => Redaction::default(),
+            };
+            if let Some(spec) = of(hook::logging::INFO.name) {
+                roles.insert(id.clone(), Logging::build(&spec.config, redaction)?);
+            }
+        }
+        Ok(roles)
+    }
+
+    /// Builds what hooks are made of, to find what is wrong before anything runs.
+    ///
+    /// # Errors
+    /// A configuration makes no sense.
+    pub fn check_hooks(&self, role: &RolePlan) -> Result<(), CastError> {
+        self.hooks(&role.mount_plan.hooks).map(drop)
     }
 
     fn provider(&self, role: &RolePlan) -> Result<(Arc<dyn Provider>, Line), CastError> {

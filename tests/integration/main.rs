@@ -14,6 +14,7 @@ mod gate;
 mod harness;
 mod harness_check;
 mod history;
+mod hooks;
 mod issue_tool;
 mod issues_command;
 mod issues_files;

@@ -15,6 +15,7 @@ use runner::event::{
     Access, EffectRecord, Envelope, Evidence, Footprint, Happening, Hub, Listener, Policy, RECORDING_FORMAT,
     Recording, RecordingHead, SessionEnd, Whereabouts,
 };
+use runner::hook::Hooks;
 use runner::http::WireRequest;
 use runner::id::{RunId, Seed};
 use runner::journal::{self, Journal, Line as JournalLine};
@@ -312,6 +313,7 @@ impl Scene {
             policy: LoopPolicy { max_calls: self.max_calls, calls: self.calls, deltas: Deltas::Kept },
             context: Box::new(Simple::new(&Map::new())),
             system: "be good".to_owned(),
+            hooks: Hooks::default(),
         }
     }
 }
