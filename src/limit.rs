@@ -133,6 +133,9 @@ pub const SHRINKING_RUNS: usize = 60;
 /// a quota that is used up for hours, and a run that says so and can be resumed is better than one that seems to hang.
 pub const RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
 
+/// Fewest tokens that a reply is trimmed to when the budget is nearly used up: room for a closing tool call with its reason.
+pub const LEAST_OUTPUT: u64 = 2_048;
+
 /// Longest pause that headers about allowances bring about: they say when an allowance is whole again, and some of it is
 /// there much sooner.
 pub const ALLOWANCE_PAUSE: Duration = Duration::from_secs(60);

@@ -223,6 +223,9 @@ fn body(event: &Happening) -> Option<String> {
         Happening::Retry { attempt, reason, delay_ms } => {
             format!("attempt {attempt} failed, again in {delay_ms} ms: {}", cut(reason))
         }
+        Happening::CallTrimmed { max_tokens, .. } => {
+            format!("may answer with {max_tokens} tokens at most: the budget is nearly used up")
+        }
         Happening::ToolStarted { tool, input } => format!("{tool} {}", cut(input)),
         Happening::ToolEnded { tool, is_error: true, output } => format!("{tool} failed: {}", cut(output)),
         Happening::IssueChanged { issue, title, change, .. } => format!("{issue} {change}: {}", cut(title)),

@@ -62,6 +62,11 @@ pub trait Provider: Send + Sync {
     /// How long to wait for what.
     fn timeouts(&self) -> Timeouts;
 
+    /// The fewest tokens of a reply that make sense, if it keeps a request's `max_tokens`; `None` if it does not.
+    fn least_output(&self) -> Option<u64> {
+        None
+    }
+
     /// How many calls may be under way at once with its credential, as far as its mount plan says.
     fn max_concurrent(&self) -> Option<usize> {
         None

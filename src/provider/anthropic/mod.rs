@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::{BuildError, CallError, Decode, Provider, RetryPolicy, Timeouts};
 use crate::chat::{Reply, Request};
 use crate::http::WireRequest;
+use crate::limit;
 use crate::plan::{ModuleSpec, Variables};
 
 use config::Config;
@@ -96,6 +97,14 @@ impl Provider for Anthropic {
 
     fn timeouts(&self) -> Timeouts {
         self.config.timeouts
+    }
+
+    fn least_output(&self) -> Option<u64> {
+        let thinking = match self.config.thinking {
+            Some(config::Thinking::Budget(tokens)) => tokens,
+            Some(config::Thinking::Adaptive) | None => 0,
+        };
+        Some((thinking + limit::LEAST_OUTPUT).min(self.config.max_tokens))
     }
 
     fn max_concurrent(&self) -> Option<usize> {
