@@ -21,7 +21,7 @@ use crate::store::IssueStore;
 use crate::tool::issue::{Audience, IssueTool, IssueToolSetup};
 use crate::tool::settings::SettingError;
 use crate::tool::workspace::Workspace;
-use crate::tool::{Built, HoldLog, Tool, bash, filesystem, issue, web};
+use crate::tool::{Built, HoldLog, Tool, bash, filesystem, issue, search, web};
 
 const MAX_ITERATIONS: KeyInfo = KeyInfo {
     name: "max_iterations",
@@ -166,6 +166,7 @@ impl Modules {
             issue::INFO,
             filesystem::INFO,
             bash::INFO,
+            search::INFO,
             web::INFO,
         ]
     }
@@ -282,6 +283,7 @@ impl Modules {
         Ok(Some(match spec.module.as_str() {
             name if name == filesystem::INFO.name => filesystem::build(config, self.workspace.clone())?,
             name if name == bash::INFO.name => bash::build(config, self.workspace.clone(), &self.variables)?,
+            name if name == search::INFO.name => search::build(config, self.workspace.clone())?,
             name if name == web::INFO.name => web::build(config)?,
             _ => return Ok(None),
         }))
