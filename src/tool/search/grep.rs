@@ -178,13 +178,13 @@ impl Query {
             if self.before + self.after > 0 && next > 0 && first > next {
                 out.push("--".to_owned());
             }
-            for shown in first..=last {
+            for (shown, line) in lines.iter().enumerate().take(last + 1).skip(first) {
                 let mark = if shown == *at { ':' } else { '-' };
                 let number = match self.numbers {
                     Numbers::Shown => format!("{}{mark}", shown + 1),
                     Numbers::Hidden => String::new(),
                 };
-                out.push(format!("{path}{mark}{number}{}", cut(lines[shown], self.place_in(lines[shown]))));
+                out.push(format!("{path}{mark}{number}{}", cut(line, self.place_in(line))));
             }
             next = last + 1;
         }

@@ -149,39 +149,34 @@ impl Steps<'_> {
                 break;
             }
             self.seen += 1;
-            self.come_to(dir, path, below, name)?;
+            self.come_to(dir, path, below, &name)?;
         }
         self.rules.truncate(rules);
         Ok(())
     }
 
-    fn come_to(
-        &mut self,
-        dir: &Dir,
-        folder: &WorkPath,
-        below: &str,
-        name: String,
-    ) -> Result<(), SearchError> {
-        let Some(path) = folder.entry(&name) else { return Ok(()) };
+    fn come_to(&mut self, dir: &Dir, folder: &WorkPath, below: &str, name: &str) -> Result<(), SearchError> {
+        let Some(path) = folder.entry(name) else { return Ok(()) };
         // What has gone meanwhile is not there.
-        let Ok(metadata) = dir.symlink_metadata(&name) else { return Ok(()) };
+        let Ok(metadata) = dir.symlink_metadata(name) else { return Ok(()) };
         if metadata.is_symlink() {
             return Ok(());
         }
         let kind = Kind::of(&metadata);
         let is_folder = kind == Kind::Directory;
-        if self.ignored == Ignored::LeftOut && self.is_ignored(&path, &name, is_folder) {
+        if self.ignored == Ignored::LeftOut && self.is_ignored(&path, name, is_folder) {
             return Ok(());
         }
-        let below = if below.is_empty() { name.clone() } else { format!("{below}/{name}") };
+        let below = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
         if is_allowed(&path, self.allowed.as_deref())
             && matches!(kind, Kind::File { .. } | Kind::Directory)
             && let Ok(parent) = dir.try_clone()
         {
-            let found = Found { parent, name: name.clone(), path: path.clone(), kind, missing: Vec::new() };
+            let found =
+                Found { parent, name: name.to_owned(), path: path.clone(), kind, missing: Vec::new() };
             (self.visit)(Visit { found, below: below.clone() })?;
         }
-        if is_folder && let Ok(next) = open_dir(dir, &name) {
+        if is_folder && let Ok(next) = open_dir(dir, name) {
             self.enter(&next, &path, &below)?;
         }
         Ok(())
