@@ -25,7 +25,7 @@ use crate::store::IssueStore;
 use crate::tool::issue::{Audience, IssueTool, IssueToolSetup};
 use crate::tool::settings::SettingError;
 use crate::tool::workspace::Workspace;
-use crate::tool::{Built, HoldLog, Tool, bash, filesystem, issue, web};
+use crate::tool::{Built, HoldLog, Tool, bash, filesystem, issue, search, web};
 
 const MAX_ITERATIONS: KeyInfo = KeyInfo {
     name: "max_iterations",
@@ -176,7 +176,7 @@ impl Modules {
     pub fn catalogue() -> Vec<ModuleInfo> {
         let mut modules = vec![STREAMING, BASIC, context::SIMPLE];
         modules.extend(FAMILY.iter().map(|member| member.info));
-        modules.extend([mock::INFO, issue::INFO, filesystem::INFO, bash::INFO, web::INFO]);
+        modules.extend([mock::INFO, issue::INFO, filesystem::INFO, bash::INFO, search::INFO, web::INFO]);
         modules.extend([hook::shell::INFO, hook::approval::INFO, hook::logging::INFO, hook::redaction::INFO]);
         modules
     }
@@ -357,6 +357,7 @@ impl Modules {
         Ok(Some(match spec.module.as_str() {
             name if name == filesystem::INFO.name => filesystem::build(config, self.workspace.clone())?,
             name if name == bash::INFO.name => bash::build(config, self.workspace.clone(), &self.variables)?,
+            name if name == search::INFO.name => search::build(config, self.workspace.clone())?,
             name if name == web::INFO.name => web::build(config)?,
             _ => return Ok(None),
         }))

@@ -7,6 +7,7 @@ mod command_filter;
 pub mod filesystem;
 pub mod issue;
 pub mod patch;
+pub mod search;
 pub mod settings;
 mod snapshot;
 pub mod web;
