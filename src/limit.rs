@@ -151,3 +151,7 @@ pub const HOOK_OUTPUT_BYTES: usize = 64 * 1024;
 
 /// A session's log of `hooks-logging`, before it is set aside for the next. Bytes; there are at most two.
 pub const SESSION_LOG_BYTES: u64 = 10 * 1024 * 1024;
+
+/// Tokens of a reply that a budget sets aside when neither the mount plan nor the protocol says how long one may be: more
+/// than the default of any server that is known.
+pub const UNSAID_OUTPUT: u64 = 32_768;

@@ -62,6 +62,9 @@ pub trait Provider: Send + Sync {
     /// How long to wait for what.
     fn timeouts(&self) -> Timeouts;
 
+    /// The most tokens that a reply may have, as far as this side knows: what a budget sets aside for one.
+    fn most_output(&self) -> u64;
+
     /// The fewest tokens of a reply that make sense, if it keeps a request's `max_tokens`; `None` if it does not.
     fn least_output(&self) -> Option<u64> {
         None

@@ -103,7 +103,7 @@ impl Session {
     fn terms(&self, request: &Request<'_>, offer: Offer) -> Terms {
         let asked = serde_json::to_string(&request.messages).map_or(0, |text| text.len());
         let head: usize = self.head.iter().map(|segment| segment.text.len()).sum();
-        let most = self.provider.params().get("max_tokens").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        let most = self.provider.most_output();
         Terms {
             input: (asked + head) as u64,
             most,

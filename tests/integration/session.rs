@@ -53,6 +53,10 @@ impl Provider for Failing {
     fn params(&self) -> Value {
         json!({"max_tokens": 9})
     }
+    fn most_output(&self) -> u64 {
+        self.inner.most_output()
+    }
+
     fn encode(&self, request: &Request) -> Result<WireRequest, CallError> {
         let left = self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
         if let (Ok(left), Some((at, stop))) = (&left, &self.stop)

@@ -99,6 +99,10 @@ impl Provider for Anthropic {
         self.config.timeouts
     }
 
+    fn most_output(&self) -> u64 {
+        self.config.max_tokens
+    }
+
     fn least_output(&self) -> Option<u64> {
         let thinking = match self.config.thinking {
             Some(config::Thinking::Budget(tokens)) => tokens,

@@ -46,7 +46,7 @@ fn body(config: &Config, request: &Request) -> Result<Value, CallError> {
     }
     let mut body = json!({
         "model": config.model,
-        "max_output_tokens": config.max_tokens,
+        "max_output_tokens": request.max_tokens.map_or(config.max_tokens, |most| most.min(config.max_tokens)),
         "stream": true,
         // Nothing stays with the server: what it needs of earlier turns is sent again, its reasoning sealed.
         "store": false,
@@ -154,6 +154,7 @@ mod tests {
             input_schema: json!({"type": "object"}),
         };
         Request {
+            max_tokens: None,
             system: "You are careful.".into(),
             messages: vec![
                 Message::user("go"),

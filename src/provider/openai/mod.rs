@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::{BuildError, CallError, Decode, Provider, RetryPolicy, Timeouts};
 use crate::chat::{Reply, Request};
 use crate::http::WireRequest;
+use crate::limit;
 use crate::plan::{ModuleSpec, Variables};
 
 use config::Config;
@@ -95,6 +96,14 @@ impl Provider for OpenAi {
 
     fn timeouts(&self) -> Timeouts {
         self.config.timeouts
+    }
+
+    fn most_output(&self) -> u64 {
+        self.config.max_tokens
+    }
+
+    fn least_output(&self) -> Option<u64> {
+        Some(limit::LEAST_OUTPUT.min(self.most_output()))
     }
 
     fn max_concurrent(&self) -> Option<usize> {

@@ -55,7 +55,8 @@ fn body(config: &Config, request: &Request) -> Result<Value, CallError> {
     if !request.tools.is_empty() {
         body["tools"] = request.tools.iter().map(tool).collect();
     }
-    if let Some(tokens) = config.max_tokens {
+    let most = [config.max_tokens, request.max_tokens].into_iter().flatten().min();
+    if let Some(tokens) = most {
         body[config.max_tokens_field] = json!(tokens);
     }
     if let Some(temperature) = config.temperature {
@@ -184,6 +185,7 @@ mod tests {
         let details = json!({"type": REASONING_DETAILS, REASONING_DETAILS: [{"type": "reasoning.text"}]});
         let thinking = Part::Thinking { thinking: "hm".to_owned(), signature: String::new() };
         Request {
+            max_tokens: None,
             system: "You are careful.".into(),
             messages: vec![
                 Message::user("go"),

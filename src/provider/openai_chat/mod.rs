@@ -19,6 +19,7 @@ use super::openai::refusal;
 use super::{BuildError, CallError, Decode, Provider, RetryPolicy, Timeouts};
 use crate::chat::{Reply, Request};
 use crate::http::WireRequest;
+use crate::limit;
 use crate::plan::{ModuleSpec, Variables};
 
 use config::Config;
@@ -96,6 +97,14 @@ impl Provider for Chat {
 
     fn timeouts(&self) -> Timeouts {
         self.config.timeouts
+    }
+
+    fn most_output(&self) -> u64 {
+        self.config.max_tokens.unwrap_or(limit::UNSAID_OUTPUT)
+    }
+
+    fn least_output(&self) -> Option<u64> {
+        Some(limit::LEAST_OUTPUT.min(self.most_output()))
     }
 
     fn max_concurrent(&self) -> Option<usize> {

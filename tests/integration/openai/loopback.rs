@@ -76,8 +76,12 @@ fn worker() -> Brain {
 async fn converse(provider: &dyn Provider, prompt: &str) -> (Reply, Reply, String) {
     let mut messages = vec![Message::user(prompt)];
     let ask = async |messages: &[Message]| {
-        let request =
-            Request { system: "Be exact.".into(), messages: messages.into(), tools: tools().into() };
+        let request = Request {
+            system: "Be exact.".into(),
+            messages: messages.into(),
+            tools: tools().into(),
+            max_tokens: None,
+        };
         let (reply, shown) = ask(provider, &request).await;
         (reply.expect("a reply"), shown)
     };
