@@ -133,6 +133,8 @@ pub struct Request<'a> {
     pub messages: Cow<'a, [Message]>,
     /// The tools offered; empty for a call that must end in text.
     pub tools: Cow<'a, [ToolSpec]>,
+    /// Most tokens of the reply, if that is less than the provider's own bound: a provider that can be trimmed keeps it.
+    pub max_tokens: Option<u64>,
 }
 
 /// A complete answer of a model.

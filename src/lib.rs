@@ -26,6 +26,7 @@ pub mod template;
 
 pub mod context;
 pub mod effects;
+pub mod hook;
 pub mod mount_plan;
 pub mod progress;
 pub mod provider;

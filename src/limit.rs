@@ -136,6 +136,9 @@ pub const SHRINKING_RUNS: usize = 60;
 /// a quota that is used up for hours, and a run that says so and can be resumed is better than one that seems to hang.
 pub const RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
 
+/// Fewest tokens that a reply is trimmed to when the budget is nearly used up: room for a closing tool call with its reason.
+pub const LEAST_OUTPUT: u64 = 2_048;
+
 /// Longest pause that headers about allowances bring about: they say when an allowance is whole again, and some of it is
 /// there much sooner.
 pub const ALLOWANCE_PAUSE: Duration = Duration::from_secs(60);
@@ -145,3 +148,13 @@ pub const ALLOWANCE_PAUSE: Duration = Duration::from_secs(60);
 pub const MODEL_CALL: Duration = Duration::from_secs(60 * 60);
 /// Attempts in a row at one model call that a fault may happen to: no retry policy makes more.
 pub const FAULT_TIMES: u32 = 100;
+
+/// What a command of a hook may say; the rest is dropped. Bytes; a decision is short.
+pub const HOOK_OUTPUT_BYTES: usize = 64 * 1024;
+
+/// A session's log of `hooks-logging`, before it is set aside for the next. Bytes; there are at most two.
+pub const SESSION_LOG_BYTES: u64 = 10 * 1024 * 1024;
+
+/// Tokens of a reply that a budget sets aside when neither the mount plan nor the protocol says how long one may be: more
+/// than the default of any server that is known.
+pub const UNSAID_OUTPUT: u64 = 32_768;

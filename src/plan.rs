@@ -417,6 +417,17 @@ pub struct Credential {
     pub variable: &'static str,
     /// The config key that replaces it.
     pub key: &'static str,
+    /// Whether there is no answer without it.
+    pub need: Need,
+}
+
+/// Whether a module can do without its credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// No live call is made without it.
+    Required,
+    /// Only some servers ask for it.
+    Optional,
 }
 
 /// What a module may be used as.

@@ -11,6 +11,9 @@ use crate::team::{CASSETTE, Calls, SCENARIO, Team};
 /// What is recorded.
 const TEAM: Team = Team { sessions: 16, turns: 40, calls: Calls::Mixed, thinks: Duration::ZERO };
 
+/// One of the size that people keep: 120 model calls.
+const SMALL: Team = Team { sessions: 4, turns: 30, calls: Calls::Mixed, thinks: Duration::ZERO };
+
 /// How often each is played.
 const TIMES: usize = 5;
 
@@ -26,13 +29,15 @@ struct Tape {
 
 /// Prints both tables.
 pub fn measure() {
+    let of = |team: Team| Tape {
+        name: format!("{} sessions of {} turns", team.sessions, team.turns),
+        project: play(team, Mode::Record).project,
+        scenario: SCENARIO,
+        cassette: CASSETTE,
+    };
     let tapes = [
-        Tape {
-            name: format!("{} sessions of {} turns", TEAM.sessions, TEAM.turns),
-            project: play(TEAM, Mode::Record).project,
-            scenario: SCENARIO,
-            cassette: CASSETTE,
-        },
+        of(TEAM),
+        of(SMALL),
         Tape {
             name: "the demo".to_owned(),
             project: demo(),
@@ -40,7 +45,7 @@ pub fn measure() {
             cassette: "scenarios/demo.cassette",
         },
     ];
-    let mut spans = [(); 2].map(|()| [(); 2].map(|()| Vec::new()));
+    let mut spans = [(); 3].map(|()| [(); 2].map(|()| Vec::new()));
     for _ in 0..TIMES {
         for (tape, spans) in tapes.iter().zip(&mut spans) {
             for (strictness, spans) in STRICTNESS.into_iter().zip(spans) {

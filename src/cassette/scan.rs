@@ -1,9 +1,11 @@
 //! Whether a text holds what looks like a credential: by the shapes that issuers give them, plain or in base64.
 
 /// Beginnings of credentials, how long the rest must be at least, and what they are.
-const SHAPES: [(&str, usize, &str); 12] = [
+const SHAPES: [(&str, usize, &str); 14] = [
     ("sk-ant-", 20, "an Anthropic key"),
     ("sk-proj-", 20, "an OpenAI key"),
+    ("sk-svcacct-", 20, "an OpenAI key"),
+    ("gsk_", 40, "a Groq key"),
     ("sk-or-v1-", 20, "an OpenRouter key"),
     ("ghp_", 30, "a GitHub token"),
     ("gho_", 30, "a GitHub token"),

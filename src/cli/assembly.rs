@@ -15,6 +15,7 @@ use crate::clock::{ManualClock, SystemClock, Timestamp};
 use crate::effects::{Effects, Origin, Past, Setup as GateSetup, Time};
 use crate::engine::{self, Spent, Workspace};
 use crate::event::{ENDED_WELL, EffectId, Evidence, Hub, Listener, Mode, RECORDING_FORMAT, RecordingHead};
+use crate::hook::logging::SessionLogs;
 use crate::http::{HttpTransport, Nobody};
 use crate::id::{RoleId, RunId, Seed};
 use crate::journal::{self, Fork, Given, Journal, Manifest, Record, RunFolder};
@@ -319,6 +320,7 @@ impl Books {
             }
         };
         listeners.push(Box::new(journal.clone()));
+        listeners.extend(session_logs(plan, &folder));
         let (hub, now) = (Hub::new(listeners), manifest.started);
         Ok(Self { folder, journal, store, hub, origin, now, resumed: None })
     }
@@ -340,10 +342,18 @@ impl Books {
         let store = SqliteStore::open(&workspace.path().join(&scenario.plan.queue.path))
             .map_err(Refusal::configuration)?;
         listeners.push(Box::new(journal.clone()));
+        listeners.extend(session_logs(&scenario.plan, &folder));
         let hub = Hub::resumed(listeners, &record.events, over);
         let (origin, resumed) = (Origin::Resume(past), Some(Resumed { record, undone, fork }));
         Ok(Self { folder, journal, store, hub, origin, now, resumed })
     }
+}
+
+/// Whoever writes the logs of sessions whose mount plans ask for that.
+fn session_logs(plan: &Plan, folder: &RunFolder) -> Option<Box<dyn Listener>> {
+    // What is wrong with them was told when the parts were looked at.
+    let roles = Modules::logging(plan).ok().filter(|roles| !roles.is_empty())?;
+    Some(Box::new(SessionLogs::new(folder.path().join("logs"), roles)))
 }
 
 /// Where a run works, and what becomes of it.
@@ -420,8 +430,7 @@ fn modules(
     };
     let workspace = Workspace::prepare(&site.workspace, site.start).map_err(Refusal::configuration)?;
     let tools = ToolWorkspace::open(&site.workspace, scrubber.clone()).map_err(Refusal::configuration)?;
-    let mut modules = Modules::new(scenario.variables.clone(), Arc::new(tools), lines)
-        .with_root(scenario.plan.root.clone());
+    let mut modules = Modules::new(&scenario.plan.root, scenario.variables.clone(), Arc::new(tools), lines);
     for (path, text) in &scenario.scripts {
         modules = modules.with_script(path.clone(), text.clone());
     }
@@ -448,6 +457,13 @@ fn check_parts(modules: &Modules, plan: &Plan) -> Granted<Parts> {
                 wrong.push(format!("role {} ({file}): {error}", role.id));
             }
         }
+        if let Err(error) = modules.check_hooks(role) {
+            let file = shown(&role.mount_plan.file, &plan.root);
+            wrong.push(format!("role {} ({file}): {error}", role.id));
+        }
+    }
+    if let Err(error) = Modules::logging(plan) {
+        wrong.push(error.to_string());
     }
     match modules.offstage(plan) {
         Ok(notices) => parts.notices.extend(notices.into_iter().map(|offstage| offstage.notice)),

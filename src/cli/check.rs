@@ -22,6 +22,9 @@ pub(super) fn check(arguments: &CheckArguments, surroundings: &Surroundings) -> 
         };
         let mut report = loaded.report;
         if let Some(plan) = &loaded.plan {
+            for error in Modules::wrong_providers(plan, &loaded.variables) {
+                report.push(Diagnostic::error(Code::BadConfigValue, error.to_string()).at(&error.place));
+            }
             note_credentials(plan, &loaded.variables, arguments.env, &mut report);
         }
         launch::show(&report, &loaded.sources, surroundings, arguments.json);

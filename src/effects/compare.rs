@@ -156,9 +156,11 @@ fn differs(one: &EffectRecord, other: &EffectRecord, of: (&Recording, &Recording
         let (class, what) = match one.kind {
             EffectKind::Llm => ("reply", "is answered otherwise, for the same question"),
             EffectKind::Tool => ("tool", "has another result, for the same input"),
-            EffectKind::Render | EffectKind::Queue | EffectKind::Wake | EffectKind::Budget => {
-                ("state", "comes to something else")
-            }
+            EffectKind::Render
+            | EffectKind::Queue
+            | EffectKind::Wake
+            | EffectKind::Budget
+            | EffectKind::Hook => ("state", "comes to something else"),
         };
         let mut found = split(class, one, format!("{} {} {what}", one.kind.as_str(), one.id));
         found.equal = one.key.iter().map(|segment| segment.label.clone()).collect();

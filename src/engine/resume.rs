@@ -161,7 +161,11 @@ fn believed(record: &Record, applied: &BTreeMap<EffectId, Standing>) -> BTreeSet
                 let holder = effect.key.first().and_then(|segment| record.texts.get(&segment.hash));
                 (holder.map(ToString::to_string), held_by(&effect.result))
             }
-            EffectKind::Llm | EffectKind::Render | EffectKind::Wake | EffectKind::Budget => continue,
+            EffectKind::Llm
+            | EffectKind::Render
+            | EffectKind::Wake
+            | EffectKind::Budget
+            | EffectKind::Hook => continue,
         };
         let (Some(holder), Some(change)) = (holder, change) else { continue };
         held.retain(|(_, issue)| !change.ended.contains(issue));

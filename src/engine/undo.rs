@@ -141,7 +141,9 @@ fn is_end(effect: &EffectRecord, fate: Fate) -> bool {
             None => effect.result == "stopped" || effect.result == "end" && fate == Fate::Reopened,
         },
         EffectKind::Budget => fate == Fate::Reopened && effect.result == "refused",
-        EffectKind::Llm | EffectKind::Tool | EffectKind::Render | EffectKind::Queue => false,
+        EffectKind::Llm | EffectKind::Tool | EffectKind::Render | EffectKind::Queue | EffectKind::Hook => {
+            false
+        }
     }
 }
 

@@ -132,6 +132,8 @@ pub enum EffectKind {
     Wake,
     /// A grant, a trim or a refusal of budget.
     Budget,
+    /// What hooks said.
+    Hook,
 }
 
 impl EffectKind {
@@ -144,12 +146,13 @@ impl EffectKind {
             Self::Queue => "queue",
             Self::Wake => "wake",
             Self::Budget => "budget",
+            Self::Hook => "hook",
         }
     }
 
     /// Reads the word in a ledger.
     pub fn from_text(text: &str) -> Option<Self> {
-        [Self::Llm, Self::Tool, Self::Render, Self::Queue, Self::Wake, Self::Budget]
+        [Self::Llm, Self::Tool, Self::Render, Self::Queue, Self::Wake, Self::Budget, Self::Hook]
             .into_iter()
             .find(|kind| kind.as_str() == text)
     }

@@ -319,6 +319,14 @@ pub enum Happening {
         /// Tools it called.
         calls: Vec<String>,
     },
+    /// A model call may have a shorter reply than others, since the budget is nearly used up.
+    #[serde(rename = "call.trimmed")]
+    CallTrimmed {
+        /// Which of the session, from 1.
+        turn: u32,
+        /// Tokens of the reply, at most.
+        max_tokens: u64,
+    },
     /// A model call failed and has used tokens all the same.
     #[serde(rename = "call.wasted")]
     CallWasted {

@@ -226,6 +226,9 @@ fn body(event: &Happening) -> Option<String> {
         Happening::ContextCompacted { before_tokens, after_tokens, .. } => {
             format!("shows the model less of its long conversation: {before_tokens} -> {after_tokens} tokens")
         }
+        Happening::CallTrimmed { max_tokens, .. } => {
+            format!("may answer with {max_tokens} tokens at most: the budget is nearly used up")
+        }
         Happening::ToolStarted { tool, input } => format!("{tool} {}", cut(input)),
         Happening::ToolEnded { tool, is_error: true, output } => format!("{tool} failed: {}", cut(output)),
         Happening::IssueChanged { issue, title, change, .. } => format!("{issue} {change}: {}", cut(title)),

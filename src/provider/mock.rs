@@ -114,6 +114,10 @@ impl Provider for Mock {
         json!({})
     }
 
+    fn most_output(&self) -> u64 {
+        0
+    }
+
     fn encode(&self, request: &Request) -> Result<WireRequest, CallError> {
         let body = json!({
             "model": self.model,

@@ -2,7 +2,12 @@
 
 pub mod anthropic;
 mod call;
+mod dialogue;
+mod family;
 pub mod mock;
+pub mod openai;
+pub mod openai_chat;
+mod pieces;
 mod retry;
 mod script;
 mod settings;
@@ -16,6 +21,7 @@ use crate::chat::{Delta, Reply, Request, Room, Usage};
 use crate::http::WireRequest;
 
 pub use call::{Answered, Attempt, Line, Occasion, call};
+pub use family::{Build, FAMILY, Member};
 pub use retry::{Advice, asks_too_long};
 pub use script::{Answer, Script, ScriptError};
 pub use settings::BuildError;
@@ -60,6 +66,14 @@ pub trait Provider: Send + Sync {
 
     /// How long to wait for what.
     fn timeouts(&self) -> Timeouts;
+
+    /// The most tokens that a reply may have, as far as this side knows: what a budget sets aside for one.
+    fn most_output(&self) -> u64;
+
+    /// The fewest tokens of a reply that make sense, if it keeps a request's `max_tokens`; `None` if it does not.
+    fn least_output(&self) -> Option<u64> {
+        None
+    }
 
     /// How many calls may be under way at once with its credential, as far as its mount plan says.
     fn max_concurrent(&self) -> Option<usize> {
@@ -165,6 +179,21 @@ pub enum ErrorClass {
     Script,
     /// The run was stopped.
     Cancelled,
+}
+
+impl ErrorClass {
+    /// What a response's status says by itself.
+    pub fn of_status(status: u16) -> Self {
+        match status {
+            401 | 403 => Self::Credential,
+            402 => Self::Billing,
+            408 => Self::Timeout,
+            429 => Self::RateLimit,
+            529 => Self::Overloaded,
+            500.. => Self::Server,
+            _ => Self::Request,
+        }
+    }
 }
 
 impl CallError {

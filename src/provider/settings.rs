@@ -4,9 +4,63 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::plan::ModuleSpec;
+use crate::plan::{Credential, KeyInfo, KeyShape, ModuleSpec, Variables};
+use crate::provider::{RetryPolicy, Timeouts};
 use crate::secret::Secret;
 use crate::source::Place;
+
+/// A configuration key.
+pub const fn key(name: &'static str, shape: KeyShape, default: &'static str, doc: &'static str) -> KeyInfo {
+    KeyInfo { name, shape, default, doc }
+}
+
+/// A key that mount plans have and that changes nothing here.
+pub const fn accepted(name: &'static str, shape: KeyShape) -> KeyInfo {
+    key(name, shape, "", "Accepted for older mount plans; has no effect.")
+}
+
+pub const TIMEOUT: KeyInfo = key("timeout", KeyShape::Number, "600", "Seconds until a response begins.");
+pub const IDLE_TIMEOUT: KeyInfo =
+    key("idle_timeout", KeyShape::Number, "300", "Seconds between two pieces of a response.");
+pub const PRIORITY: KeyInfo =
+    key("priority", KeyShape::Integer, "100", "Of several providers the one with the lowest is used.");
+pub const MAX_RETRIES: KeyInfo =
+    key("max_retries", KeyShape::Integer, "5", "Attempts after the first failed one.");
+pub const MIN_RETRY_DELAY: KeyInfo =
+    key("min_retry_delay", KeyShape::Number, "1.0", "Seconds before the first of them; doubled each time.");
+pub const MAX_RETRY_DELAY: KeyInfo =
+    key("max_retry_delay", KeyShape::Number, "60.0", "Longest wait of the runner's own choice, in seconds.");
+pub const OVERLOADED_DELAY_MULTIPLIER: KeyInfo = key(
+    "overloaded_delay_multiplier",
+    KeyShape::Number,
+    "10.0",
+    "Factor on the wait when the server is overloaded (529).",
+);
+
+pub const MAX_CONCURRENT_REQUESTS: KeyInfo = key(
+    "max_concurrent_requests",
+    KeyShape::Integer,
+    "",
+    "Most calls under way at once with the key; without it, and with 0, what the server bears is found out.",
+);
+
+/// Where the address of a server is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Address {
+    /// The configuration key.
+    pub key: &'static str,
+    /// The environment variable that counts when the key is not set.
+    pub variable: Option<&'static str>,
+    /// What counts when neither is; empty when one of them must be.
+    pub default: &'static str,
+}
+
+/// The host and port of an address, without a name and password that may stand before them.
+pub fn host_of(base: &str) -> &str {
+    let rest = base.split_once("://").map_or(base, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or(rest);
+    authority.rsplit('@').next().unwrap_or(authority)
+}
 
 /// Why a module cannot be made from its configuration.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -65,6 +119,93 @@ impl<'a> Settings<'a> {
             Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
             Some(Value::String(text)) => Ok(Some(Secret::new(text.trim().to_owned()))),
             Some(_) => Err(self.error(key, "must be a text; put quotes around it")),
+        }
+    }
+
+    /// The credential a module would use: its own key's, else the variable's.
+    pub fn credential(
+        &self,
+        credential: &Credential,
+        variables: &Variables,
+    ) -> Result<Option<Secret>, BuildError> {
+        let from_variable = || {
+            let value = variables.get(credential.variable)?.trim();
+            (!value.is_empty()).then(|| Secret::new(value.to_owned()))
+        };
+        Ok(self.secret(credential.key)?.or_else(from_variable))
+    }
+
+    /// The address of a server, without `/` at its end.
+    pub fn address(&self, address: &Address, variables: &Variables) -> Result<String, BuildError> {
+        let from_variable = || {
+            let value = variables.get(address.variable?)?.trim();
+            (!value.is_empty()).then_some(value)
+        };
+        let written = self.text(address.key)?.or_else(from_variable).unwrap_or(address.default);
+        let base = written.trim_end_matches('/');
+        match base.split_once("://") {
+            Some(("http" | "https", host)) if !host.is_empty() => Ok(base.to_owned()),
+            _ if written.is_empty() => Err(self.error(
+                address.key,
+                "must be set to the address of the server, such as http://127.0.0.1:8000/v1",
+            )),
+            _ => {
+                let example =
+                    if address.default.is_empty() { "http://127.0.0.1:8000/v1" } else { address.default };
+                let from =
+                    address.variable.map(|name| format!(" (it may come from {name})")).unwrap_or_default();
+                Err(self.error(
+                    address.key,
+                    format!("must be an address such as {example}, not `{written}`{from}"),
+                ))
+            }
+        }
+    }
+
+    /// How failures are tried again.
+    pub fn retry(&self) -> Result<RetryPolicy, BuildError> {
+        let max_retries = self.integer(MAX_RETRIES.name)?.unwrap_or(5);
+        let first_delay = self.seconds(MIN_RETRY_DELAY.name)?.unwrap_or(Duration::from_secs(1));
+        Ok(RetryPolicy {
+            max_retries: u32::try_from(max_retries).unwrap_or(u32::MAX),
+            first_delay,
+            max_delay: self
+                .seconds(MAX_RETRY_DELAY.name)?
+                .unwrap_or(Duration::from_secs(60))
+                .max(first_delay),
+            overloaded_factor: self.number(OVERLOADED_DELAY_MULTIPLIER.name)?.unwrap_or(10.0),
+        })
+    }
+
+    /// How many calls may be under way at once, if that is bounded.
+    pub fn max_concurrent(&self) -> Result<Option<usize>, BuildError> {
+        Ok(match self.integer(MAX_CONCURRENT_REQUESTS.name)? {
+            None | Some(0) => None,
+            Some(most) => Some(usize::try_from(most).unwrap_or(usize::MAX)),
+        })
+    }
+
+    /// How long to wait for what.
+    pub fn timeouts(&self) -> Result<Timeouts, BuildError> {
+        Ok(Timeouts {
+            response: self.patience(TIMEOUT.name, 600)?,
+            idle: self.patience(IDLE_TIMEOUT.name, 300)?,
+        })
+    }
+
+    fn patience(&self, key: &'static str, default: u64) -> Result<Duration, BuildError> {
+        match self.seconds(key)? {
+            None => Ok(Duration::from_secs(default)),
+            Some(Duration::ZERO) => Err(self.error(key, "must be more than 0 seconds")),
+            Some(patience) => Ok(patience),
+        }
+    }
+
+    /// Most tokens of a reply, where the mount plan bounds them.
+    pub fn max_tokens(&self) -> Result<Option<u64>, BuildError> {
+        match self.integer("max_tokens")? {
+            Some(0) => Err(self.error("max_tokens", "must be at least 1")),
+            tokens => Ok(tokens),
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::budget::{Amount, Verdict, Wish};
+use super::budget::{Amount, Terms, Wish};
 use super::{Offer, PromptEnd, Session};
 use crate::chat::{Message, Part, Reply, Request, Speaker, ToolSpec, Usage};
 use crate::context::ContextFull;
@@ -84,16 +84,12 @@ impl Session {
             Offer::HandBack => Cow::from(self.hand_back_specs()),
         };
         // Borrowed: a conversation is long, and it is asked with in every turn.
-        let request = Request {
-            system: Cow::from(self.system.as_str()),
-            messages: Cow::from(self.context.view()),
-            tools,
-        };
-        let mut wish = self.wish(&request, offer);
-        if self.reserve(busy, 1, wish).await? == Verdict::Refused {
+        let (system, messages) = (Cow::from(self.system.as_str()), Cow::from(self.context.view()));
+        let mut request = Request { system, messages, tools, max_tokens: None };
+        let Some(mut wish) = self.reserve(busy, 1, &mut request, offer).await? else {
             return Ok(Err(used_up()));
-        }
-        let asked = self.ask_until_answered(busy, &request, offer, &mut wish).await;
+        };
+        let asked = self.ask_until_answered(busy, &mut request, offer, &mut wish).await;
         self.settle(busy, wish.call, Amount::default());
         asked
     }
@@ -122,55 +118,70 @@ impl Session {
         specs.filter(|spec| spec.name == crate::tool::issue::NAME).cloned().collect()
     }
 
-    /// What a call needs at most: a byte of the request is at most a token, and the reply has a limit of its own. Whoever
-    /// holds issues needs the same once more, with the reply added, to hand them back.
-    fn wish(&self, request: &Request<'_>, offer: Offer) -> Wish {
-        if self.purse.is_unlimited() {
-            return Wish::default();
-        }
+    /// What a call needs at most: a byte of the request is at most a token, and the reply has a limit of its own.
+    fn terms(&self, request: &Request<'_>, offer: Offer) -> Terms {
         let asked = serde_json::to_string(&request.messages).map_or(0, |text| text.len());
         let head: usize = self.head.iter().map(|segment| segment.text.len()).sum();
-        let answer =
-            self.provider.params().get("max_tokens").and_then(serde_json::Value::as_u64).unwrap_or(0);
-        let bytes = (asked + head) as u64;
-        let holds = offer != Offer::HandBack && !self.holds.current().is_empty();
-        let keep = if holds { self.purse.worst(bytes + answer, answer) } else { Amount::default() };
-        Wish { call: self.purse.worst(bytes, answer), keep, kept: *self.kept() }
+        let most = self.provider.most_output();
+        Terms {
+            input: (asked + head) as u64,
+            most,
+            least: self.provider.least_output(),
+            holds: offer != Offer::HandBack && !self.holds.current().is_empty(),
+            kept: *self.kept(),
+        }
     }
 
     fn kept(&self) -> MutexGuard<'_, Amount> {
         self.kept.lock().expect("nothing panics while it holds this")
     }
 
-    /// Asks whether the call can be afforded, for the `times`-th time in this turn; in a replay the recording says.
-    async fn reserve(&self, busy: &Busy, times: u32, wish: Wish) -> Result<Verdict, Halt> {
+    /// Asks whether the call can be afforded, for the `times`-th time in this turn, and with how long a reply; in a replay
+    /// the recording says. `None` if it cannot.
+    async fn reserve(
+        &self,
+        busy: &Busy,
+        times: u32,
+        request: &mut Request<'_>,
+        offer: Offer,
+    ) -> Result<Option<Wish>, Halt> {
         if self.purse.is_unlimited() {
-            return Ok(Verdict::Granted);
+            return Ok(Some(Wish::default()));
         }
-        let (stage, purse) = (&self.stage, &self.purse);
+        let (stage, purse, terms) = (&self.stage, &self.purse, self.terms(request, offer));
         let (phase, session) = self.identity.path.split_once('/').expect("a session's path holds its phase");
         let id = EffectId::engine(&PhaseId::from(phase), &format!("budget.{session}"), self.turn);
-        let asked = Asked::engine(id.attempt(times), EffectKind::Budget, Policy::Tape);
+        let id = id.attempt(times);
+        let asked = Asked::engine(id.clone(), EffectKind::Budget, Policy::Tape);
         let asks_anew = AtomicBool::new(false);
         let ask = |_| async {
             asks_anew.store(true, Ordering::Relaxed);
-            let verdict = match stage.budget.reserve(purse, wish, busy).await {
-                Verdict::Granted => "granted",
-                Verdict::Refused => "refused",
+            let result = match stage.budget.reserve(purse, &terms, busy).await {
+                Some(output) if output < terms.most => serde_json::json!({ "trimmed": output }),
+                Some(_) => serde_json::Value::from("granted"),
+                None => serde_json::Value::from("refused"),
             };
-            Some(Ran::plain(serde_json::Value::from(verdict)))
+            Some(Ran::plain(result))
         };
         let result = stage.effects.perform(busy, asked, ask).await?;
-        if result == "refused" {
-            return Ok(Verdict::Refused);
+        let trimmed = match (result.as_str(), result.get("trimmed").and_then(serde_json::Value::as_u64)) {
+            (Some("refused"), _) => return Ok(None),
+            (Some("granted"), _) => None,
+            (_, Some(output)) => Some(output),
+            _ => return Err(Halt::Unreadable(id, result.to_string())),
+        };
+        if let Some(max_tokens) = trimmed {
+            self.tell(Happening::CallTrimmed { turn: self.turn, max_tokens });
         }
+        request.max_tokens = trimmed;
+        let wish = terms.wish(purse, trimmed.unwrap_or(terms.most));
         if !stage.effects.is_replay() {
             if !asks_anew.load(Ordering::Relaxed) {
                 stage.budget.set_aside(purse, wish);
             }
             *self.kept() = wish.keep;
         }
-        Ok(Verdict::Granted)
+        Ok(Some(wish))
     }
 
     /// Replaces what is set aside for a call by what it used. In a replay nothing is set aside.
@@ -183,7 +194,7 @@ impl Session {
     async fn ask_until_answered(
         &self,
         busy: &Busy,
-        request: &Request<'_>,
+        request: &mut Request<'_>,
         offer: Offer,
         wish: &mut Wish,
     ) -> Result<Result<Reply, PromptEnd>, Halt> {
@@ -231,11 +242,10 @@ impl Session {
                     if !error.used.is_none() {
                         // What it used is gone, so the next attempt needs all of it anew.
                         asked_for += 1;
-                        *wish = self.wish(request, offer);
-                        if self.reserve(busy, asked_for, *wish).await? == Verdict::Refused {
-                            *wish = Wish::default();
-                            return Ok(Err(used_up()));
-                        }
+                        *wish = match self.reserve(busy, asked_for, request, offer).await? {
+                            Some(wish) => wish,
+                            None => return Ok(Err(used_up())),
+                        };
                     }
                     attempt += 1;
                 }

@@ -4,7 +4,8 @@
 //! ```text
 //!   reserve ──fits everywhere──▶ granted ──call──▶ settle (what was really used)
 //!      │ does not fit, others are calling: wait for one of them to settle, look again
-//!      └ does not fit, nobody is calling: refused
+//!      │ does not fit, nobody is calling, a shorter reply would: granted with that
+//!      └ not even then: refused
 //! ```
 //!
 //! A session that holds issues keeps the worst case of one more call aside as long as it holds them: with it, when the budget
@@ -77,11 +78,29 @@ pub(super) struct Wish {
     pub(super) kept: Amount,
 }
 
-/// Whether a call may be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Granted,
-    Refused,
+/// What a call needs, depending on how long its reply may be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// Tokens of input, at most.
+    pub(super) input: u64,
+    /// Tokens of output that the provider allows.
+    pub(super) most: u64,
+    /// Tokens of output that make sense at least, if the reply can be trimmed.
+    pub(super) least: Option<u64>,
+    /// Whether it is to be kept in mind that issues are to be handed back.
+    pub(super) holds: bool,
+    /// What was kept for that until now.
+    pub(super) kept: Amount,
+}
+
+impl Terms {
+    /// What it needs for a reply of so many tokens: whoever holds issues needs the same once more, with the reply added and
+    /// as short a reply as makes sense, to hand them back.
+    pub(super) fn wish(&self, purse: &Purse, output: u64) -> Wish {
+        let last = || purse.worst(self.input.saturating_add(output), self.least.unwrap_or(self.most));
+        let keep = if self.holds { last() } else { Amount::default() };
+        Wish { call: purse.worst(self.input, output), keep, kept: self.kept }
+    }
 }
 
 impl Amount {
@@ -152,6 +171,53 @@ impl Account {
     }
 }
 
+/// Whether a call may be made.
+enum Verdict {
+    /// With a reply of so many tokens.
+    Granted(u64),
+    /// Perhaps when others have settled.
+    Later,
+    Refused,
+}
+
+impl State {
+    fn judge(&self, purse: &Purse, terms: &Terms) -> Verdict {
+        let all = |holds: fn(&Account, &Wish) -> bool, output: u64| {
+            let wish = terms.wish(purse, output);
+            purse.accounts.iter().all(|at| holds(&self.accounts[*at], &wish))
+        };
+        if all(Account::fits, terms.most) {
+            return Verdict::Granted(terms.most);
+        }
+        if all(Account::may_fit, terms.most) {
+            return Verdict::Later;
+        }
+        let Some(least) = terms.least else { return Verdict::Refused };
+        if !all(Account::fits, least) {
+            return if all(Account::may_fit, least) { Verdict::Later } else { Verdict::Refused };
+        }
+        // The longest reply that fits lies between one that does and one that does not.
+        let (mut fits, mut exceeds) = (least, terms.most);
+        while exceeds.saturating_sub(fits) > 1 {
+            let middle = fits + (exceeds - fits) / 2;
+            if all(Account::fits, middle) {
+                fits = middle;
+            } else {
+                exceeds = middle;
+            }
+        }
+        Verdict::Granted(fits)
+    }
+
+    fn set_aside(&mut self, purse: &Purse, wish: Wish) {
+        for account in &purse.accounts {
+            let account = &mut self.accounts[*account];
+            account.calling = account.calling.plus(wish.call);
+            account.kept = account.kept.minus(wish.kept).plus(wish.keep);
+        }
+    }
+}
+
 impl Budget {
     /// The budget of a plan, nothing of which is used.
     pub fn new(plan: &Plan) -> Self {
@@ -209,19 +275,19 @@ impl Budget {
         }
     }
 
-    /// Sets the worst case of a call aside, waiting for others to settle if that may help.
-    pub(super) async fn reserve(&self, purse: &Purse, wish: Wish, busy: &Busy) -> Verdict {
+    /// Sets the worst case of a call aside, waiting for others to settle if that may help; answers how many tokens the reply
+    /// may have. A reply is trimmed only when waiting for its full length cannot help.
+    pub(super) async fn reserve(&self, purse: &Purse, terms: &Terms, busy: &Busy) -> Option<u64> {
         loop {
             let settled = {
                 let mut state = self.state();
-                let accounts = || purse.accounts.iter().map(|at| &state.accounts[*at]);
-                if accounts().all(|account| account.fits(&wish)) {
-                    drop(state);
-                    self.set_aside(purse, wish);
-                    return Verdict::Granted;
-                }
-                if !accounts().all(|account| account.may_fit(&wish)) {
-                    return Verdict::Refused;
+                match state.judge(purse, terms) {
+                    Verdict::Granted(output) => {
+                        state.set_aside(purse, terms.wish(purse, output));
+                        return Some(output);
+                    }
+                    Verdict::Refused => return None,
+                    Verdict::Later => {}
                 }
                 let (sender, settled) = oneshot::channel();
                 state.waiting.push(sender);
@@ -237,12 +303,7 @@ impl Budget {
 
     /// Sets it aside whether or not it fits: it was granted before the run went on.
     pub(super) fn set_aside(&self, purse: &Purse, wish: Wish) {
-        let mut state = self.state();
-        for account in &purse.accounts {
-            let account = &mut state.accounts[*account];
-            account.calling = account.calling.plus(wish.call);
-            account.kept = account.kept.minus(wish.kept).plus(wish.keep);
-        }
+        self.state().set_aside(purse, wish);
     }
 
     /// Replaces what was set aside for a call by what it used.
@@ -314,25 +375,28 @@ mod tests {
         Amount { turns: 1, tokens, usd: Usd::ZERO }
     }
 
-    fn wish(call: Amount) -> Wish {
-        Wish { call, ..Wish::default() }
+    /// A call of so many tokens, whatever it answers.
+    fn terms(input: u64) -> Terms {
+        Terms { input, ..Terms::default() }
     }
+
+    const GRANTED: Option<u64> = Some(0);
 
     #[tokio::test]
     async fn a_call_waits_while_others_may_leave_something_and_is_refused_when_none_can() {
         let busy = effects().busy();
         let (budget, purse) = budget(&[max_tokens(100)]);
-        assert_eq!(budget.reserve(&purse, wish(tokens(80)), &busy).await, Verdict::Granted);
+        assert_eq!(budget.reserve(&purse, &terms(80), &busy).await, GRANTED);
         let second = async {
             let token = busy.fork();
-            budget.reserve(&purse, wish(tokens(80)), &token).await
+            budget.reserve(&purse, &terms(80), &token).await
         };
         let settle = async { budget.settle(&purse, tokens(80), tokens(15), &busy) };
         let (verdict, ()) = tokio::join!(second, settle);
-        assert_eq!(verdict, Verdict::Granted);
+        assert_eq!(verdict, GRANTED);
         budget.settle(&purse, tokens(80), tokens(15), &busy);
-        assert_eq!(budget.reserve(&purse, wish(tokens(80)), &busy).await, Verdict::Refused);
-        assert_eq!(budget.reserve(&purse, wish(tokens(70)), &busy).await, Verdict::Granted);
+        assert_eq!(budget.reserve(&purse, &terms(80), &busy).await, None);
+        assert_eq!(budget.reserve(&purse, &terms(70), &busy).await, GRANTED);
     }
 
     #[tokio::test]
@@ -350,7 +414,7 @@ mod tests {
             let one = purse.worst(1, 0);
             let ask = || async {
                 let token = busy.fork();
-                budget.reserve(&purse, wish(one), &token).await
+                budget.reserve(&purse, &terms(1), &token).await
             };
             let verdicts = futures_util::future::join_all((0..100).map(|_| ask()));
             let settling = async {
@@ -360,7 +424,7 @@ mod tests {
                 }
             };
             let (verdicts, ()) = tokio::join!(verdicts, settling);
-            let granted = verdicts.iter().filter(|verdict| **verdict == Verdict::Granted).count();
+            let granted = verdicts.iter().filter(|verdict| **verdict == GRANTED).count();
             assert_eq!(granted, 10, "{limits:?}");
         }
     }
@@ -369,30 +433,53 @@ mod tests {
     async fn the_narrowest_of_all_limits_holds_and_a_share_is_spent_from_the_whole() {
         let busy = effects().busy();
         let (budget, purse) = budget(&[max_tokens(100), max_tokens(50)]);
-        assert_eq!(budget.reserve(&purse, wish(tokens(51)), &busy).await, Verdict::Refused);
+        assert_eq!(budget.reserve(&purse, &terms(51), &busy).await, None);
         let share = budget.share(&purse, max_tokens(20));
-        assert_eq!(budget.reserve(&share, wish(tokens(21)), &busy).await, Verdict::Refused);
-        assert_eq!(budget.reserve(&share, wish(tokens(20)), &busy).await, Verdict::Granted);
+        assert_eq!(budget.reserve(&share, &terms(21), &busy).await, None);
+        assert_eq!(budget.reserve(&share, &terms(20), &busy).await, GRANTED);
         budget.settle(&share, tokens(20), tokens(20), &busy);
-        assert_eq!(budget.reserve(&purse, wish(tokens(31)), &busy).await, Verdict::Refused);
-        assert_eq!(budget.reserve(&purse, wish(tokens(30)), &busy).await, Verdict::Granted);
+        assert_eq!(budget.reserve(&purse, &terms(31), &busy).await, None);
+        assert_eq!(budget.reserve(&purse, &terms(30), &busy).await, GRANTED);
     }
 
     #[tokio::test]
     async fn what_is_kept_for_handing_back_is_there_for_that_and_nothing_else() {
         let busy = effects().busy();
         let (budget, purse) = budget(&[max_tokens(100)]);
-        let held = Wish { call: tokens(30), keep: tokens(30), kept: Amount::default() };
-        assert_eq!(budget.reserve(&purse, held, &busy).await, Verdict::Granted);
+        let held = Terms { holds: true, ..terms(30) };
+        assert_eq!(budget.reserve(&purse, &held, &busy).await, GRANTED);
         budget.settle(&purse, tokens(30), tokens(30), &busy);
-        assert_eq!(budget.reserve(&purse, wish(tokens(41)), &busy).await, Verdict::Refused, "of another");
-        let more = Wish { call: tokens(41), keep: tokens(30), kept: tokens(30) };
-        assert_eq!(budget.reserve(&purse, more, &busy).await, Verdict::Refused, "its own next call");
-        let last = Wish { call: tokens(30), keep: Amount::default(), kept: tokens(30) };
-        assert_eq!(budget.reserve(&purse, last, &busy).await, Verdict::Granted, "handing back");
+        assert_eq!(budget.reserve(&purse, &terms(41), &busy).await, None, "of another");
+        let more = Terms { holds: true, kept: tokens(30), ..terms(41) };
+        assert_eq!(budget.reserve(&purse, &more, &busy).await, None, "its own next call");
+        let last = Terms { kept: tokens(30), ..terms(30) };
+        assert_eq!(budget.reserve(&purse, &last, &busy).await, GRANTED, "handing back");
         budget.settle(&purse, tokens(30), tokens(30), &busy);
-        assert_eq!(budget.reserve(&purse, wish(tokens(40)), &busy).await, Verdict::Granted);
+        assert_eq!(budget.reserve(&purse, &terms(40), &busy).await, GRANTED);
         budget.let_go(&purse, tokens(30));
+    }
+
+    #[tokio::test]
+    async fn a_reply_is_trimmed_when_that_alone_helps_and_never_below_what_makes_sense() {
+        let busy = effects().busy();
+        let (budget, purse) = budget(&[max_tokens(100), max_tokens(90)]);
+        let long = Terms { input: 10, most: 200, least: Some(20), ..Terms::default() };
+        let two = Terms { most: 60, ..long };
+        assert_eq!(budget.reserve(&purse, &two, &busy).await, Some(60));
+        let waits = async {
+            let token = busy.fork();
+            budget.reserve(&purse, &two, &token).await
+        };
+        let settle = async { budget.settle(&purse, tokens(70), tokens(15), &busy) };
+        assert_eq!(tokio::join!(waits, settle).0, Some(60), "it waits for its full length");
+        budget.settle(&purse, tokens(70), tokens(15), &busy);
+        assert_eq!(
+            budget.reserve(&purse, &long, &busy).await,
+            Some(50),
+            "all that the narrower one has left"
+        );
+        budget.settle(&purse, tokens(60), tokens(31), &busy);
+        assert_eq!(budget.reserve(&purse, &long, &busy).await, None, "29 are left, and 30 make sense");
     }
 
     #[tokio::test]
@@ -400,7 +487,7 @@ mod tests {
         let busy = effects().busy();
         let (budget, purse) = budget(&[max_tokens(100)]);
         budget.note_spent(&purse, tokens(60));
-        assert_eq!(budget.reserve(&purse, wish(tokens(41)), &busy).await, Verdict::Refused);
-        assert_eq!(budget.reserve(&purse, wish(tokens(40)), &busy).await, Verdict::Granted);
+        assert_eq!(budget.reserve(&purse, &terms(41), &busy).await, None);
+        assert_eq!(budget.reserve(&purse, &terms(40), &busy).await, GRANTED);
     }
 }

@@ -11,11 +11,13 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::files::{self, FileUse};
+use super::hooks::{Reviewed, Shown};
 use super::results::Shelf;
 use super::{CallOrder, Session, Stage};
 use crate::chat::{ToolCall, ToolInput, ToolResult};
 use crate::effects::{Announce, Asked, Beginning, Busy, Effects, Grant, Halt, Kept, Ran};
 use crate::event::{EffectKind, Footprint, Happening, Policy, Segment};
+use crate::hook::Outcome;
 use crate::id::canonical_json;
 use crate::limit;
 use crate::tool::{CallContext, FilePatch, Repeat, Tool, ToolOutput};
@@ -54,7 +56,13 @@ enum Slot {
 impl Session {
     /// Answers every call.
     pub(super) async fn answer(&self, busy: &Busy, calls: Vec<ToolCall>) -> Result<Vec<ToolResult>, Halt> {
-        let mut slots: Vec<Slot> = calls.iter().map(|call| self.prepare(call)).collect();
+        let (mut slots, mut reviewed) = (Vec::new(), Vec::new());
+        for (at, call) in calls.into_iter().enumerate() {
+            let (slot, review) = self.review(busy, at, call).await?;
+            slots.push(slot);
+            reviewed.push(review);
+        }
+        let (calls, told): (Vec<ToolCall>, Vec<Outcome>) = reviewed.into_iter().unzip();
         let mut running = FuturesUnordered::new();
         self.start(&calls, &mut slots, &mut running, busy);
         if !running.is_empty() {
@@ -69,11 +77,30 @@ impl Session {
                 drop(token);
             }
         }
-        let done = slots.into_iter().map(|slot| match slot {
-            Slot::Done(result) => result,
+        let done = slots.into_iter().zip(told).map(|(slot, told)| match slot {
+            Slot::Done(result) => ToolResult { content: told.below(&result.content), ..result },
             Slot::Waiting(_) | Slot::Running(_) => unreachable!("the loop ends when every call is answered"),
         });
         Ok(done.collect())
+    }
+
+    /// Finds out whether a call can be run, and what hooks make of it if so.
+    async fn review(
+        &self,
+        busy: &Busy,
+        at: usize,
+        call: ToolCall,
+    ) -> Result<(Slot, (ToolCall, Outcome)), Halt> {
+        if let slot @ (Slot::Done(_) | Slot::Running(_)) = self.prepare(&call) {
+            return Ok((slot, (call, Outcome::default())));
+        }
+        let Reviewed { call, denied, told } = self.review_call(busy, at, call).await?;
+        let slot = match denied {
+            Some(reason) => Slot::Done(self.refuse(&call, reason)),
+            // With other arguments it is looked at anew.
+            None => self.prepare(&call),
+        };
+        Ok((slot, (call, told)))
     }
 
     /// Starts as many calls as may run now.
@@ -149,6 +176,7 @@ impl Session {
                 Repeat::Harmless => Announce::No,
             },
         };
+        let given = ready.input.clone();
         let known = (ready.tool.clone(), ready.input.clone());
         let shelf = self.shelf(at);
         let running =
@@ -177,12 +205,11 @@ impl Session {
         let effects: &Effects = &self.stage.effects;
         let run = |grant| running.run(busy, grant);
         let result = read(effects.perform_or_restore(busy, asked, run, restore).await?)?;
-        self.tell(Happening::ToolEnded {
-            tool: call.name.clone(),
-            is_error: result.is_error,
-            output: one_line(&result.content),
-        });
-        Ok(ToolResult { id: call.id.clone(), content: result.content, is_error: result.is_error })
+        let shown = Shown { content: result.content, is_error: result.is_error };
+        let Shown { content, is_error } = self.review_result(busy, (at, call), &given, shown).await?;
+        let output = one_line(&content);
+        self.tell(Happening::ToolEnded { tool: call.name.clone(), is_error, output });
+        Ok(ToolResult { id: call.id.clone(), content, is_error })
     }
 }
 

@@ -4,6 +4,7 @@ mod ask;
 mod budget;
 mod call;
 mod files;
+mod hooks;
 mod kit;
 mod modules;
 mod remember;
@@ -30,6 +31,7 @@ use crate::context::ContextManager;
 use crate::effects::{Asked, Busy, Effects, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Happening, Hub, Policy, Segment, SessionEnd, Whereabouts};
 use crate::fault::Faults;
+use crate::hook::Hooks;
 use crate::provider::{ErrorClass, Line, Occasion, Provider};
 use crate::tool::HoldLog;
 
@@ -100,6 +102,10 @@ pub struct Session {
     kept: Mutex<Amount>,
     /// What it holds.
     holds: HoldLog,
+    /// Who hears of what it does, and may decide.
+    hooks: Hooks,
+    /// Prompts that hooks were asked about.
+    prompts: u32,
     /// The parts of a key that stay: model, system, tools.
     head: Vec<Segment>,
     /// The parts of a key for the messages that the model is shown.
@@ -134,6 +140,8 @@ impl Session {
             purse,
             kept: Mutex::default(),
             holds: HoldLog::default(),
+            hooks: cast.hooks,
+            prompts: 0,
             stage,
             identity,
             provider: cast.provider,
@@ -193,6 +201,13 @@ impl Session {
 
     async fn converse(&mut self, busy: &Busy, text: &str) -> Result<PromptEnd, Halt> {
         let text = self.stage.effects.scrubber().scrub(text);
+        let text = match self.review_prompt(busy, text).await? {
+            Ok(text) => text,
+            Err(reason) => {
+                let end = SessionEnd::Failed { reason };
+                return Ok(PromptEnd { end, text: String::new(), error: None });
+            }
+        };
         self.tell(Happening::PromptSent { text: text.clone() });
         self.push(Message::user(text));
         let mut turn = Turn::new(self.policy);

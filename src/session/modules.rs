@@ -1,28 +1,31 @@
 //! Which modules there are, and how a role's mount plan becomes the parts of a session.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value};
 
 use super::turn::{CallOrder, Deltas, LoopPolicy};
 use crate::context::{self, ContextManager};
+use crate::hook::logging::Logging;
+use crate::hook::redaction::Redaction;
+use crate::hook::shell::Place;
+use crate::hook::{self, Hook, HookError, Hooks};
 use crate::http::Transport;
-use crate::id::RunId;
+use crate::id::{RoleId, RunId};
 use crate::issue::Takes;
 use crate::limit;
 use crate::plan::{
-    KeyInfo, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, Plan, QueuePlan, RolePlan, Variables,
+    KeyInfo, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, Need, Plan, QueuePlan, RolePlan, Variables,
 };
-use crate::provider::anthropic::{self, Anthropic};
 use crate::provider::mock::{self, Mock};
-use crate::provider::{BuildError, Line, Provider, Script};
+use crate::provider::{BuildError, FAMILY, Line, Provider, Script};
 use crate::store::IssueStore;
 use crate::tool::issue::{Audience, IssueTool, IssueToolSetup};
 use crate::tool::settings::SettingError;
 use crate::tool::workspace::Workspace;
-use crate::tool::{Built, HoldLog, Tool, bash, filesystem, issue, web};
+use crate::tool::{Built, HoldLog, Tool, bash, filesystem, issue, search, web};
 
 const MAX_ITERATIONS: KeyInfo = KeyInfo {
     name: "max_iterations",
@@ -61,6 +64,9 @@ const BASIC: ModuleInfo = ModuleInfo {
     credential: None,
 };
 
+/// The variables of the environment that commands of hooks get; others are given by their configuration.
+const HOOK_VARIABLES: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
+
 /// The modules a run builds sessions from, and what they need from outside.
 pub struct Modules {
     variables: Variables,
@@ -70,6 +76,8 @@ pub struct Modules {
     root: PathBuf,
     /// Scripts that mount plans name, by path.
     scripts: BTreeMap<String, String>,
+    /// Where the commands of hooks are run, with which variables.
+    hook_place: Place,
     /// Notices already given.
     told: Mutex<BTreeSet<String>>,
 }
@@ -119,6 +127,8 @@ pub struct Cast {
     pub context: Box<dyn ContextManager>,
     /// The system prompt.
     pub system: String,
+    /// Who hears of what the session does.
+    pub hooks: Hooks,
 }
 
 /// A session cannot be made of its mount plan.
@@ -133,6 +143,9 @@ pub enum CastError {
     /// A context's configuration makes no sense.
     #[error(transparent)]
     Context(#[from] context::ConfigError),
+    /// A hook's configuration makes no sense.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// Two modules show the model a tool of one name.
     #[error("two tools are named {name}; take one of their modules out of the mount plan")]
     SameName {
@@ -150,16 +163,12 @@ pub struct Offstage {
 
 impl Modules {
     /// The modules of a run.
-    pub fn new(variables: Variables, workspace: Arc<Workspace>, lines: Lines) -> Self {
-        let root = workspace.root().to_owned();
-        Self { variables, workspace, lines, root, scripts: BTreeMap::new(), told: Mutex::default() }
-    }
-
-    /// The same with the project's root, which paths in mount plans are relative to; without it, the workspace is.
-    #[must_use]
-    pub fn with_root(mut self, root: PathBuf) -> Self {
-        self.root = root;
-        self
+    pub fn new(root: &Path, variables: Variables, workspace: Arc<Workspace>, lines: Lines) -> Self {
+        let few = |name: &&str| variables.get(*name).map(|value| ((*name).to_owned(), value.clone()));
+        let hook_place =
+            Place { folder: root.to_owned(), variables: HOOK_VARIABLES.iter().filter_map(few).collect() };
+        let (root, scripts, told) = (root.to_owned(), BTreeMap::new(), Mutex::default());
+        Self { variables, workspace, lines, root, scripts, hook_place, told }
     }
 
     /// The same with the text of a script that a mount plan names by this path.
@@ -171,18 +180,11 @@ impl Modules {
 
     /// What there is to know of every module, without building one.
     pub fn catalogue() -> Vec<ModuleInfo> {
-        vec![
-            STREAMING,
-            BASIC,
-            context::SIMPLE,
-            context::PERSISTENT,
-            anthropic::INFO,
-            mock::INFO,
-            issue::INFO,
-            filesystem::INFO,
-            bash::INFO,
-            web::INFO,
-        ]
+        let mut modules = vec![STREAMING, BASIC, context::SIMPLE, context::PERSISTENT];
+        modules.extend(FAMILY.iter().map(|member| member.info));
+        modules.extend([mock::INFO, issue::INFO, filesystem::INFO, bash::INFO, search::INFO, web::INFO]);
+        modules.extend([hook::shell::INFO, hook::approval::INFO, hook::logging::INFO, hook::redaction::INFO]);
+        modules
     }
 
     /// The role's provider: the first of its mount plan, which has them by priority.
@@ -199,6 +201,9 @@ impl Modules {
             let spec = Self::provider_of(role);
             let info = Self::catalogue().into_iter().find(|info| info.name == spec.module);
             let Some(credential) = info.and_then(|info| info.credential) else { continue };
+            if credential.need == Need::Optional {
+                continue;
+            }
             let is_set = |value: Option<&str>| value.is_some_and(|text| !text.trim().is_empty());
             let in_config = is_set(spec.config.get(credential.key).and_then(Value::as_str));
             if !in_config && !is_set(variables.get(credential.variable).map(String::as_str)) {
@@ -206,6 +211,21 @@ impl Modules {
             }
         }
         missing
+    }
+
+    /// What is wrong with the providers that ask a server, each mistake once: what a run would find before it begins.
+    pub fn wrong_providers(plan: &Plan, variables: &Variables) -> Vec<BuildError> {
+        let mut wrong: Vec<BuildError> = Vec::new();
+        for role in plan.roles.values() {
+            let spec = Self::provider_of(role);
+            let Some(member) = FAMILY.iter().find(|member| member.info.name == spec.module) else { continue };
+            if let Err(error) = (member.build)(spec, variables, role.model.as_deref())
+                && !wrong.contains(&error)
+            {
+                wrong.push(error);
+            }
+        }
+        wrong
     }
 
     /// `provider-…/model` of a role, for heads and tables.
@@ -276,7 +296,51 @@ impl Modules {
             policy: loop_policy(&plan.orchestrator),
             context: Box::new(context),
             system: casting.system,
+            hooks: self.hooks(&plan.hooks)?,
         })
+    }
+
+    /// The hooks that decide something.
+    fn hooks(&self, specs: &[ModuleSpec]) -> Result<Hooks, CastError> {
+        let mut hooks: Vec<Arc<dyn Hook>> = Vec::new();
+        for spec in specs {
+            match spec.module.as_str() {
+                name if name == hook::shell::INFO.name => {
+                    hooks.extend(hook::shell::build(&spec.config, &self.hook_place)?);
+                }
+                name if name == hook::approval::INFO.name => hooks.push(hook::approval::build(&spec.config)?),
+                // Those that only listen belong to the run, not to a session.
+                _ => {}
+            }
+        }
+        Ok(Hooks::new(hooks))
+    }
+
+    /// How the sessions of each role are logged that are.
+    ///
+    /// # Errors
+    /// A hook's configuration makes no sense.
+    pub fn logging(plan: &Plan) -> Result<BTreeMap<RoleId, Logging>, CastError> {
+        let mut roles = BTreeMap::new();
+        for (id, role) in &plan.roles {
+            let of = |name: &str| role.mount_plan.hooks.iter().find(|spec| spec.module == name);
+            let redaction = match of(hook::redaction::INFO.name) {
+                Some(spec) => Redaction::build(&spec.config)?,
+                None => Redaction::default(),
+            };
+            if let Some(spec) = of(hook::logging::INFO.name) {
+                roles.insert(id.clone(), Logging::build(&spec.config, redaction)?);
+            }
+        }
+        Ok(roles)
+    }
+
+    /// Builds what hooks are made of, to find what is wrong before anything runs.
+    ///
+    /// # Errors
+    /// A configuration makes no sense.
+    pub fn check_hooks(&self, role: &RolePlan) -> Result<(), CastError> {
+        self.hooks(&role.mount_plan.hooks).map(drop)
     }
 
     fn provider(&self, role: &RolePlan) -> Result<(Arc<dyn Provider>, Line), CastError> {
@@ -294,7 +358,9 @@ impl Modules {
             Lines::Http(transport) => Line::Http(transport.clone()),
             Lines::Script(script) => Line::Script(script.clone()),
         };
-        Ok((Anthropic::build(spec, &self.variables, model)?, line))
+        let member = FAMILY.iter().find(|member| member.info.name == spec.module);
+        let member = member.expect("a checked mount plan names providers of the catalogue");
+        Ok(((member.build)(spec, &self.variables, model)?, line))
     }
 
     /// Builds a tool that knows nothing of the queue; `None` for the one that does.
@@ -303,6 +369,7 @@ impl Modules {
         Ok(Some(match spec.module.as_str() {
             name if name == filesystem::INFO.name => filesystem::build(config, self.workspace.clone())?,
             name if name == bash::INFO.name => bash::build(config, self.workspace.clone(), &self.variables)?,
+            name if name == search::INFO.name => search::build(config, self.workspace.clone())?,
             name if name == web::INFO.name => web::build(config)?,
             _ => return Ok(None),
         }))

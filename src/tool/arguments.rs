@@ -40,6 +40,48 @@ impl<'a> Arguments<'a> {
         }
     }
 
+    /// A string, if it is there.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn optional_text(&self, name: &'static str) -> Result<Option<&'a str>, ArgumentError> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(_) => self.text(name).map(Some),
+        }
+    }
+
+    /// A list of strings; empty when it is absent.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn texts(&self, name: &'static str) -> Result<Vec<&'a str>, ArgumentError> {
+        let Some(value) = self.value(name) else { return Ok(Vec::new()) };
+        let texts = value.as_array().and_then(|items| items.iter().map(Value::as_str).collect());
+        texts.ok_or(ArgumentError { name, problem: "must be a list of strings" })
+    }
+
+    /// A whole number, 0 included, if it is there.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn number(&self, name: &'static str) -> Result<Option<u64>, ArgumentError> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let number = value.as_u64();
+        number.map(Some).ok_or(ArgumentError { name, problem: "must be a whole number of at least 0" })
+    }
+
+    /// A flag, if it is there.
+    ///
+    /// # Errors
+    /// It is neither true nor false.
+    pub fn optional_flag(&self, name: &'static str) -> Result<Option<bool>, ArgumentError> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(_) => self.flag(name).map(Some),
+        }
+    }
+
     fn value(&self, name: &str) -> Option<&'a Value> {
         self.0.get(name).filter(|value| !value.is_null())
     }

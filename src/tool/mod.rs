@@ -8,6 +8,7 @@ pub mod filesystem;
 pub mod issue;
 pub mod patch;
 pub mod results;
+pub mod search;
 pub mod settings;
 mod snapshot;
 pub mod web;

@@ -189,6 +189,33 @@ impl WorkPath {
         self.0.first().is_some_and(|name| name.eq_ignore_ascii_case(RESULTS))
     }
 
+    /// What a folder's entry is called; `None` when it belongs to the runner, or its name is none that a call can give.
+    pub(super) fn entry(&self, name: &str) -> Option<Self> {
+        if name.chars().any(char::is_control) {
+            return None;
+        }
+        let mut names = self.0.clone();
+        names.push(name.to_owned());
+        // Kept results are read by those who were told of them, and found by nobody else.
+        Some(Self(names))
+            .filter(|path| !path.is_reserved() && (self.is_in_results() || !path.is_in_results()))
+    }
+
+    /// The folders it lies in, the top first.
+    pub(super) fn folders_above(&self) -> impl Iterator<Item = Self> {
+        (0..self.0.len()).map(|names| Self(self.0[..names].to_vec()))
+    }
+
+    /// How many names it has.
+    pub(super) fn depth(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The part of it below a folder it lies in.
+    pub(super) fn below(&self, folder: &Self) -> String {
+        self.0[folder.0.len().min(self.0.len())..].join("/")
+    }
+
     fn is_reserved(&self) -> bool {
         self.0.first().is_some_and(|name| is_reserved(name))
     }
@@ -224,6 +251,12 @@ pub(super) enum Kind {
     Directory,
     /// Something that is neither, by its name for people.
     Special(&'static str),
+}
+
+impl Kind {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        kind_of(metadata)
+    }
 }
 
 impl Found {

@@ -1,6 +1,8 @@
 //! What tools cannot do: file tools leave the workspace, bash outlive its call or learn a secret.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking, in its helpers too")]
 
+mod searches;
+
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use runner::id::{IdSource, Seed};
 use runner::plan::Variables;
 use runner::secret::{Scrubber, Secret};
 use runner::tool::workspace::Workspace;
-use runner::tool::{Built, CallContext, Tool, ToolOutput, bash, filesystem};
+use runner::tool::{Built, CallContext, Tool, ToolOutput, bash, filesystem, search};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +51,10 @@ impl Place {
 
     fn files(&self, config: &Value) -> Tools {
         tools(filesystem::build(config.as_object().unwrap(), Arc::clone(&self.workspace)).unwrap())
+    }
+
+    fn search(&self, config: &Value) -> Tools {
+        tools(search::build(config.as_object().unwrap(), Arc::clone(&self.workspace)).unwrap())
     }
 
     fn bash(&self, config: &Value) -> Tools {
@@ -108,6 +114,14 @@ impl Tools {
 
     async fn edit(&self, path: &str, old: &str, new: &str) -> ToolOutput {
         self.call("edit_file", json!({"file_path": path, "old_string": old, "new_string": new})).await
+    }
+
+    async fn grep(&self, input: Value) -> ToolOutput {
+        self.call("grep", input).await
+    }
+
+    async fn glob(&self, input: Value) -> ToolOutput {
+        self.call("glob", input).await
     }
 
     async fn sh(&self, command: &str) -> ToolOutput {
@@ -177,12 +191,14 @@ async fn every_way_out_of_the_workspace_is_refused() {
         (&long, "longer than 255 bytes"),
         ("", "path is empty"),
     ];
-    let tools = place.files(&json!({}));
+    let (tools, searches) = (place.files(&json!({})), place.search(&json!({})));
     for (path, because) in attempts {
         for output in [
             tools.read(path).await,
             tools.write(path, "harm").await,
             tools.edit(path, "untouched", "harm").await,
+            searches.grep(json!({"pattern": "", "path": path})).await,
+            searches.glob(json!({"pattern": "**", "path": path})).await,
         ] {
             refused(&output, because);
             assert!(!output.content.contains(root.to_str().unwrap()), "{path}: {}", output.content);

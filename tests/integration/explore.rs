@@ -149,7 +149,7 @@ async fn play(project: &Project, queue: Queue, schedule: Schedule) -> (Tried, Ve
     let plan = Arc::new(loaded.plan.expect("a sound scenario"));
     let script = Arc::new(Script::from_text("team.script.yaml", &project.read("team.script.yaml")).unwrap());
     let tools = Workspace::open(folder.path(), Scrubber::default()).unwrap();
-    let modules = Modules::new(variables.clone(), Arc::new(tools), Lines::Script(script));
+    let modules = Modules::new(Path::new("/"), variables.clone(), Arc::new(tools), Lines::Script(script));
     let path = folder.path().join("issues.db");
     let sqlite = SqliteStore::open_repeatable(&path).unwrap();
     let hasty = Arc::new(Hasty { inner: sqlite.clone(), effects: OnceLock::new() });

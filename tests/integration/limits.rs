@@ -206,7 +206,7 @@ fn who_holds_an_issue_hands_it_back_with_the_last_call_and_goes_on_with_more() {
 #[test]
 fn money_is_counted_limited_and_shown_and_a_replay_shows_what_the_recording_cost() {
     let prices = "prices: { claude-sonnet-4-5: { input: 10, output: 100, cache_read: 1, cache_write: 10 } }";
-    let project = holder("limits: { max_usd: 1.8 }", prices);
+    let project = holder("limits: { max_usd: 0.7 }", prices);
     let recorded = project.runner(RECORD).arg("--json").run().expect_code(7);
     // 1000 tokens in for a cent, 100 out for another.
     let turns = count(&recorded, "turn.ended");
@@ -305,7 +305,7 @@ fn a_call_that_failed_counts_with_what_it_used() {
             "version: 1\nworkspace: { path: work, fresh: true }\n\
              roles: { clerk: { mount_plan: mount-plans/foreman.json } }\n\
              phases: [{ id: talk, session: { role: clerk, prompt: prompts/talk.md } }]\n\
-             limits: { max_tokens: 90000 }\n",
+             limits: { max_tokens: 85000 }\n",
         )
         .write("prompts/talk.md", "Go on.\n");
     let ended = project.runner(["run", "wasteful.yaml", "--json"]).with_key().run().expect_code(7);

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use runner::diagnostic::{Look, Report};
 use runner::mount_plan::{Known, MountPlanFile, load, read_env_file};
-use runner::plan::{Credential, KeyInfo, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, MountPlan, Variables};
+use runner::plan::{
+    Credential, KeyInfo, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, MountPlan, Need, Variables,
+};
 use runner::source::Sources;
 use runner::tool::{bash, filesystem, web};
 
@@ -22,7 +24,7 @@ const CATALOGUE: [ModuleInfo; 10] = [
     module("loop-basic", ModuleKind::Orchestrator, &[key("max_iterations", KeyShape::Integer)]),
     module("context-simple", ModuleKind::Context, &[key("max_tokens", KeyShape::Integer)]),
     ModuleInfo {
-        credential: Some(Credential { variable: "ANTHROPIC_API_KEY", key: "api_key" }),
+        credential: Some(Credential { variable: "ANTHROPIC_API_KEY", key: "api_key", need: Need::Required }),
         ..module(
             "provider-anthropic",
             ModuleKind::Provider,

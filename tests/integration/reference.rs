@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use runner::diagnostic::Code;
-use runner::plan::{KeyInfo, KeyShape, ModuleInfo};
+use runner::plan::{KeyInfo, KeyShape, ModuleInfo, Need};
 use runner::session::Modules;
 
 use crate::documents::{blocks, documents, steps};
@@ -68,7 +68,11 @@ fn module_section(module: &ModuleInfo) -> String {
         let _ = writeln!(text, "Shown to the model as `{}`.", module.tools.join("`, `"));
     }
     if let Some(credential) = module.credential {
-        let _ = writeln!(text, "Needs a credential: `{}`, or `{}`.", credential.variable, credential.key);
+        let verb = match credential.need {
+            Need::Required => "Needs",
+            Need::Optional => "Takes",
+        };
+        let _ = writeln!(text, "{verb} a credential: `{}`, or `{}`.", credential.variable, credential.key);
     }
     if module.keys.is_empty() {
         return text;

@@ -15,6 +15,7 @@ use runner::event::{
     Access, EffectRecord, Envelope, Evidence, Footprint, Happening, Hub, Listener, Policy, RECORDING_FORMAT,
     Recording, RecordingHead, SessionEnd, Whereabouts,
 };
+use runner::hook::Hooks;
 use runner::http::WireRequest;
 use runner::id::{RunId, Seed};
 use runner::journal::{self, Journal, Line as JournalLine};
@@ -52,6 +53,10 @@ impl Provider for Failing {
     fn params(&self) -> Value {
         json!({"max_tokens": 9})
     }
+    fn most_output(&self) -> u64 {
+        self.inner.most_output()
+    }
+
     fn encode(&self, request: &Request) -> Result<WireRequest, CallError> {
         let left = self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
         if let (Ok(left), Some((at, stop))) = (&left, &self.stop)
@@ -313,6 +318,7 @@ impl Scene {
             policy: LoopPolicy { max_calls: self.max_calls, calls: self.calls, deltas: Deltas::Kept },
             context: Box::new(Simple::new(Settings::read(&context, None).unwrap())),
             system: "be good".to_owned(),
+            hooks: Hooks::default(),
         }
     }
 }

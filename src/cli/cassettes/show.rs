@@ -51,7 +51,11 @@ fn talks(recording: &Recording) -> BTreeMap<&str, Talk> {
                 talk.tokens += usage.into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum::<u64>();
             }
             EffectKind::Tool => talk.calls += 1,
-            EffectKind::Render | EffectKind::Queue | EffectKind::Wake | EffectKind::Budget => {}
+            EffectKind::Render
+            | EffectKind::Queue
+            | EffectKind::Wake
+            | EffectKind::Budget
+            | EffectKind::Hook => {}
         }
     }
     talks

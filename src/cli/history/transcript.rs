@@ -124,7 +124,11 @@ impl Scribe {
                 });
                 vec![piece("call", fields)]
             }
-            EffectKind::Render | EffectKind::Queue | EffectKind::Wake | EffectKind::Budget => Vec::new(),
+            EffectKind::Render
+            | EffectKind::Queue
+            | EffectKind::Wake
+            | EffectKind::Budget
+            | EffectKind::Hook => Vec::new(),
         }
     }
 

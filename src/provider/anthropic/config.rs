@@ -1,17 +1,16 @@
 //! What a mount plan may say about `provider-anthropic`, and what it means.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::features::{self, Features};
-use crate::plan::{Credential, KeyInfo, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, Variables};
-use crate::provider::settings::{BuildError, Settings};
+use crate::plan::{Credential, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, Need, Variables};
+use crate::provider::settings::{self, Address, BuildError, Settings, key};
 use crate::provider::{RetryPolicy, Timeouts};
 use crate::secret::Secret;
 
 const DEFAULT_BASE_URL: &str = "https://api.anthropic.com";
-const BASE_URL_VARIABLE: &str = "ANTHROPIC_BASE_URL";
+const ADDRESS: Address =
+    Address { key: "base_url", variable: Some("ANTHROPIC_BASE_URL"), default: DEFAULT_BASE_URL };
 const DEFAULT_MODEL: &str = "claude-sonnet-5";
 
 /// The version that still takes `temperature`, and that every gateway knows.
@@ -32,11 +31,8 @@ const MIN_BUDGET: u64 = 1_024;
 /// Output kept for the answer itself when the thinking budget would use up `max_tokens`.
 const ANSWER_ROOM: u64 = 4_096;
 
-const CREDENTIAL: Credential = Credential { variable: "ANTHROPIC_API_KEY", key: "api_key" };
-
-const fn key(name: &'static str, shape: KeyShape, default: &'static str, doc: &'static str) -> KeyInfo {
-    KeyInfo { name, shape, default, doc }
-}
+const CREDENTIAL: Credential =
+    Credential { variable: "ANTHROPIC_API_KEY", key: "api_key", need: Need::Required };
 
 /// What there is to know of the module.
 pub const INFO: ModuleInfo = ModuleInfo {
@@ -60,34 +56,14 @@ pub const INFO: ModuleInfo = ModuleInfo {
             "",
             "Sampling temperature. Not sent with extended thinking, nor from API version 2026-10-21 on: both refuse it.",
         ),
-        key("timeout", KeyShape::Number, "600", "Seconds until a response begins."),
-        key("idle_timeout", KeyShape::Number, "300", "Seconds between two pieces of a response."),
-        key("priority", KeyShape::Integer, "100", "Of several providers the one with the lowest is used."),
-        key("max_retries", KeyShape::Integer, "5", "Attempts after the first failed one."),
-        key(
-            "min_retry_delay",
-            KeyShape::Number,
-            "1.0",
-            "Seconds before the first of them; doubled each time.",
-        ),
-        key(
-            "max_retry_delay",
-            KeyShape::Number,
-            "60.0",
-            "Longest wait of the runner's own choice, in seconds.",
-        ),
-        key(
-            "overloaded_delay_multiplier",
-            KeyShape::Number,
-            "10.0",
-            "Factor on the wait when the server is overloaded (529).",
-        ),
-        key(
-            "max_concurrent_requests",
-            KeyShape::Integer,
-            "",
-            "Most calls under way at once with the key; without it, and with 0, what the server bears is found out.",
-        ),
+        settings::TIMEOUT,
+        settings::IDLE_TIMEOUT,
+        settings::PRIORITY,
+        settings::MAX_RETRIES,
+        settings::MIN_RETRY_DELAY,
+        settings::MAX_RETRY_DELAY,
+        settings::OVERLOADED_DELAY_MULTIPLIER,
+        settings::MAX_CONCURRENT_REQUESTS,
         key(
             "enable_prompt_caching",
             KeyShape::Flag,
@@ -113,9 +89,9 @@ pub const INFO: ModuleInfo = ModuleInfo {
         features::WINDOW_KEY,
         key("beta_headers", KeyShape::Any, "", "Beta features to ask for: one name or a list."),
         key("anthropic_version", KeyShape::Text, DEFAULT_VERSION, "The API version."),
-        key("debug", KeyShape::Flag, "", "Accepted for older mount plans; has no effect."),
-        key("raw_debug", KeyShape::Flag, "", "Accepted for older mount plans; has no effect."),
-        key("raw", KeyShape::Flag, "", "Accepted for older mount plans; has no effect."),
+        settings::accepted("debug", KeyShape::Flag),
+        settings::accepted("raw_debug", KeyShape::Flag),
+        settings::accepted("raw", KeyShape::Flag),
     ],
     tools: &[],
     credential: Some(CREDENTIAL),
@@ -183,8 +159,8 @@ impl Config {
         };
         Ok(Self {
             url: format!("{base}/v1/messages"),
-            host: host_of(&base).to_owned(),
-            api_key: settings.secret(CREDENTIAL.key)?.or_else(|| variable_key(variables)),
+            host: settings::host_of(&base).to_owned(),
+            api_key: settings.credential(&CREDENTIAL, variables)?,
             max_tokens,
             temperature: settings.number("temperature")?.filter(|_| samples),
             thinking,
@@ -195,15 +171,9 @@ impl Config {
                 betas
             },
             features,
-            retry: retry(settings)?,
-            max_concurrent: match settings.integer("max_concurrent_requests")? {
-                None | Some(0) => None,
-                Some(most) => Some(usize::try_from(most).unwrap_or(usize::MAX)),
-            },
-            timeouts: Timeouts {
-                response: patience(settings, "timeout", 600)?,
-                idle: patience(settings, "idle_timeout", 300)?,
-            },
+            retry: settings.retry()?,
+            timeouts: settings.timeouts()?,
+            max_concurrent: settings.max_concurrent()?,
             model,
             version,
         })
@@ -212,7 +182,7 @@ impl Config {
 
 /// The credential this module would use: its `api_key`, else the variable's.
 pub fn credential(spec: &ModuleSpec, variables: &Variables) -> Option<Secret> {
-    Settings::of(spec).secret(CREDENTIAL.key).ok().flatten().or_else(|| variable_key(variables))
+    Settings::of(spec).credential(&CREDENTIAL, variables).ok().flatten()
 }
 
 /// Whether a live call would have a credential.
@@ -220,32 +190,10 @@ pub fn has_credential(spec: &ModuleSpec, variables: &Variables) -> bool {
     credential(spec, variables).is_some()
 }
 
-fn variable_key(variables: &Variables) -> Option<Secret> {
-    let key = variables.get(CREDENTIAL.variable)?.trim();
-    (!key.is_empty()).then(|| Secret::new(key.to_owned()))
-}
-
-/// The address without a `/` or `/v1` at its end, which people write both with and without.
+/// The address without a `/v1` at its end, which people write both with and without.
 fn base_url(settings: Settings<'_>, variables: &Variables) -> Result<String, BuildError> {
-    let from_variable =
-        || variables.get(BASE_URL_VARIABLE).map(|url| url.trim()).filter(|url| !url.is_empty());
-    let written = settings.text("base_url")?.or_else(from_variable).unwrap_or(DEFAULT_BASE_URL);
-    let base = written.trim_end_matches('/');
-    let base = base.strip_suffix("/v1").unwrap_or(base);
-    match base.split_once("://") {
-        Some(("http" | "https", host)) if !host.is_empty() => Ok(base.to_owned()),
-        _ => Err(settings.error(
-            "base_url",
-            format!("must be an address such as {DEFAULT_BASE_URL}, not `{written}` (it may come from {BASE_URL_VARIABLE})"),
-        )),
-    }
-}
-
-/// The host and port of an address, without a name and password that may stand before them.
-fn host_of(base: &str) -> &str {
-    let rest = base.split_once("://").map_or(base, |(_, rest)| rest);
-    let authority = rest.split('/').next().unwrap_or(rest);
-    authority.rsplit('@').next().unwrap_or(authority)
+    let base = settings.address(&ADDRESS, variables)?;
+    Ok(base.strip_suffix("/v1").unwrap_or(&base).to_owned())
 }
 
 fn thinking(settings: Settings<'_>, model: &str) -> Result<Option<Thinking>, BuildError> {
@@ -292,27 +240,10 @@ fn max_tokens(settings: Settings<'_>, thinking: Option<Thinking>) -> Result<u64,
     })
 }
 
-fn retry(settings: Settings<'_>) -> Result<RetryPolicy, BuildError> {
-    let max_retries = settings.integer("max_retries")?.unwrap_or(5);
-    let first_delay = settings.seconds("min_retry_delay")?.unwrap_or(Duration::from_secs(1));
-    Ok(RetryPolicy {
-        max_retries: u32::try_from(max_retries).unwrap_or(u32::MAX),
-        first_delay,
-        max_delay: settings.seconds("max_retry_delay")?.unwrap_or(Duration::from_secs(60)).max(first_delay),
-        overloaded_factor: settings.number("overloaded_delay_multiplier")?.unwrap_or(10.0),
-    })
-}
-
-fn patience(settings: Settings<'_>, key: &'static str, default: u64) -> Result<Duration, BuildError> {
-    match settings.seconds(key)? {
-        None => Ok(Duration::from_secs(default)),
-        Some(Duration::ZERO) => Err(settings.error(key, "must be more than 0 seconds")),
-        Some(patience) => Ok(patience),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::provider::anthropic::encode::testing::spec;
 
@@ -387,15 +318,7 @@ mod tests {
         let source = include_str!("config.rs");
         let (production, _) = source.split_once("#[cfg(test)]").unwrap();
         let known = |name: &str| INFO.keys.iter().any(|key| key.name == name);
-        for reader in [
-            "text(\"",
-            "flag(\"",
-            "number(\"",
-            "integer(\"",
-            "seconds(\"",
-            "texts(\"",
-            "patience(settings, \"",
-        ] {
+        for reader in ["text(\"", "flag(\"", "number(\"", "integer(\"", "seconds(\"", "texts(\""] {
             for rest in production.split(reader).skip(1) {
                 let name = rest.split('"').next().unwrap();
                 assert!(known(name), "{name} is read but not in INFO");

@@ -94,7 +94,10 @@ fn body(config: &Config, request: &Request) -> Result<Value, CallError> {
         body.insert("output_config".to_owned(), json!({"effort": effort}));
     }
     body.insert("model".to_owned(), json!(config.model));
-    body.insert("max_tokens".to_owned(), json!(config.max_tokens));
+    body.insert(
+        "max_tokens".to_owned(),
+        json!(request.max_tokens.map_or(config.max_tokens, |most| most.min(config.max_tokens))),
+    );
     body.insert("stream".to_owned(), json!(true));
     body.insert("messages".to_owned(), Value::Array(messages));
     Ok(Value::Object(body))
@@ -207,7 +210,12 @@ mod tests {
                 input_schema: json!({"type": "object", "properties": {"z": {}, "a": {}}}),
             })
             .to_vec();
-        Request { system: "You are careful.".into(), messages: messages.into(), tools: tools.into() }
+        Request {
+            system: "You are careful.".into(),
+            messages: messages.into(),
+            tools: tools.into(),
+            max_tokens: None,
+        }
     }
 
     fn sent(settings: &Value, request: &Request) -> Value {

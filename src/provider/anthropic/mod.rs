@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use super::{BuildError, CallError, Decode, Provider, RetryPolicy, Timeouts};
 use crate::chat::{Reply, Request, Room};
 use crate::http::WireRequest;
+use crate::limit;
 use crate::plan::{ModuleSpec, Variables};
 
 use config::Config;
@@ -110,6 +111,18 @@ impl Provider for Anthropic {
 
     fn timeouts(&self) -> Timeouts {
         self.config.timeouts
+    }
+
+    fn most_output(&self) -> u64 {
+        self.config.max_tokens
+    }
+
+    fn least_output(&self) -> Option<u64> {
+        let thinking = match self.config.thinking {
+            Some(config::Thinking::Budget(tokens)) => tokens,
+            Some(config::Thinking::Adaptive) | None => 0,
+        };
+        Some((thinking + limit::LEAST_OUTPUT).min(self.config.max_tokens))
     }
 
     fn max_concurrent(&self) -> Option<usize> {

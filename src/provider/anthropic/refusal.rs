@@ -35,7 +35,7 @@ pub fn read_response(config: &Config, response: &Response<'_>) -> CallError {
         Some(class) => class,
         // A page instead of JSON comes from something in front of the API, and such blocks pass.
         None if status == 403 && response.is_page() => ErrorClass::Server,
-        None => class_of_status(status),
+        None => ErrorClass::of_status(status),
     };
     let told = said(&json, response);
     let message = match class {
@@ -113,18 +113,6 @@ fn class_of_type(kind: &str) -> Option<ErrorClass> {
         "api_error" | "timeout_error" => ErrorClass::Server,
         _ => return None,
     })
-}
-
-fn class_of_status(status: u16) -> ErrorClass {
-    match status {
-        401 | 403 => ErrorClass::Credential,
-        402 => ErrorClass::Billing,
-        408 => ErrorClass::Timeout,
-        429 => ErrorClass::RateLimit,
-        529 => ErrorClass::Overloaded,
-        500.. => ErrorClass::Server,
-        _ => ErrorClass::Request,
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::decode::stop_word;
 use crate::chat::{Part, Reply, ToolCall, ToolInput, Usage};
+use crate::provider::pieces::pieces;
 
 /// Characters of one piece of text.
 const TEXT_PIECE: usize = 48;
@@ -138,20 +139,6 @@ fn call_block(call: &ToolCall) -> (Value, Vec<Value>) {
         .map(|piece| json!({"type": "input_json_delta", "partial_json": piece}))
         .collect();
     (Value::Object(start), deltas)
-}
-
-/// The text in pieces of at most `size` characters.
-fn pieces(text: &str, size: usize) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let end = rest.char_indices().nth(size).map_or(rest.len(), |(at, _)| at);
-        let (piece, after) = rest.split_at(end);
-        rest = after;
-        Some(piece)
-    })
 }
 
 #[cfg(test)]

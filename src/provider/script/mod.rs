@@ -333,6 +333,7 @@ mod tests {
             is_error,
         };
         Request {
+            max_tokens: None,
             system: "s".into(),
             messages: vec![
                 Message::user("Take an issue."),

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::brain::{Answer, Asked, Fault, Part, error_body};
+use super::brain::{Answer, Asked, Fault, Part};
 use super::chance::Chance;
+use super::format::Format;
 use super::rules::{self, Refusal};
 use super::{Chunking, Outcome, Recorded, Shared, events, now};
 
@@ -29,7 +30,7 @@ pub async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let mut connection = Connection { stream, read: Vec::new() };
     while let Ok(Some(request)) = connection.request().await {
         let number = record(&shared, &request);
-        let turn = Turn { shared: &shared, number };
+        let turn = Turn { shared: &shared, number, format: Format::of(&request.target) };
         match connection.answer(&request, turn).await {
             Ok(After::KeepOpen) => {}
             Ok(After::Close) => return,
@@ -52,6 +53,7 @@ struct WireRequest {
 struct Turn<'a> {
     shared: &'a Shared,
     number: usize,
+    format: Format,
 }
 
 impl Turn<'_> {
@@ -141,27 +143,31 @@ impl Connection {
     async fn answer(&mut self, request: &WireRequest, turn: Turn<'_>) -> io::Result<After> {
         let judged = match &request.flaw {
             Some(flaw) => Err(flaw.clone()),
-            None => rules::judge(&request.target, &request.headers, &request.body),
+            None => turn.format.judge(&request.target, &request.headers, &request.body),
         };
         let judged = judged.and_then(|body| {
+            if turn.format != Format::Messages {
+                return Ok(body);
+            }
             let sealed = turn.shared.sealed.lock().expect("no connection panics while it holds the seals");
             rules::thinking(&body, &sealed).map(|()| body)
         });
         let body = match judged {
             Ok(body) => body,
             Err(refusal) => {
-                let text = error_body(refusal.kind, &refusal.message, Some(&request_id(turn.number)));
+                let text = turn.format.refusal(&refusal, &request_id(turn.number));
                 turn.ends(Outcome::Refused(refusal.status, refusal.message));
-                self.plain(refusal.status, &[], &text, turn.number).await?;
+                self.plain(refusal.status, &[], &text, turn).await?;
                 return Ok(if request.flaw.is_some() { After::Close } else { After::KeepOpen });
             }
         };
         if request.target.ends_with("/count_tokens") {
             let text = format!(r#"{{"input_tokens":{}}}"#, events::tokens(request.body.len()));
             turn.ends(Outcome::Answered);
-            self.plain(200, &[], &text, turn.number).await?;
+            self.plain(200, &[], &text, turn).await?;
             return Ok(After::KeepOpen);
         }
+        let body = turn.format.conversation(body);
         let asked = Asked { body, headers: request.headers.clone(), count: turn.number };
         let answer = (turn.shared.brain)(&asked);
         for part in &answer.parts {
@@ -194,7 +200,7 @@ impl Connection {
             }
             Some(Fault::Status { status, headers, body }) => {
                 turn.ends(Outcome::Faulted);
-                self.plain(*status, headers, body, turn.number).await?;
+                self.plain(*status, headers, body, turn).await?;
                 return Ok(After::KeepOpen);
             }
             _ => {}
@@ -205,12 +211,13 @@ impl Connection {
             request_bytes: response.request_bytes.len(),
         };
         if response.asked.body["stream"] == true {
-            let events = events::stream(response.answer, &context, &mut chance);
+            let body = serde_json::from_slice(response.request_bytes).unwrap_or_default();
+            let events = turn.format.stream(response.answer, &body, &context, &mut chance);
             return self.stream(response, &events, &mut chance).await;
         }
         let text = events::whole(response.answer, &context, &mut chance);
         turn.ends(Outcome::Answered);
-        self.plain(200, &[], &text, turn.number).await?;
+        self.plain(200, &[], &text, turn).await?;
         Ok(After::KeepOpen)
     }
 
@@ -236,7 +243,7 @@ impl Connection {
                 events.len()
             );
         }
-        let head = head(200, "text/event-stream; charset=utf-8", "transfer-encoding: chunked", turn.number);
+        let head = head(200, "text/event-stream; charset=utf-8", "transfer-encoding: chunked", turn);
         self.stream.write_all(head.as_bytes()).await?;
         // The headers stand alone on the wire before the first event is written.
         tokio::task::yield_now().await;
@@ -255,7 +262,7 @@ impl Connection {
                 }
                 Some(Fault::ErrorEvent { kind, after }) if at == *after => {
                     turn.ends(Outcome::Faulted);
-                    self.stream.write_all(&chunked(&events::error(kind), chunking, chance)).await?;
+                    self.stream.write_all(&chunked(&turn.format.error(kind), chunking, chance)).await?;
                     self.stream.write_all(LAST_CHUNK).await?;
                     return Ok(After::Close);
                 }
@@ -294,13 +301,13 @@ impl Connection {
         status: u16,
         headers: &[(String, String)],
         body: &str,
-        number: usize,
+        turn: Turn<'_>,
     ) -> io::Result<()> {
         let mut framing = format!("content-length: {}", body.len());
         for (name, value) in headers {
             framing.push_str(&format!("\r\n{name}: {value}"));
         }
-        let head = head(status, "application/json", &framing, number);
+        let head = head(status, "application/json", &framing, turn);
         self.stream.write_all((head + body).as_bytes()).await
     }
 }
@@ -318,7 +325,7 @@ fn request_id(number: usize) -> String {
     format!("req_011CTest{number:014}")
 }
 
-fn head(status: u16, content_type: &str, framing: &str, number: usize) -> String {
+fn head(status: u16, content_type: &str, framing: &str, turn: Turn<'_>) -> String {
     let reason = match status {
         200 => "OK",
         400 => "Bad Request",
@@ -328,17 +335,9 @@ fn head(status: u16, content_type: &str, framing: &str, number: usize) -> String
         500 => "Internal Server Error",
         _ => "Status",
     };
-    let mut limits = String::new();
-    for kind in ["requests", "tokens", "input-tokens", "output-tokens"] {
-        limits.push_str(&format!(
-            "anthropic-ratelimit-{kind}-limit: 4000000\r\nanthropic-ratelimit-{kind}-remaining: 3999000\r\n\
-             anthropic-ratelimit-{kind}-reset: 2026-11-25T12:00:00Z\r\n"
-        ));
-    }
+    let own = turn.format.headers(&request_id(turn.number));
     format!(
-        "HTTP/1.1 {status} {reason}\r\ncontent-type: {content_type}\r\n{framing}\r\nrequest-id: {id}\r\n\
-         anthropic-organization-id: 00000000-0000-4000-8000-000000000000\r\n{limits}cache-control: no-cache\r\n\r\n",
-        id = request_id(number)
+        "HTTP/1.1 {status} {reason}\r\ncontent-type: {content_type}\r\n{framing}\r\n{own}cache-control: no-cache\r\n\r\n"
     )
 }
 

@@ -88,7 +88,8 @@ pub fn tokens(bytes: usize) -> u64 {
     bytes.div_ceil(4) as u64
 }
 
-fn usage(answer: &Answer, context: &Context) -> Usage {
+/// The tokens of an answer.
+pub fn usage(answer: &Answer, context: &Context) -> Usage {
     answer.usage.unwrap_or_else(|| Usage {
         input: tokens(context.request_bytes),
         output: tokens(answer.parts.iter().map(size).sum()),
@@ -104,7 +105,8 @@ fn size(part: &Part) -> usize {
     }
 }
 
-fn stop_reason(answer: &Answer) -> &str {
+/// Why an answer ends.
+pub fn stop_reason(answer: &Answer) -> &str {
     let calls = || answer.parts.iter().any(|part| matches!(part, Part::ToolUse { .. }));
     match &answer.stop {
         Some(reason) => reason,

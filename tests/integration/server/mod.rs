@@ -1,4 +1,7 @@
-//! A server that speaks Anthropic's Messages API on loopback, byte for byte as the real one does: what stands in for it?
+//! A server that speaks as the real ones do, byte for byte, on loopback: what stands in for a provider?
+//!
+//! It speaks Anthropic's Messages API and both of OpenAI's, told apart by the path that is asked. Its brains see all
+//! requests in the form of the first.
 //!
 //! Written without a line of the runner, so that it is an independent check of it. Its answers come from a `Brain`;
 //! it refuses what the real server refuses, and it keeps every request for the test to look at. Benches include it
@@ -12,9 +15,12 @@
 
 pub mod brain;
 pub mod chance;
+mod chat;
 mod connection;
 pub mod demo;
 mod events;
+mod format;
+mod responses;
 mod rules;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,157 @@
+//! What a hook is: it hears of what a session is about to do or has done, and may decide what becomes of it.
+
+pub mod approval;
+mod config;
+pub mod logging;
+mod outcome;
+pub mod redaction;
+pub mod shell;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+
+pub use config::HookError;
+pub use outcome::{Decision, Outcome};
+
+/// What hooks decide about. Named as in Amplifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Event {
+    /// A prompt is about to go to the model: `prompt`.
+    PromptSubmit,
+    /// A tool is about to be run: `tool_name`, `tool_call_id`, `tool_input`.
+    ToolPre,
+    /// A tool has been run: the same, and `result` (`success`, `output`).
+    ToolPost,
+}
+
+impl Event {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::PromptSubmit, Self::ToolPre, Self::ToolPost];
+
+    /// Its name in mount plans.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PromptSubmit => "prompt:submit",
+            Self::ToolPre => "tool:pre",
+            Self::ToolPost => "tool:post",
+        }
+    }
+
+    /// The event of a name.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|event| event.as_str() == text)
+    }
+}
+
+/// Something that hooks hear of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Occasion {
+    /// What happens.
+    pub event: Event,
+    /// Its facts; `session_id` is always among them.
+    pub data: Map<String, Value>,
+}
+
+impl Occasion {
+    /// The tool it is about; empty when it is about none.
+    pub fn tool(&self) -> &str {
+        self.data.get("tool_name").and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+/// Whoever hears of occasions. One is shared by all sessions of a role.
+#[async_trait]
+pub trait Hook: Send + Sync {
+    /// Its name, for people and models.
+    fn name(&self) -> &str;
+
+    /// Of several the one with the lowest is asked first.
+    fn priority(&self) -> i64;
+
+    /// Whether it wants to hear of this.
+    fn wants(&self, occasion: &Occasion) -> bool;
+
+    /// How long it may take. After that it counts as failed, and is cancelled.
+    fn timeout(&self) -> Duration;
+
+    /// What it has to say. It stops what it started when it is cancelled.
+    ///
+    /// # Errors
+    /// It cannot decide; the text says why. `on_failure` says what is done then.
+    async fn hear(&self, occasion: &Occasion, cancel: CancellationToken) -> Result<Decision, String>;
+
+    /// What stands for its word when it has none.
+    fn on_failure(&self) -> OnFailure {
+        OnFailure::Continue
+    }
+}
+
+/// What is done when a hook fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// As if it had said nothing.
+    Continue,
+    /// As if it had said no.
+    Deny,
+}
+
+/// The hooks of a role, in the order in which they are asked.
+#[derive(Clone, Default)]
+pub struct Hooks {
+    hooks: Vec<Arc<dyn Hook>>,
+}
+
+impl Hooks {
+    /// These hooks. Those of one priority are asked in the order of the mount plan.
+    pub fn new(mut hooks: Vec<Arc<dyn Hook>>) -> Self {
+        hooks.sort_by_key(|hook| hook.priority());
+        Self { hooks }
+    }
+
+    /// Whether any of them wants to hear of this.
+    pub fn want(&self, occasion: &Occasion) -> bool {
+        self.hooks.iter().any(|hook| hook.wants(occasion))
+    }
+
+    /// Asks them one after another; each hears of what those before it have changed. The first who denies ends it.
+    pub async fn ask(&self, mut occasion: Occasion, cancel: &CancellationToken) -> Outcome {
+        let mut outcome = Outcome::default();
+        for hook in &self.hooks {
+            if !hook.wants(&occasion) {
+                continue;
+            }
+            let decision = ask_one(hook.as_ref(), &occasion, cancel).await;
+            outcome.take(hook.name(), decision, &mut occasion);
+            if outcome.denied.is_some() {
+                break;
+            }
+        }
+        outcome
+    }
+}
+
+async fn ask_one(hook: &dyn Hook, occasion: &Occasion, cancel: &CancellationToken) -> Decision {
+    let (own, patience) = (cancel.child_token(), hook.timeout());
+    let heard = {
+        let hearing = hook.hear(occasion, own.clone());
+        tokio::pin!(hearing);
+        tokio::select! {
+            heard = &mut hearing => heard,
+            () = tokio::time::sleep(patience) => {
+                own.cancel();
+                // It ends what it started before it returns.
+                let _ = hearing.await;
+                Err(format!("it did not answer within {patience:?}"))
+            }
+        }
+    };
+    match (heard, hook.on_failure()) {
+        (Ok(decision), _) => decision,
+        (Err(why), OnFailure::Continue) => Decision::Failed { why },
+        (Err(why), OnFailure::Deny) => Decision::Deny { reason: format!("{} failed: {why}", hook.name()) },
+    }
+}

@@ -1,0 +1,189 @@
+//! Do hooks decide what a session may do, is that recorded, and do those that only listen write what they heard?
+
+use serde_json::Value;
+
+use crate::harness::{Outcome, Project};
+
+const FILE: &str = "scenarios/guarded.yaml";
+
+/// A project of one conversation: a file is written, a command is tried, and another.
+fn project(hooks: &str) -> Project {
+    let project = Project::new();
+    project.write(
+        FILE,
+        "version: 1
+name: guarded
+workspace: { path: .guarded, fresh: true }
+roles: { maker: { mount_plan: mount-plans/maker.yaml } }
+phases: [{ id: make, session: { role: maker, prompt: prompts/make.md } }]
+replay: { cassette: scenarios/guarded.cassette }
+",
+    );
+    project.write("prompts/make.md", "Make it.\n");
+    project.write(
+        "mount-plans/maker.yaml",
+        &format!(
+            "session: {{ orchestrator: loop-streaming, context: context-simple }}
+providers: [{{ module: provider-anthropic, config: {{ api_key: unused-key-of-a-test-9f3 }} }}]
+tools: [{{ module: tool-bash }}, {{ module: tool-filesystem }}]
+hooks:
+{hooks}"
+        ),
+    );
+    project.write(
+        "script.yaml",
+        "rules:
+  - when: turn == 1
+    calls:
+      - { tool: write_file, input: { file_path: a.txt, content: one } }
+      - { tool: bash, input: { command: touch pushed } }
+      - { tool: bash, input: { command: ls } }
+  - say: \"Made of: {{ prompt }}\"
+",
+    );
+    project
+}
+
+fn record(project: &Project) -> Outcome {
+    project.runner(["record", FILE, "--script", "script.yaml"]).run().expect_code(0)
+}
+
+/// What the model was told, and what it was told of each call.
+fn conversation(project: &Project) -> String {
+    project.read("scenarios/guarded.cassette/sessions/make.maker.yaml")
+}
+
+const GUARD: &str = r#"  - module: hooks-shell
+    config:
+      commands:
+        - event: prompt:submit
+          command: |
+            cat >/dev/null; echo '{"action": "inject_context", "context_injection": "Mind the rules."}'
+        - { event: "tool:pre", tools: bash, command: sh hooks/guard.sh, timeout: 20, env: { WORD: touch } }
+        - event: tool:post
+          tools: write_file
+          command: |
+            cat >/dev/null; echo '{"action": "modify", "data": {"result": {"success": true, "output": "kept safe"}}}'
+  - { module: hooks-logging, config: { exclude_events: [provider:request] } }
+  - { module: hooks-redaction, config: { rules: [secrets, pii-basic], patterns: [pushed] } }
+"#;
+
+fn guarded() -> Project {
+    let project = project(GUARD);
+    project.write(
+        "hooks/guard.sh",
+        r#"call=$(cat)
+echo once >> asked.log
+[ -z "$ANTHROPIC_API_KEY" ] || { echo "it sees a key" >&2; exit 2; }
+case "$call" in
+  *"$WORD"*) echo "touching is for people" >&2; exit 2;;
+  *) echo '{"action": "modify", "data": {"tool_input": {"command": "ls -a"}}}';;
+esac
+"#,
+    );
+    project
+}
+
+#[test]
+fn commands_decide_and_a_replay_does_not_ask_them_again() {
+    let project = guarded();
+    record(&project);
+    let said = conversation(&project);
+    assert!(said.contains("Mind the rules."), "{said}");
+    assert!(!project.path(".guarded/pushed").exists() && project.path(".guarded/a.txt").is_file());
+    let ledger = project.read("scenarios/guarded.cassette/ledger.txt");
+    assert!(ledger.contains(" hook make/!hook.maker.prompt-1 "), "{ledger}");
+    assert_eq!(ledger.matches(" hook make/!hook.maker.1.").count(), 3, "{ledger}");
+    assert!(ledger.contains("{\"denied\":\"touching is for people\"}"), "{ledger}");
+    assert!(said.contains("'{\"command\":\"ls -a\"}'"), "the call is run as the hook has it: {said}");
+    // What the model was told of the calls.
+    let told = project.runner(["logs"]).run().expect_code(0).stdout;
+    assert!(told.contains("bash failed: Denied by hook: touching is for people"), "{told}");
+    assert_eq!(project.read("asked.log").lines().count(), 2);
+    std::fs::remove_file(project.path("hooks/guard.sh")).expect("the hook goes");
+    for way in [["--strictness", "total"], ["--jitter", "3"]] {
+        project.runner(["replay", FILE]).args(way).run().expect_code(0);
+    }
+    assert_eq!(project.read("asked.log").lines().count(), 2, "a replay asks no hook");
+    project.replace("mount-plans/maker.yaml", "Mind the rules.", "Mind others.");
+    project.runner(["replay", FILE]).run().expect_code(0);
+}
+
+#[test]
+fn a_resumed_run_does_not_ask_again_what_hooks_have_said() {
+    let project = guarded();
+    let kill = ["record", FILE, "--script", "script.yaml", "--fault", "make/maker/1.3=kill"];
+    assert_eq!(project.runner(kill).run().signal, Some(9));
+    assert_eq!(project.read("asked.log").lines().count(), 2);
+    project.runner(["resume"]).run().expect_code(0);
+    assert_eq!(project.read("asked.log").lines().count(), 2);
+    project.runner(["replay", FILE]).run().expect_code(0);
+}
+
+#[test]
+fn sessions_are_logged_by_the_names_of_their_events() {
+    let project = guarded();
+    record(&project);
+    let run = project.read(".runner/runs/latest");
+    let text = project.read(&format!(".runner/runs/{}/logs/make.maker.jsonl", run.trim()));
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let names: Vec<&str> = lines.iter().map(|line| line["event"].as_str().expect("a name")).collect();
+    assert_eq!(names[..3], ["session:start", "prompt:submit", "llm:response"]);
+    assert!(
+        names.contains(&"tool:pre") && names.contains(&"tool:error") && names.ends_with(&["session:end"])
+    );
+    assert!(!names.contains(&"provider:request"), "it is excluded");
+    assert_eq!(lines[1]["session_id"], "make/maker");
+    assert!(text.contains("[REDACTED]") && !text.contains("touch pushed"), "{text}");
+}
+
+#[test]
+fn rules_allow_and_refuse() {
+    let project = project(
+        "  - module: hooks-approval
+    config:
+      rules:
+        - { tools: bash, input: \"\\\"ls\\\"\", action: allow }
+        - { tools: bash, action: ask }
+",
+    );
+    record(&project);
+    let told = project.runner(["logs"]).run().expect_code(0).stdout;
+    assert!(told.contains("bash failed: Denied by hook: a person would have to allow it"), "{told}");
+    assert_eq!(told.matches("Denied by hook").count(), 1, "{told}");
+    project.runner(["replay", FILE]).run().expect_code(0);
+}
+
+#[test]
+fn a_hook_that_fails_is_told_and_one_that_makes_no_sense_stops_nothing_halfway() {
+    let broken = project(
+        "  - module: hooks-shell
+    config: { commands: [{ event: \"tool:pre\", tools: bash, command: exit 7 }] }
+",
+    );
+    let ran = record(&broken);
+    assert_eq!(
+        ran.stderr.matches("note: hook exit 7 failed and is passed over").count(),
+        2,
+        "{}",
+        ran.text()
+    );
+    assert!(broken.path(".guarded/pushed").exists(), "it says nothing, so it stops nothing");
+    let prompt = project(
+        "  - module: hooks-shell
+    config: { commands: [{ event: \"prompt:submit\", command: echo not today >&2; exit 2 }] }
+",
+    );
+    let refused = prompt.runner(["record", FILE, "--script", "script.yaml"]).run().expect_code(1);
+    assert!(refused.stderr.contains("Denied by hook: not today"), "{}", refused.text());
+    let wrong = project(
+        "  - module: hooks-shell
+    config: { commands: [{ event: \"tool:before\", command: \"true\" }] }
+",
+    );
+    let refused = wrong.runner(["record", FILE, "--script", "script.yaml"]).run().expect_code(2);
+    assert!(refused.stderr.contains("entry 1 has the unknown event `tool:before`"), "{}", refused.text());
+    let unknown = project("  - module: hooks-loging\n");
+    let refused = unknown.runner(["check", FILE]).run().expect_code(2);
+    assert!(refused.stderr.contains("did you mean `hooks-logging`?"), "{}", refused.text());
+}
