@@ -7,6 +7,7 @@ mod files;
 mod hooks;
 mod kit;
 mod modules;
+mod registry;
 mod remember;
 mod results;
 mod turn;
@@ -23,6 +24,7 @@ pub use budget::{Amount, Budget, Purse};
 pub use files::{Commands, FileOrder};
 use kit::Kit;
 pub use modules::{Cast, CastError, Casting, Lines, Modules, Offstage};
+pub use registry::{RegisterError, Registry, ToolParts};
 pub use turn::{CallOrder, Deltas, HAND_BACK, LoopPolicy, Offer, Step, Turn, WRAP_UP};
 pub use validate::Validators;
 

@@ -19,6 +19,7 @@ mod issue_tool;
 mod issues_command;
 mod issues_files;
 mod layers;
+mod library;
 mod limits;
 mod long;
 mod mcp;
