@@ -287,11 +287,12 @@ impl Modules {
                     hooks.extend(hook::shell::build(&spec.config, &self.hook_place)?);
                 }
                 name if name == hook::approval::INFO.name => hooks.push(hook::approval::build(&spec.config)?),
-                name => match self.registry.hook(name) {
-                    Some(make) => hooks.push(make(&spec.config)?),
-                    // Those that only listen belong to the run, not to a session.
-                    None => {}
-                },
+                // Those that only listen belong to the run, not to a session.
+                name => {
+                    if let Some(make) = self.registry.hook(name) {
+                        hooks.push(make(&spec.config)?);
+                    }
+                }
             }
         }
         Ok(Hooks::new(hooks))

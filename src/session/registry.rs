@@ -145,7 +145,7 @@ impl Registry {
             return Err(RegisterError::OtherKind { name: info.name.to_owned(), told: info.kind, wanted });
         }
         let same = |known: &ModuleInfo| {
-            known.name == info.name || known.aliases.iter().any(|alias| *alias == info.name)
+            known.name == info.name || known.aliases.contains(&info.name)
         };
         match self.catalogue().iter().any(same) {
             true => Err(RegisterError::Taken(info.name.to_owned())),
