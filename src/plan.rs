@@ -375,6 +375,19 @@ pub struct MountPlan {
     pub hooks: Vec<ModuleSpec>,
     /// A system prompt of the plan's own, when it has one.
     pub system: Option<String>,
+    /// Sub-agents that its sessions may start, in the order of the file.
+    pub agents: Vec<AgentPlan>,
+}
+
+/// A sub-agent.
+#[derive(Debug, Clone, Serialize)]
+pub struct AgentPlan {
+    /// Its name.
+    pub name: String,
+    /// What it is for, told to the model; may be empty.
+    pub description: String,
+    /// What its sessions are made of: the plan it stands in with what it names itself. It has no agents.
+    pub plan: MountPlan,
 }
 
 /// One module of a mount plan.

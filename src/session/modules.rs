@@ -26,6 +26,7 @@ use crate::provider::{BuildError, Line, Provider, Script};
 use crate::store::IssueStore;
 use crate::tool::issue::{Audience, IssueTool, IssueToolSetup};
 use crate::tool::settings::SettingError;
+use crate::tool::task::{self, Task};
 use crate::tool::workspace::Workspace;
 use crate::tool::{Built, HoldLog, Tool, bash, filesystem, search, web};
 
@@ -100,6 +101,8 @@ pub struct Casting<'a> {
     pub role: &'a RolePlan,
     /// The session's path within the run.
     pub path: String,
+    /// The path under which it holds issues: its own, or that of the session it works for.
+    pub holder: String,
     /// The name shown as the one who did things.
     pub actor: String,
     /// Which issues it takes.
@@ -232,10 +235,14 @@ impl Modules {
             match self.plain_tool(spec, &casting.path)? {
                 Some(Built::Tools(built)) => tools.extend(built),
                 Some(Built::Absent { .. }) => {}
+                None if spec.module == task::INFO.name => {
+                    task::limits(&spec.config)?;
+                    tools.push(Arc::new(Task::new(&plan.agents)));
+                }
                 None => tools.push(Arc::new(IssueTool::new(IssueToolSetup {
                     store: casting.store.clone(),
                     run: Some(casting.run.clone()),
-                    holder: casting.path.clone(),
+                    holder: casting.holder.clone(),
                     actor: casting.actor.clone(),
                     takes: casting.takes.clone(),
                     lease: casting.queue.lease,

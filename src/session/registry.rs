@@ -14,7 +14,7 @@ use crate::plan::{ModuleInfo, ModuleKind, ModuleSpec, Need, Plan, Variables};
 use crate::provider::{BuildError, FAMILY, Provider, mock};
 use crate::tool::settings::SettingError;
 use crate::tool::workspace::Workspace;
-use crate::tool::{Built, bash, filesystem, issue, search, web};
+use crate::tool::{Built, bash, filesystem, issue, search, task, web};
 
 /// What a tool of one's own is made from, for one session.
 pub struct ToolParts<'a> {
@@ -144,9 +144,7 @@ impl Registry {
         if info.kind != wanted {
             return Err(RegisterError::OtherKind { name: info.name.to_owned(), told: info.kind, wanted });
         }
-        let same = |known: &ModuleInfo| {
-            known.name == info.name || known.aliases.contains(&info.name)
-        };
+        let same = |known: &ModuleInfo| known.name == info.name || known.aliases.contains(&info.name);
         match self.catalogue().iter().any(same) {
             true => Err(RegisterError::Taken(info.name.to_owned())),
             false => Ok(()),
@@ -157,7 +155,15 @@ impl Registry {
     pub fn catalogue(&self) -> Vec<ModuleInfo> {
         let mut modules = vec![STREAMING, BASIC, context::SIMPLE, context::PERSISTENT];
         modules.extend(FAMILY.iter().map(|member| member.info));
-        modules.extend([mock::INFO, issue::INFO, filesystem::INFO, bash::INFO, search::INFO, web::INFO]);
+        modules.extend([
+            mock::INFO,
+            issue::INFO,
+            filesystem::INFO,
+            bash::INFO,
+            search::INFO,
+            task::INFO,
+            web::INFO,
+        ]);
         modules.extend([hook::shell::INFO, hook::approval::INFO, hook::logging::INFO, hook::redaction::INFO]);
         modules.extend(self.tools.iter().map(|(info, _)| *info));
         modules.extend(self.hooks.iter().map(|(info, _)| *info));

@@ -11,6 +11,7 @@ pub mod results;
 pub mod search;
 pub mod settings;
 mod snapshot;
+pub mod task;
 pub mod web;
 pub mod workspace;
 
