@@ -379,6 +379,18 @@ pub struct MountPlan {
     pub agents: Vec<AgentPlan>,
 }
 
+impl MountPlan {
+    /// The plan and those of its agents.
+    pub fn and_agents(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.agents.iter().map(|agent| &agent.plan))
+    }
+
+    /// The provider that is used: the first, since they stand by priority.
+    pub fn provider(&self) -> &ModuleSpec {
+        self.providers.first().expect("a checked mount plan has a provider")
+    }
+}
+
 /// A sub-agent.
 #[derive(Debug, Clone, Serialize)]
 pub struct AgentPlan {

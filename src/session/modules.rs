@@ -192,11 +192,6 @@ impl Modules {
         self
     }
 
-    /// The role's provider: the first of its mount plan, which has them by priority.
-    pub fn provider_of(role: &RolePlan) -> &ModuleSpec {
-        role.mount_plan.providers.first().expect("a checked mount plan has a provider")
-    }
-
     /// `provider-…/model` of a role, for heads and tables.
     ///
     /// # Errors
@@ -213,7 +208,8 @@ impl Modules {
     /// A tool's configuration makes no sense.
     pub fn offstage(&self, plan: &Plan) -> Result<Vec<Offstage>, CastError> {
         let mut notices = Vec::new();
-        for spec in plan.roles.values().flat_map(|role| &role.mount_plan.tools) {
+        let plans = plan.roles.values().flat_map(|role| role.mount_plan.and_agents());
+        for spec in plans.flat_map(|plan| &plan.tools) {
             if let Some(Built::Absent { notice }) = self.plain_tool(spec, "check")?
                 && self.told.lock().expect("nothing panics while it holds this").insert(notice.clone())
             {
@@ -333,7 +329,7 @@ impl Modules {
     }
 
     fn provider(&self, role: &RolePlan) -> Result<(Arc<dyn Provider>, Line), CastError> {
-        let spec = Self::provider_of(role);
+        let spec = role.mount_plan.provider();
         let model = role.model.as_deref();
         if spec.module == mock::INFO.name {
             let text = Mock::script_path(spec)?.and_then(|path| self.scripts.get(path)).map(String::as_str);

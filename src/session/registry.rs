@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::modules::{BASIC, Modules, STREAMING};
+use super::modules::{BASIC, STREAMING};
 use crate::chat::Room;
 use crate::context::{self, ConfigError, ContextManager};
 use crate::hook::{self, Hook, HookError};
@@ -208,8 +208,10 @@ impl Registry {
         let mut missing: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
         let used: BTreeSet<_> =
             plan.phases.iter().flat_map(crate::plan::PhasePlan::sessions).map(|(_, role)| role).collect();
-        for role in used.iter().filter_map(|role| plan.roles.get(role)) {
-            let spec = Modules::provider_of(role);
+        let used = used.iter().filter_map(|role| plan.roles.get(role));
+        let specs =
+            used.flat_map(|role| role.mount_plan.and_agents().map(move |plan| (role, plan.provider())));
+        for (role, spec) in specs {
             let info = self.catalogue().into_iter().find(|info| info.name == spec.module);
             let Some(credential) = info.and_then(|info| info.credential) else { continue };
             if credential.need == Need::Optional {
@@ -218,7 +220,10 @@ impl Registry {
             let is_set = |value: Option<&str>| value.is_some_and(|text| !text.trim().is_empty());
             let in_config = is_set(spec.config.get(credential.key).and_then(Value::as_str));
             if !in_config && !is_set(variables.get(credential.variable).map(String::as_str)) {
-                missing.entry(credential.variable).or_default().push(role.id.to_string());
+                let roles = missing.entry(credential.variable).or_default();
+                if !roles.contains(&role.id.to_string()) {
+                    roles.push(role.id.to_string());
+                }
             }
         }
         missing
@@ -227,8 +232,10 @@ impl Registry {
     /// What is wrong with the providers that ask a server, each mistake once: what a run would find before it begins.
     pub fn wrong_providers(&self, plan: &Plan, variables: &Variables) -> Vec<BuildError> {
         let mut wrong: Vec<BuildError> = Vec::new();
-        for role in plan.roles.values() {
-            let spec = Modules::provider_of(role);
+        let roles = plan.roles.values();
+        let specs =
+            roles.flat_map(|role| role.mount_plan.and_agents().map(move |plan| (role, plan.provider())));
+        for (role, spec) in specs {
             if let Some(Err(error)) = self.provider(spec, variables, role.model.as_deref())
                 && !wrong.contains(&error)
             {
