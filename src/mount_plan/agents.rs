@@ -162,7 +162,7 @@ mod tests {
     use super::*;
     use crate::source::SourceId;
 
-    fn spec(module: &str, config: Value) -> ModuleSpec {
+    fn spec(module: &str, config: &Value) -> ModuleSpec {
         let place = Place::value(SourceId(0), Route::root());
         let config = config.as_object().cloned().expect("a test writes an object");
         ModuleSpec { module: module.to_owned(), config, instance_id: None, place }
@@ -171,12 +171,12 @@ mod tests {
     #[test]
     fn an_agent_changes_what_it_names_and_inherits_the_rest() {
         let parent = [
-            spec("a", json!({"x": 1, "deep": {"y": 1}, "allowed_read_paths": ["p"], "list": [1]})),
-            spec("b", json!({})),
+            spec("a", &json!({"x": 1, "deep": {"y": 1}, "allowed_read_paths": ["p"], "list": [1]})),
+            spec("b", &json!({})),
         ];
         let own = vec![
-            spec("a", json!({"deep": {"z": 2}, "allowed_read_paths": ["q", "p"], "list": [2]})),
-            spec("c", json!({})),
+            spec("a", &json!({"deep": {"z": 2}, "allowed_read_paths": ["q", "p"], "list": [2]})),
+            spec("c", &json!({})),
         ];
         let names = |specs: &[ModuleSpec]| specs.iter().map(|spec| spec.module.clone()).collect::<Vec<_>>();
         let last = united(&parent, own.clone(), Order::OwnLast);
