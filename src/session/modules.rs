@@ -28,7 +28,7 @@ use crate::tool::issue::{Audience, IssueTool, IssueToolSetup};
 use crate::tool::settings::SettingError;
 use crate::tool::task::{self, Task};
 use crate::tool::workspace::Workspace;
-use crate::tool::{Built, HoldLog, Tool, bash, filesystem, search, web};
+use crate::tool::{Built, HoldLog, Tool, bash, filesystem, search, todo, web};
 
 const MAX_ITERATIONS: KeyInfo = KeyInfo {
     name: "max_iterations",
@@ -354,6 +354,7 @@ impl Modules {
             name if name == filesystem::INFO.name => filesystem::build(config, self.workspace.clone())?,
             name if name == bash::INFO.name => bash::build(config, self.workspace.clone(), &self.variables)?,
             name if name == search::INFO.name => search::build(config, self.workspace.clone())?,
+            name if name == todo::INFO.name => todo::build(session),
             name if name == web::INFO.name => web::build(config)?,
             name => match self.registry.tool(name) {
                 Some(make) => {

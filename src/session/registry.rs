@@ -14,7 +14,7 @@ use crate::plan::{ModuleInfo, ModuleKind, ModuleSpec, Need, Plan, Variables};
 use crate::provider::{BuildError, FAMILY, Provider, mock};
 use crate::tool::settings::SettingError;
 use crate::tool::workspace::Workspace;
-use crate::tool::{Built, bash, filesystem, issue, search, task, web};
+use crate::tool::{Built, bash, filesystem, issue, search, task, todo, web};
 
 /// What a tool of one's own is made from, for one session.
 pub struct ToolParts<'a> {
@@ -161,6 +161,7 @@ impl Registry {
             filesystem::INFO,
             bash::INFO,
             search::INFO,
+            todo::INFO,
             task::INFO,
             web::INFO,
         ]);

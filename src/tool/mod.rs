@@ -12,6 +12,7 @@ pub mod search;
 pub mod settings;
 mod snapshot;
 pub mod task;
+pub mod todo;
 pub mod web;
 pub mod workspace;
 
