@@ -23,6 +23,7 @@ use crate::provider::mock::{self, Mock};
 use crate::provider::{BuildError, FAMILY, Line, Provider, Script};
 use crate::store::IssueStore;
 use crate::tool::issue::{Audience, IssueTool, IssueToolSetup};
+use crate::tool::mcp::{self, Ground, Offered, ServerPlan, Servers};
 use crate::tool::settings::SettingError;
 use crate::tool::workspace::Workspace;
 use crate::tool::{Built, HoldLog, Tool, bash, filesystem, issue, search, web};
@@ -76,6 +77,10 @@ pub struct Modules {
     scripts: BTreeMap<String, String>,
     /// Where the commands of hooks are run, with which variables.
     hook_place: Place,
+    /// The tools of other programs that each role is offered.
+    offered: BTreeMap<RoleId, Offered>,
+    /// Who carries those out; nobody in a replay.
+    servers: Option<Arc<Servers>>,
     /// Notices already given.
     told: Mutex<BTreeSet<String>>,
 }
@@ -162,7 +167,16 @@ impl Modules {
         let few = |name: &&str| variables.get(*name).map(|value| ((*name).to_owned(), value.clone()));
         let hook_place =
             Place { folder: root.to_owned(), variables: HOOK_VARIABLES.iter().filter_map(few).collect() };
-        Self { variables, workspace, lines, scripts: BTreeMap::new(), hook_place, told: Mutex::default() }
+        Self {
+            variables,
+            workspace,
+            lines,
+            scripts: BTreeMap::new(),
+            hook_place,
+            offered: BTreeMap::new(),
+            servers: None,
+            told: Mutex::default(),
+        }
     }
 
     /// The same with the text of a script that a mount plan names by this path.
@@ -172,11 +186,47 @@ impl Modules {
         self
     }
 
+    /// The same with tools of other programs: what each role is offered, and who carries it out. Nobody does in a replay.
+    #[must_use]
+    pub fn with_servers(mut self, offered: BTreeMap<RoleId, Offered>, servers: Option<Arc<Servers>>) -> Self {
+        self.offered = offered;
+        self.servers = servers;
+        self
+    }
+
+    /// The servers that a role's mount plan names.
+    ///
+    /// # Errors
+    /// Its configuration makes no sense.
+    pub fn mcp_servers(&self, role: &RolePlan) -> Result<Vec<ServerPlan>, CastError> {
+        let specs = role.mount_plan.tools.iter().filter(|spec| spec.module == mcp::INFO.name);
+        let read = specs.map(|spec| mcp::read(&spec.config, self.ground()));
+        Ok(read.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
+    /// What servers are started with.
+    pub fn ground(&self) -> Ground<'_> {
+        Ground {
+            root: &self.hook_place.folder,
+            workspace: self.workspace.root(),
+            variables: &self.variables,
+            scrubber: self.workspace.scrubber(),
+        }
+    }
+
     /// What there is to know of every module, without building one.
     pub fn catalogue() -> Vec<ModuleInfo> {
         let mut modules = vec![STREAMING, BASIC, context::SIMPLE];
         modules.extend(FAMILY.iter().map(|member| member.info));
-        modules.extend([mock::INFO, issue::INFO, filesystem::INFO, bash::INFO, search::INFO, web::INFO]);
+        modules.extend([
+            mock::INFO,
+            issue::INFO,
+            filesystem::INFO,
+            bash::INFO,
+            search::INFO,
+            web::INFO,
+            mcp::INFO,
+        ]);
         modules.extend([hook::shell::INFO, hook::approval::INFO, hook::logging::INFO, hook::redaction::INFO]);
         modules
     }
@@ -272,6 +322,9 @@ impl Modules {
                 }))),
             }
         }
+        let offered = self.offered.get(&casting.role.id).cloned().unwrap_or_default();
+        let plans = self.mcp_servers(casting.role)?;
+        tools.extend(mcp::tools(&plans, &offered, self.servers.as_deref(), &self.workspace));
         let mut names = BTreeSet::new();
         if let Some(same) = tools.iter().map(|tool| tool.spec().name).find(|name| !names.insert(name.clone()))
         {
@@ -359,6 +412,11 @@ impl Modules {
             name if name == bash::INFO.name => bash::build(config, self.workspace.clone(), &self.variables)?,
             name if name == search::INFO.name => search::build(config, self.workspace.clone())?,
             name if name == web::INFO.name => web::build(config)?,
+            name if name == mcp::INFO.name => {
+                mcp::read(config, self.ground())?;
+                // What they offer is known only from the servers, or from a recording.
+                Built::Tools(Vec::new())
+            }
             _ => return Ok(None),
         }))
     }

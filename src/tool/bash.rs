@@ -16,8 +16,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::maybe_done;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +29,7 @@ use super::{Built, CallContext, Repeat, Tool, ToolOutput};
 use crate::chat::ToolSpec;
 use crate::event::{Access, Footprint, Policy};
 use crate::plan::{KeyInfo, KeyShape, ModuleInfo, ModuleKind, Variables};
+use crate::process::Group;
 use crate::{limit, secret};
 
 /// What mount plans may say of this module.
@@ -301,7 +300,7 @@ impl Bash {
                 }
             };
             if !matches!(end, End::Exited(_)) {
-                group.signal(Signal::SIGTERM);
+                group.ask();
             }
             // Once the output has ended on its own, nothing that matters is left to wait for.
             let quiet =
@@ -368,34 +367,6 @@ impl Report {
 fn return_code(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     status.code().or_else(|| status.signal().map(|signal| -signal)).unwrap_or(-1)
-}
-
-/// A process group that ends when nobody attends to it any more.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn led_by(child: &Child) -> Self {
-        Self(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
-    }
-
-    /// Ends what is left of it, once: later its number may be somebody else's.
-    fn end(&mut self) {
-        self.signal(Signal::SIGKILL);
-        self.0 = None;
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(leader) = self.0 {
-            // The group may be gone already, which is what was wanted.
-            let _ = killpg(leader, signal);
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.end();
-    }
 }
 
 fn find_shell(variables: &Variables) -> Option<PathBuf> {

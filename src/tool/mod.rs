@@ -6,6 +6,7 @@ mod capture;
 mod command_filter;
 pub mod filesystem;
 pub mod issue;
+pub mod mcp;
 pub mod patch;
 pub mod search;
 pub mod settings;
