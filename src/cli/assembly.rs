@@ -216,7 +216,7 @@ pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Grante
         templates,
         stage: Arc::new(stage),
     };
-    let notices = parts.notices;
+    let notices = [parts.notices, outside.notices].concat();
     Ok(Ready {
         setup,
         journal,

@@ -1,4 +1,5 @@
-//! Which programs stand beside a run and offer tools: started before its first phase, never for a replay.
+//! What a run needs of the machine: programs that offer tools, started before its first phase and never for a replay, and
+//! the kernel's sandbox.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,6 +16,8 @@ pub(super) struct Outside {
     pub(super) offered: BTreeMap<RoleId, Offered>,
     /// Nobody in a replay.
     pub(super) servers: Option<Arc<Servers>>,
+    /// What people should know.
+    pub(super) notices: Vec<String>,
 }
 
 /// Starts what the roles of a run need. What it has told its models before it goes on telling them.
@@ -22,11 +25,13 @@ pub(super) async fn open(modules: &Modules, plan: &Plan, play: &Play) -> Granted
     let recorded = match play {
         Play::Replay(replay) => {
             let offered = replay.recording.head.mcp_tools.clone();
-            return Ok(Outside { offered, servers: None });
+            return Ok(Outside { offered, servers: None, notices: Vec::new() });
         }
         Play::Resume(taken) => Some(taken.manifest.mcp_tools.clone()),
         Play::Live { .. } | Play::Scripted { .. } | Play::Explored { .. } => None,
     };
+    let notices = Modules::without_sandbox(plan).map_err(Refusal::configuration)?;
+    let notices = notices.into_iter().map(str::to_owned).collect();
     let wanted = wanted(modules, plan).map_err(Refusal::invalid)?;
     let all: Vec<ServerPlan> = wanted.values().flatten().cloned().collect();
     let servers = Servers::open(&all, modules.ground()).await.map_err(|error| {
@@ -42,7 +47,7 @@ pub(super) async fn open(modules: &Modules, plan: &Plan, play: &Play) -> Granted
             offered.insert(role.clone(), now);
         }
     }
-    Ok(Outside { offered, servers: Some(Arc::new(servers)) })
+    Ok(Outside { offered, servers: Some(Arc::new(servers)), notices })
 }
 
 /// The servers of the roles that some session plays.

@@ -289,6 +289,9 @@ fn initialize_failure(error: &ClientInitializeError) -> String {
         ClientInitializeError::ConnectionClosed(_) => {
             "it ended, or closed its output, before it said what it is".to_owned()
         }
+        ClientInitializeError::TransportError { error, .. } => {
+            format!("it cannot be spoken to: {}", chain(error.error.as_ref()))
+        }
         other => format!("it does not speak the protocol as expected: {}", chain(other)),
     }
 }

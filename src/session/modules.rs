@@ -24,6 +24,7 @@ use crate::provider::{BuildError, FAMILY, Line, Provider, Script};
 use crate::store::IssueStore;
 use crate::tool::issue::{Audience, IssueTool, IssueToolSetup};
 use crate::tool::mcp::{self, Ground, Offered, ServerPlan, Servers};
+use crate::tool::sandbox::{self, Wanted};
 use crate::tool::settings::SettingError;
 use crate::tool::workspace::Workspace;
 use crate::tool::{Built, HoldLog, Tool, bash, filesystem, issue, search, web};
@@ -202,6 +203,21 @@ impl Modules {
         let specs = role.mount_plan.tools.iter().filter(|spec| spec.module == mcp::INFO.name);
         let read = specs.map(|spec| mcp::read(&spec.config, self.ground()));
         Ok(read.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
+    /// What there is to say, each once, where the kernel has no sandbox for commands.
+    ///
+    /// # Errors
+    /// A role needs one.
+    pub fn without_sandbox(plan: &Plan) -> Result<BTreeSet<&'static str>, &'static str> {
+        let specs = plan.roles.values().flat_map(|role| &role.mount_plan.tools);
+        let specs = specs.filter(|spec| spec.module == bash::INFO.name);
+        let wanted = specs.filter_map(|spec| bash::sandbox(&spec.config).ok());
+        let wanted: Vec<_> = wanted.filter(|wanted| *wanted != Wanted::Off).collect();
+        if wanted.is_empty() || sandbox::is_there() {
+            return Ok(BTreeSet::new());
+        }
+        wanted.into_iter().filter_map(|wanted| wanted.without().transpose()).collect()
     }
 
     /// What servers are started with.

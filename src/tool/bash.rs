@@ -5,8 +5,8 @@
 //!                 └─ deadline, cancel ─▶ SIGTERM ─▶ at most KILL_AFTER ──────▶ SIGKILL to the group ─▶ error
 //! ```
 //!
-//! The command is not confined: it may do what the user who started the runner may do. The safety profile is a filter
-//! against accidents, and the environment holds no credentials.
+//! Without `sandbox` the command is not confined: it may do what the user who started the runner may do. The safety profile
+//! is a filter against accidents, and the environment holds no credentials.
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::arguments::{ArgumentError, Arguments};
 use super::capture::{Capture, Captured};
 use super::command_filter::{CommandFilter, Profile};
+use super::sandbox::{Sandbox, Wanted};
 use super::settings::{SettingError, Settings};
 use super::workspace::{Kind, PathError, WorkPath, Workspace, plain};
 use super::{Built, CallContext, Repeat, Tool, ToolOutput};
@@ -37,7 +38,7 @@ pub const INFO: ModuleInfo = ModuleInfo {
     name: "tool-bash",
     aliases: &[],
     kind: ModuleKind::Tool,
-    summary: "runs shell commands in the workspace; not confined to it",
+    summary: "runs shell commands in the workspace; not confined to it, unless `sandbox` says so",
     keys: &[
         KeyInfo {
             name: "timeout",
@@ -74,6 +75,12 @@ pub const INFO: ModuleInfo = ModuleInfo {
             shape: KeyShape::Integer,
             default: "100000",
             doc: "bytes of stdout and of stderr shown; beyond it the first and last 40 % are",
+        },
+        KeyInfo {
+            name: "sandbox",
+            shape: KeyShape::Text,
+            default: "off",
+            doc: "on: the kernel (Landlock) lets commands write only to the workspace and to TMPDIR, else /tmp; where it cannot, a notice says so; required: then the run does not begin",
         },
         KeyInfo {
             name: "require_approval",
@@ -161,7 +168,31 @@ pub fn build(
         });
     };
     let environment = environment(variables, &workspace);
-    Ok(Built::Tools(vec![Arc::new(Bash { workspace, directory, shell, environment, timeout, keep, filter })]))
+    let temporary = variables.get("TMPDIR").map_or("/tmp", String::as_str);
+    let sandbox = match sandbox(config)? {
+        Wanted::Off => None,
+        Wanted::Where | Wanted::Required => Some(Sandbox::new(workspace.root(), Path::new(temporary))),
+    };
+    Ok(Built::Tools(vec![Arc::new(Bash {
+        workspace,
+        directory,
+        shell,
+        environment,
+        timeout,
+        keep,
+        filter,
+        sandbox,
+    })]))
+}
+
+/// What a configuration says of the sandbox.
+///
+/// # Errors
+/// It is none of the words there are.
+pub fn sandbox(config: &Map<String, Value>) -> Result<Wanted, SettingError> {
+    let settings = Settings::new(INFO.name, config);
+    let Some(text) = settings.text("sandbox")? else { return Ok(Wanted::Off) };
+    Wanted::from_text(text).ok_or_else(|| settings.wrong("sandbox", "must be off, on or required"))
 }
 
 struct Bash {
@@ -172,19 +203,24 @@ struct Bash {
     timeout: Duration,
     keep: usize,
     filter: CommandFilter,
+    sandbox: Option<Sandbox>,
 }
 
 #[async_trait]
 impl Tool for Bash {
     fn spec(&self) -> ToolSpec {
         let seconds = self.timeout.as_secs();
+        let confined = match &self.sandbox {
+            Some(_) => " Only the workspace and the folder for temporary files can be written.",
+            None => "",
+        };
         ToolSpec {
             name: "bash".to_owned(),
             description: format!(
                 "Runs a shell command in the workspace and returns stdout, stderr and returncode. It starts anew each \
                  time: directory changes and variables do not last. There is no terminal and no input. A command may \
                  take {seconds} seconds unless timeout says otherwise; whatever it leaves in the background is ended \
-                 with it. Use relative paths. To read and change files, the file tools are better where there are any."
+                 with it. Use relative paths. To read and change files, the file tools are better where there are any.{confined}"
             ),
             input_schema: json!({
                 "type": "object",
@@ -257,7 +293,8 @@ impl Bash {
         if found.kind != Kind::Directory {
             return Err(BashError::NoDirectory { path: self.directory.to_string() });
         }
-        let child = Command::new(&self.shell)
+        let mut shell = Command::new(&self.shell);
+        shell
             .arg("-c")
             .arg(command)
             .current_dir(self.workspace.root().join(found.path.to_string()))
@@ -267,9 +304,13 @@ impl Bash {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| BashError::Start { reason: self.workspace.show(&plain(&error)) })?;
+            .kill_on_drop(true);
+        let child = match &self.sandbox {
+            Some(sandbox) => sandbox.spawn(&mut shell),
+            None => shell.spawn(),
+        };
+        let child =
+            child.map_err(|error| BashError::Start { reason: self.workspace.show(&plain(&error)) })?;
         Ok((child, timeout))
     }
 

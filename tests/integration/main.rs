@@ -21,6 +21,7 @@ mod issues_files;
 mod layers;
 mod limits;
 mod mcp;
+mod mcp_client;
 mod mount_plans;
 mod offline;
 mod openai;
