@@ -227,7 +227,16 @@ pub struct Usage {
     /// Input tokens written to the provider's cache.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cache_write: u64,
+    /// Those of `cache_write` that are kept for an hour, which costs more.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_write_1h: u64,
+    /// Uses of tools that run at the server, such as web searches; they are paid for by the piece.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub server_tool_uses: u64,
 }
+
+/// Writing into the cache for an hour costs twice the input's price, for five minutes a quarter more than it.
+const HOUR_FACTOR: f64 = 2.0 / 1.25;
 
 fn is_zero(n: &u64) -> bool {
     *n == 0
@@ -244,7 +253,8 @@ impl Usage {
         Price::sum(self.input, price.input)
             + Price::sum(self.output, price.output)
             + Price::sum(self.cache_read, price.cache_read)
-            + Price::sum(self.cache_write, price.cache_write)
+            + Price::sum(self.cache_write.saturating_sub(self.cache_write_1h), price.cache_write)
+            + Price::sum(self.cache_write_1h, price.cache_write * HOUR_FACTOR)
     }
 
     /// Whether no token is in it.
@@ -259,7 +269,18 @@ impl std::ops::AddAssign for Usage {
         self.output += other.output;
         self.cache_read += other.cache_read;
         self.cache_write += other.cache_write;
+        self.cache_write_1h += other.cache_write_1h;
+        self.server_tool_uses += other.server_tool_uses;
     }
+}
+
+/// How much a model takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Tokens of a request and its reply together.
+    pub window: u64,
+    /// Tokens of the longest reply it is asked for.
+    pub reply: u64,
 }
 
 /// A piece of a reply as it arrives.

@@ -40,3 +40,8 @@ pub mod session;
 pub mod engine;
 
 pub mod cli;
+
+/// The examples of the page for those who bring modules of their own along.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/library.md")]
+struct LibraryPage;

@@ -53,6 +53,9 @@ pub const KILL_AFTER: Duration = Duration::from_millis(500);
 /// Output of one tool call shown to the model; head and tail are kept. Bytes.
 pub const TOOL_OUTPUT_BYTES: usize = 100_000;
 
+/// The least that may be shown of a tool result that is kept in a file. Bytes. Less would not hold the words about it.
+pub const SHOWN_RESULT_BYTES: usize = 1_024;
+
 /// Largest single server-sent event accepted. Bytes.
 pub const SSE_EVENT_BYTES: usize = 16 * 1024 * 1024;
 

@@ -20,7 +20,7 @@ use crate::hook::logging::SessionLogs;
 use crate::http::{HttpTransport, Nobody};
 use crate::id::{RoleId, RunId, Seed};
 use crate::journal::{self, Fork, Given, Journal, Manifest, Record, RunFolder};
-use crate::plan::{Plan, Variables, WorkspaceStart};
+use crate::plan::{Plan, WorkspaceStart};
 use crate::provider::Script;
 use crate::secret::{Scrubber, Secret, is_scrubbed};
 use crate::session::{Budget, Commands, FileOrder, Lines, Modules, Stage, Stop, Validators};
@@ -451,7 +451,8 @@ fn modules(
     };
     let workspace = Workspace::prepare(&site.workspace, site.start).map_err(Refusal::configuration)?;
     let tools = ToolWorkspace::open(&site.workspace, scrubber.clone()).map_err(Refusal::configuration)?;
-    let mut modules = Modules::new(&scenario.plan.root, scenario.variables.clone(), Arc::new(tools), lines);
+    let mut modules = Modules::new(&scenario.plan.root, scenario.variables.clone(), Arc::new(tools), lines)
+        .with_registry(scenario.registry.clone());
     for (path, text) in &scenario.scripts {
         modules = modules.with_script(path.clone(), text.clone());
     }
@@ -534,14 +535,15 @@ pub(super) fn recordable(inputs: &BTreeMap<String, String>) -> BTreeMap<String, 
 
 /// What takes the credentials of a scenario's run out of every text.
 pub(super) fn scrubber(scenario: &Scenario) -> Scrubber {
-    Scrubber::new(&secrets(&scenario.plan, &scenario.variables))
+    Scrubber::new(&secrets(scenario))
 }
 
 /// Credentials: those the providers use, whether a variable or a mount plan holds them, and whatever else the environment
 /// holds that looks like one.
-fn secrets(plan: &Plan, variables: &Variables) -> Vec<(String, Secret)> {
+fn secrets(scenario: &Scenario) -> Vec<(String, Secret)> {
+    let Scenario { plan, variables, registry, .. } = scenario;
     let mut secrets = Scrubber::credentials_in(variables);
-    for info in Modules::catalogue() {
+    for info in registry.catalogue() {
         let Some(credential) = info.credential else { continue };
         let specs = plan.roles.values().flat_map(|role| &role.mount_plan.providers);
         let values = specs

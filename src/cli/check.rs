@@ -1,12 +1,12 @@
 //! `runner check`: everything that is wrong with scenario files, without running anything.
 
+use std::collections::BTreeMap;
+
 use super::arguments::{CheckArguments, CommonArguments};
 use super::exit::Exit;
 use super::launch;
 use super::surroundings::{Surroundings, tell};
 use crate::diagnostic::{Code, Diagnostic, Report, Severity};
-use crate::plan::{Plan, Variables};
-use crate::session::Modules;
 use crate::source::Sources;
 
 /// `runner check FILES`.
@@ -22,10 +22,11 @@ pub(super) fn check(arguments: &CheckArguments, surroundings: &Surroundings) -> 
         };
         let mut report = loaded.report;
         if let Some(plan) = &loaded.plan {
-            for error in Modules::wrong_providers(plan, &loaded.variables) {
+            for error in surroundings.registry.wrong_providers(plan, &loaded.variables) {
                 report.push(Diagnostic::error(Code::BadConfigValue, error.to_string()).at(&error.place));
             }
-            note_credentials(plan, &loaded.variables, arguments.env, &mut report);
+            let missing = surroundings.registry.missing_credentials(plan, &loaded.variables);
+            note_credentials(missing, arguments.env, &mut report);
         }
         launch::show(&report, &loaded.sources, surroundings, arguments.json);
         let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
@@ -41,8 +42,8 @@ pub(super) fn check(arguments: &CheckArguments, surroundings: &Surroundings) -> 
     worst
 }
 
-fn note_credentials(plan: &Plan, variables: &Variables, strict: bool, report: &mut Report) {
-    for (variable, roles) in Modules::missing_credentials(plan, variables) {
+fn note_credentials(missing: BTreeMap<&str, Vec<String>>, strict: bool, report: &mut Report) {
+    for (variable, roles) in missing {
         let message =
             format!("{variable} is not set, and without it no model answers for {}", roles.join(", "));
         let diagnostic = if strict {

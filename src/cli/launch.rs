@@ -18,7 +18,7 @@ use crate::mount_plan::read_env_file;
 use crate::plan::{Plan, ReplayWhen, Variables};
 use crate::provider::Script;
 use crate::scenario::{LoadRequest, input_variable, load, project_root};
-use crate::session::Modules;
+use crate::session::{Modules, Registry};
 use crate::source::Sources;
 
 /// A scenario that may run.
@@ -32,6 +32,8 @@ pub(super) struct Scenario {
     pub(super) scripts: Vec<(String, String)>,
     /// What goes wrong on purpose.
     pub(super) faults: Arc<Faults>,
+    /// The modules that its mount plans may name.
+    pub(super) registry: Registry,
 }
 
 /// Where the replies come from, and where they go.
@@ -85,15 +87,16 @@ pub(super) struct Loaded {
     pub(super) variables: Variables,
     given: Given,
     faults: Arc<Faults>,
+    registry: Registry,
 }
 
 impl Loaded {
     /// The scenario, unless its report has errors, which are for the caller to show.
     pub(super) fn scenario(self) -> Granted<Scenario> {
-        let Self { report, plan, mut sources, variables, given, faults } = self;
+        let Self { report, plan, mut sources, variables, given, faults, registry } = self;
         let plan = plan.ok_or_else(|| Refusal { exit: exit_of(&report), text: String::new() })?;
         let scripts = mock_scripts(&plan, &mut sources)?;
-        Ok(Scenario { plan: Arc::new(plan), sources, variables, given, scripts, faults })
+        Ok(Scenario { plan: Arc::new(plan), sources, variables, given, scripts, faults, registry })
     }
 }
 
@@ -120,7 +123,7 @@ pub(super) fn read(
         home: surroundings.home.clone(),
         inputs: common.input.iter().cloned().collect(),
         variables: &variables,
-        catalogue: &Modules::catalogue(),
+        catalogue: &surroundings.registry.catalogue(),
         tool_names: Vec::new(),
         changes: common.set.clone(),
         workspace: common.workspace.clone(),
@@ -133,7 +136,8 @@ pub(super) fn read(
         }
     }
     let faults = Arc::new(Faults::new(common.fault.clone()));
-    Ok(Loaded { report: loaded.report, plan: loaded.plan, sources, variables, given, faults })
+    let registry = surroundings.registry.clone();
+    Ok(Loaded { report: loaded.report, plan: loaded.plan, sources, variables, given, faults, registry })
 }
 
 /// The arguments with those inputs that a scenario's recording was made with and that nobody sets now. What is wrong with
@@ -252,7 +256,7 @@ pub(super) fn cassette_folder(
 pub(super) fn choose(scenario: &Scenario, surroundings: &Surroundings) -> Granted<Play> {
     let plan = &scenario.plan;
     let cassette = plan.replay.cassette.as_ref().filter(|folder| folder.is_dir());
-    let missing = Modules::missing_credentials(plan, &scenario.variables);
+    let missing = scenario.registry.missing_credentials(plan, &scenario.variables);
     let replays = match cassette {
         None => false,
         Some(_) if surroundings.is_ci() => true,
@@ -280,7 +284,7 @@ pub(super) fn choose(scenario: &Scenario, surroundings: &Surroundings) -> Grante
 
 /// Ends a live run before it begins when a credential is missing.
 pub(super) fn require_credentials(scenario: &Scenario) -> Granted<()> {
-    let missing = Modules::missing_credentials(&scenario.plan, &scenario.variables);
+    let missing = scenario.registry.missing_credentials(&scenario.plan, &scenario.variables);
     if missing.is_empty() {
         return Ok(());
     }

@@ -28,6 +28,7 @@ mod staging;
 mod surroundings;
 mod test;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -36,29 +37,37 @@ use arguments::{Arguments, Command};
 use exit::Exit;
 use surroundings::Surroundings;
 
-/// Reads the arguments, does what they say, and answers with the exit code.
+use crate::session::Registry;
+
+/// Reads the arguments of the process, does what they say, and answers with the exit code.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments::with_command(std::env::args_os())) {
+    run(Registry::builtin(), std::env::args_os()).into()
+}
+
+/// The same for a program that brings modules of its own along, and for other arguments; the first is the program's name.
+/// Answers with the exit code, which [`ExitCode::from`] takes.
+pub fn run(registry: Registry, arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments = match Arguments::try_parse_from(arguments::with_command(arguments)) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are no mistakes; clap knows which stream each belongs on.
             let code = if error.use_stderr() { Exit::Invalid } else { Exit::Ok };
             let _ = error.print();
-            return code.into();
+            return code.code();
         }
     };
-    let surroundings = match Surroundings::read(arguments.color) {
+    let surroundings = match Surroundings::read(arguments.color, registry) {
         Ok(surroundings) => surroundings,
         Err(error) => {
             surroundings::complain(&error);
-            return Exit::Configuration.into();
+            return Exit::Configuration.code();
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             surroundings::complain(&format!("cannot start: {error}"));
-            return Exit::Configuration.into();
+            return Exit::Configuration.code();
         }
     };
     let exit = runtime.block_on(async {
@@ -83,7 +92,7 @@ pub fn main() -> ExitCode {
     });
     // Whatever still runs on the blocking pool (a file read that hangs, say) holds nobody up.
     runtime.shutdown_background();
-    exit.into()
+    exit.code()
 }
 
 async fn issues_command(arguments: &issues::IssuesArgs, surroundings: &Surroundings) -> Exit {

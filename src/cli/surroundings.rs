@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::arguments::ColorChoice;
 use crate::diagnostic::Look;
 use crate::plan::Variables;
+use crate::session::Registry;
 
 /// What the program is given.
 #[derive(Debug, Clone)]
@@ -14,6 +15,8 @@ pub(super) struct Surroundings {
     pub(super) working_dir: PathBuf,
     pub(super) home: Option<PathBuf>,
     pub(super) color: ColorChoice,
+    /// The modules that mount plans may name.
+    pub(super) registry: Registry,
 }
 
 impl Surroundings {
@@ -21,14 +24,14 @@ impl Surroundings {
         clippy::disallowed_methods,
         reason = "the one place that reads the environment and the working directory"
     )]
-    pub(super) fn read(color: ColorChoice) -> Result<Self, String> {
+    pub(super) fn read(color: ColorChoice, registry: Registry) -> Result<Self, String> {
         let text = |text: std::ffi::OsString| text.into_string().ok();
         let variables: Variables =
             std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect();
         let working_dir =
             std::env::current_dir().map_err(|error| format!("cannot find the working directory: {error}"))?;
         let home = variables.get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-        Ok(Self { variables, working_dir, home, color })
+        Ok(Self { variables, working_dir, home, color, registry })
     }
 
     /// A variable that is set and not empty.

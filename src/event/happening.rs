@@ -278,6 +278,26 @@ pub enum Happening {
         /// Its text.
         text: String,
     },
+    /// A conversation has grown too large, and the model is shown less of it from now on.
+    #[serde(rename = "context.compacted")]
+    ContextCompacted {
+        /// Its estimated size before. Tokens.
+        before_tokens: u64,
+        /// Its estimated size after. Tokens.
+        after_tokens: u64,
+        /// Messages shown before.
+        before_messages: u32,
+        /// Messages shown after.
+        after_messages: u32,
+        /// Messages with tool results that are now shown cut.
+        messages_truncated: u32,
+        /// Prompts that are now shown as their beginning.
+        user_messages_stubbed: u32,
+        /// How far it had to go, from 1 to 9.
+        strategy_level: u8,
+        /// What may be shown at most. Tokens.
+        budget: u64,
+    },
     /// A model call begins.
     #[serde(rename = "turn.started")]
     TurnStarted {

@@ -67,7 +67,7 @@ impl Outcome {
             }
             Decision::Inject { text } => self.told.push(text),
             Decision::Failed { why } => {
-                self.notices.push(format!("hook {hook} failed and is passed over: {why}"))
+                self.notices.push(format!("hook {hook} failed and is passed over: {why}"));
             }
         }
     }

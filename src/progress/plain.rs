@@ -223,6 +223,9 @@ fn body(event: &Happening) -> Option<String> {
         Happening::Retry { attempt, reason, delay_ms } => {
             format!("attempt {attempt} failed, again in {delay_ms} ms: {}", cut(reason))
         }
+        Happening::ContextCompacted { before_tokens, after_tokens, .. } => {
+            format!("shows the model less of its long conversation: {before_tokens} -> {after_tokens} tokens")
+        }
         Happening::CallTrimmed { max_tokens, .. } => {
             format!("may answer with {max_tokens} tokens at most: the budget is nearly used up")
         }

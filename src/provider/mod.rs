@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::chat::{Delta, Reply, Request, Usage};
+use crate::chat::{Delta, Reply, Request, Room, Usage};
 use crate::http::WireRequest;
 
 pub use call::{Answered, Attempt, Line, Occasion, call};
@@ -37,6 +37,11 @@ pub trait Provider: Send + Sync {
     /// Everything besides the conversation that changes the answer (limits, temperature, thinking …), for the key of a
     /// call. No credential, no address.
     fn params(&self) -> Value;
+
+    /// How much the model takes, where that is known.
+    fn room(&self) -> Option<Room> {
+        None
+    }
 
     /// Writes a request.
     ///

@@ -98,7 +98,8 @@ impl<'a> Settings<'a> {
         }
     }
 
-    fn value(&self, key: &str) -> Option<&'a Value> {
+    /// A value of any shape.
+    pub fn value(&self, key: &str) -> Option<&'a Value> {
         self.spec.config.get(key).filter(|value| !value.is_null() && value.as_str() != Some(""))
     }
 

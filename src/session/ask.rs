@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::budget::{Amount, Terms, Wish};
 use super::{Offer, PromptEnd, Session};
 use crate::chat::{Message, Part, Reply, Request, Speaker, ToolSpec, Usage};
+use crate::context::ContextFull;
 use crate::effects::Busy;
 use crate::effects::{Announce, Asked, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Footprint, Happening, Policy, Segment, SessionEnd};
@@ -72,10 +73,9 @@ pub(super) fn segment(at: usize, message: &Message) -> Segment {
 impl Session {
     /// Asks the model once, with as many attempts as it takes. `Err` of the inner result ends the prompt.
     pub(super) async fn ask(&mut self, busy: &Busy, offer: Offer) -> Result<Result<Reply, PromptEnd>, Halt> {
-        let messages = match self.context.view() {
-            Ok(messages) => messages,
-            Err(full) => return Ok(Err(failed(full.to_string(), None))),
-        };
+        if let Err(full) = self.make_room() {
+            return Ok(Err(failed(full.to_string(), None)));
+        }
         self.turn += 1;
         self.tell(Happening::TurnStarted { turn: self.turn });
         let tools = match offer {
@@ -84,14 +84,33 @@ impl Session {
             Offer::HandBack => Cow::from(self.hand_back_specs()),
         };
         // Borrowed: a conversation is long, and it is asked with in every turn.
-        let system = Cow::from(self.system.as_str());
-        let mut request = Request { system, messages: Cow::from(messages), tools, max_tokens: None };
+        let (system, messages) = (Cow::from(self.system.as_str()), Cow::from(self.context.view()));
+        let mut request = Request { system, messages, tools, max_tokens: None };
         let Some(mut wish) = self.reserve(busy, 1, &mut request, offer).await? else {
             return Ok(Err(used_up()));
         };
         let asked = self.ask_until_answered(busy, &mut request, offer, &mut wish).await;
         self.settle(busy, wish.call, Amount::default());
         asked
+    }
+
+    /// Shows the model less of a conversation that has grown too large; what a key says follows what is shown.
+    fn make_room(&mut self) -> Result<(), ContextFull> {
+        let Some(done) = self.context.make_room()? else { return Ok(()) };
+        let view = self.context.view();
+        self.said = view.iter().enumerate().map(|(at, message)| segment(at, message)).collect();
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        self.tell(Happening::ContextCompacted {
+            before_tokens: done.before_tokens,
+            after_tokens: done.after_tokens,
+            before_messages: count(done.before_messages),
+            after_messages: count(done.after_messages),
+            messages_truncated: count(done.messages_truncated),
+            user_messages_stubbed: count(done.user_messages_stubbed),
+            strategy_level: done.level,
+            budget: done.budget,
+        });
+        Ok(())
     }
 
     fn hand_back_specs(&self) -> Vec<ToolSpec> {
@@ -371,6 +390,6 @@ fn used_up() -> PromptEnd {
     PromptEnd { end: SessionEnd::Budget, text: String::new(), error: None }
 }
 
-fn failed(reason: String, error: Option<ErrorClass>) -> PromptEnd {
+pub(super) fn failed(reason: String, error: Option<ErrorClass>) -> PromptEnd {
     PromptEnd { end: SessionEnd::Failed { reason }, text: String::new(), error }
 }

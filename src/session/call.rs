@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::files::{self, FileUse};
 use super::hooks::{Reviewed, Shown};
+use super::results::Shelf;
 use super::{CallOrder, Session, Stage};
 use crate::chat::{ToolCall, ToolInput, ToolResult};
 use crate::effects::{Announce, Asked, Beginning, Busy, Effects, Grant, Halt, Kept, Ran};
@@ -27,6 +28,9 @@ struct CallResult {
     content: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_error: bool,
+    /// All of it, where `content` is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    whole: Option<String>,
     /// What the call did to files, for a replay that does not run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     files: Option<FilePatch>,
@@ -174,13 +178,18 @@ impl Session {
         };
         let given = ready.input.clone();
         let known = (ready.tool.clone(), ready.input.clone());
-        let running = Running { stage: &self.stage, hard: &self.stop.hard, ready, policy };
+        let shelf = self.shelf(at);
+        let running =
+            Running { stage: &self.stage, hard: &self.stop.hard, ready, policy, shelf: shelf.clone() };
         let read = |result: Value| {
             let result: Result<CallResult, _> = serde_json::from_value(result);
             result.map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))
         };
         let restore = |kept: Kept, result: Value| async move {
             let result = read(result)?;
+            if let (Kept::Recording, Some(whole)) = (&kept, result.whole) {
+                shelf.keep(whole, &self.stage.workspace).await.map_err(Halt::Workspace)?;
+            }
             match (kept, result.files) {
                 (Kept::Journal(name), _) => {
                     let (tool, input) = known;
@@ -229,6 +238,7 @@ struct Running<'a> {
     hard: &'a CancellationToken,
     ready: Ready,
     policy: Policy,
+    shelf: Shelf,
 }
 
 impl Running<'_> {
@@ -288,7 +298,10 @@ impl Running<'_> {
         };
         let result = match trouble {
             None => {
-                let result = CallResult { content: output.content, is_error: output.is_error, files };
+                // The file holds what the recording holds: no secrets.
+                let content = self.stage.effects.scrubber().scrub(&output.content);
+                let (content, whole) = self.shelf.place(content, &self.stage.workspace).await;
+                let result = CallResult { content, is_error: output.is_error, whole, files };
                 serde_json::to_value(result).expect("a result holds only plain data")
             }
             Some(trouble) => refusal(&trouble),
@@ -303,7 +316,7 @@ const INTERRUPTED: &str = "Interrupted: the run was killed while this call ran, 
 its work, a part or nothing. Look at what is there before you go on or call it again.";
 
 fn refusal(trouble: &str) -> Value {
-    let result = CallResult { content: trouble.to_owned(), is_error: true, files: None };
+    let result = CallResult { content: trouble.to_owned(), is_error: true, whole: None, files: None };
     serde_json::to_value(result).expect("a result holds only plain data")
 }
 

@@ -7,6 +7,9 @@ mod files;
 mod hooks;
 mod kit;
 mod modules;
+mod registry;
+mod remember;
+mod results;
 mod turn;
 mod validate;
 
@@ -21,6 +24,7 @@ pub use budget::{Amount, Budget, Purse};
 pub use files::{Commands, FileOrder};
 use kit::Kit;
 pub use modules::{Cast, CastError, Casting, Lines, Modules, Offstage};
+pub use registry::{RegisterError, Registry, ToolParts};
 pub use turn::{CallOrder, Deltas, HAND_BACK, LoopPolicy, Offer, Step, Turn, WRAP_UP};
 pub use validate::Validators;
 
@@ -106,8 +110,10 @@ pub struct Session {
     prompts: u32,
     /// The parts of a key that stay: model, system, tools.
     head: Vec<Segment>,
-    /// The parts of a key for the messages of the conversation so far.
+    /// The parts of a key for the messages that the model is shown.
     said: Vec<Segment>,
+    /// What earlier runs said is in the conversation.
+    has_remembered: bool,
 }
 
 /// How a prompt ended.
@@ -151,6 +157,7 @@ impl Session {
             iteration: None,
             head,
             said: Vec::new(),
+            has_remembered: false,
         }
     }
 
@@ -186,6 +193,15 @@ impl Session {
     /// # Errors
     /// Nothing goes on: the replay has diverged, the run cannot be recorded, or it was stopped at once.
     pub async fn prompt(&mut self, busy: &Busy, text: &str) -> Result<PromptEnd, Halt> {
+        if let Some(end) = self.remember(busy).await? {
+            return Ok(end);
+        }
+        let end = self.converse(busy, text).await;
+        self.keep_for_later().await;
+        end
+    }
+
+    async fn converse(&mut self, busy: &Busy, text: &str) -> Result<PromptEnd, Halt> {
         let text = self.stage.effects.scrubber().scrub(text);
         let text = match self.review_prompt(busy, text).await? {
             Ok(text) => text,

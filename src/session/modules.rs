@@ -1,12 +1,14 @@
 //! Which modules there are, and how a role's mount plan becomes the parts of a session.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value};
 
+use super::registry::{Registry, ToolParts};
 use super::turn::{CallOrder, Deltas, LoopPolicy};
+use crate::chat::Room;
 use crate::context::{self, ContextManager};
 use crate::hook::logging::Logging;
 use crate::hook::redaction::Redaction;
@@ -17,17 +19,17 @@ use crate::id::{RoleId, RunId};
 use crate::issue::Takes;
 use crate::limit;
 use crate::plan::{
-    KeyInfo, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, Need, Plan, QueuePlan, RolePlan, Variables,
+    KeyInfo, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, Plan, QueuePlan, RolePlan, Variables,
 };
 use crate::provider::mock::{self, Mock};
-use crate::provider::{BuildError, FAMILY, Line, Provider, Script};
+use crate::provider::{BuildError, Line, Provider, Script};
 use crate::store::IssueStore;
 use crate::tool::issue::{Audience, IssueTool, IssueToolSetup};
 use crate::tool::mcp::{self, Ground, Offered, ServerPlan, Servers};
 use crate::tool::sandbox::{self, Wanted};
 use crate::tool::settings::SettingError;
 use crate::tool::workspace::Workspace;
-use crate::tool::{Built, HoldLog, Tool, bash, filesystem, issue, search, web};
+use crate::tool::{Built, HoldLog, Tool, bash, filesystem, search, web};
 
 const MAX_ITERATIONS: KeyInfo = KeyInfo {
     name: "max_iterations",
@@ -37,7 +39,7 @@ const MAX_ITERATIONS: KeyInfo = KeyInfo {
 };
 
 /// `loop-streaming`.
-const STREAMING: ModuleInfo = ModuleInfo {
+pub(super) const STREAMING: ModuleInfo = ModuleInfo {
     name: "loop-streaming",
     aliases: &[],
     kind: ModuleKind::Orchestrator,
@@ -56,7 +58,7 @@ const STREAMING: ModuleInfo = ModuleInfo {
 };
 
 /// `loop-basic`.
-const BASIC: ModuleInfo = ModuleInfo {
+pub(super) const BASIC: ModuleInfo = ModuleInfo {
     name: "loop-basic",
     aliases: &[],
     kind: ModuleKind::Orchestrator,
@@ -71,9 +73,12 @@ const HOOK_VARIABLES: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR
 
 /// The modules a run builds sessions from, and what they need from outside.
 pub struct Modules {
+    registry: Registry,
     variables: Variables,
     workspace: Arc<Workspace>,
     lines: Lines,
+    /// What paths in mount plans are relative to.
+    root: PathBuf,
     /// Scripts that mount plans name, by path.
     scripts: BTreeMap<String, String>,
     /// Where the commands of hooks are run, with which variables.
@@ -144,6 +149,9 @@ pub enum CastError {
     /// A tool's configuration makes no sense.
     #[error(transparent)]
     Tool(#[from] SettingError),
+    /// A context's configuration makes no sense.
+    #[error(transparent)]
+    Context(#[from] context::ConfigError),
     /// A hook's configuration makes no sense.
     #[error(transparent)]
     Hook(#[from] HookError),
@@ -168,16 +176,17 @@ impl Modules {
         let few = |name: &&str| variables.get(*name).map(|value| ((*name).to_owned(), value.clone()));
         let hook_place =
             Place { folder: root.to_owned(), variables: HOOK_VARIABLES.iter().filter_map(few).collect() };
-        Self {
-            variables,
-            workspace,
-            lines,
-            scripts: BTreeMap::new(),
-            hook_place,
-            offered: BTreeMap::new(),
-            servers: None,
-            told: Mutex::default(),
-        }
+        let (root, scripts, told) = (root.to_owned(), BTreeMap::new(), Mutex::default());
+        let registry = Registry::builtin();
+        let (offered, servers) = (BTreeMap::new(), None);
+        Self { registry, variables, workspace, lines, root, scripts, hook_place, offered, servers, told }
+    }
+
+    /// The same with modules beside those that are built in.
+    #[must_use]
+    pub fn with_registry(mut self, registry: Registry) -> Self {
+        self.registry = registry;
+        self
     }
 
     /// The same with the text of a script that a mount plan names by this path.
@@ -223,28 +232,11 @@ impl Modules {
     /// What servers are started with.
     pub fn ground(&self) -> Ground<'_> {
         Ground {
-            root: &self.hook_place.folder,
+            root: &self.root,
             workspace: self.workspace.root(),
             variables: &self.variables,
             scrubber: self.workspace.scrubber(),
         }
-    }
-
-    /// What there is to know of every module, without building one.
-    pub fn catalogue() -> Vec<ModuleInfo> {
-        let mut modules = vec![STREAMING, BASIC, context::SIMPLE];
-        modules.extend(FAMILY.iter().map(|member| member.info));
-        modules.extend([
-            mock::INFO,
-            issue::INFO,
-            filesystem::INFO,
-            bash::INFO,
-            search::INFO,
-            web::INFO,
-            mcp::INFO,
-        ]);
-        modules.extend([hook::shell::INFO, hook::approval::INFO, hook::logging::INFO, hook::redaction::INFO]);
-        modules
     }
 
     /// The role's provider: the first of its mount plan, which has them by priority.
@@ -252,48 +244,13 @@ impl Modules {
         role.mount_plan.providers.first().expect("a checked mount plan has a provider")
     }
 
-    /// The credentials that the plan's sessions need and that are not there: the variable, with the roles that need it.
-    pub fn missing_credentials(plan: &Plan, variables: &Variables) -> BTreeMap<&'static str, Vec<String>> {
-        let mut missing: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
-        let used: BTreeSet<_> =
-            plan.phases.iter().flat_map(crate::plan::PhasePlan::sessions).map(|(_, role)| role).collect();
-        for role in used.iter().filter_map(|role| plan.roles.get(role)) {
-            let spec = Self::provider_of(role);
-            let info = Self::catalogue().into_iter().find(|info| info.name == spec.module);
-            let Some(credential) = info.and_then(|info| info.credential) else { continue };
-            if credential.need == Need::Optional {
-                continue;
-            }
-            let is_set = |value: Option<&str>| value.is_some_and(|text| !text.trim().is_empty());
-            let in_config = is_set(spec.config.get(credential.key).and_then(Value::as_str));
-            if !in_config && !is_set(variables.get(credential.variable).map(String::as_str)) {
-                missing.entry(credential.variable).or_default().push(role.id.to_string());
-            }
-        }
-        missing
-    }
-
-    /// What is wrong with the providers that ask a server, each mistake once: what a run would find before it begins.
-    pub fn wrong_providers(plan: &Plan, variables: &Variables) -> Vec<BuildError> {
-        let mut wrong: Vec<BuildError> = Vec::new();
-        for role in plan.roles.values() {
-            let spec = Self::provider_of(role);
-            let Some(member) = FAMILY.iter().find(|member| member.info.name == spec.module) else { continue };
-            if let Err(error) = (member.build)(spec, variables, role.model.as_deref())
-                && !wrong.contains(&error)
-            {
-                wrong.push(error);
-            }
-        }
-        wrong
-    }
-
     /// `provider-…/model` of a role, for heads and tables.
     ///
     /// # Errors
-    /// Its provider's configuration makes no sense.
+    /// The configuration of its provider or its context makes no sense.
     pub fn model_of(&self, role: &RolePlan) -> Result<String, CastError> {
         let (provider, _) = self.provider(role)?;
+        self.context(&role.mount_plan.context, provider.room(), "check")?;
         Ok(format!("{}/{}", provider.module(), provider.model()))
     }
 
@@ -304,7 +261,7 @@ impl Modules {
     pub fn offstage(&self, plan: &Plan) -> Result<Vec<Offstage>, CastError> {
         let mut notices = Vec::new();
         for spec in plan.roles.values().flat_map(|role| &role.mount_plan.tools) {
-            if let Some(Built::Absent { notice }) = self.plain_tool(spec)?
+            if let Some(Built::Absent { notice }) = self.plain_tool(spec, "check")?
                 && self.told.lock().expect("nothing panics while it holds this").insert(notice.clone())
             {
                 notices.push(Offstage { notice });
@@ -322,7 +279,7 @@ impl Modules {
         let (provider, line) = self.provider(casting.role)?;
         let mut tools: Vec<Arc<dyn Tool>> = Vec::new();
         for spec in &plan.tools {
-            match self.plain_tool(spec)? {
+            match self.plain_tool(spec, &casting.path)? {
                 Some(Built::Tools(built)) => tools.extend(built),
                 Some(Built::Absent { .. }) => {}
                 None => tools.push(Arc::new(IssueTool::new(IssueToolSetup {
@@ -346,15 +303,32 @@ impl Modules {
         {
             return Err(CastError::SameName { name: same });
         }
+        let context = self.context(&plan.context, provider.room(), &casting.path)?;
         Ok(Cast {
             provider,
             line,
             tools,
             policy: loop_policy(&plan.orchestrator),
-            context: Box::new(context::Simple::new(&plan.context.config)),
+            context,
             system: casting.system,
             hooks: self.hooks(&plan.hooks)?,
         })
+    }
+
+    fn context(
+        &self,
+        spec: &ModuleSpec,
+        room: Option<Room>,
+        session: &str,
+    ) -> Result<Box<dyn ContextManager>, CastError> {
+        if let Some(make) = self.registry.context(&spec.module) {
+            return Ok(make(spec, room)?);
+        }
+        let context = context::Simple::new(context::Settings::read(spec, room)?);
+        Ok(Box::new(match spec.module == context::PERSISTENT.name {
+            true => context.with_sources(context::Sources::read(spec, &self.root, session)?),
+            false => context,
+        }))
     }
 
     /// The hooks that decide something.
@@ -367,7 +341,11 @@ impl Modules {
                 }
                 name if name == hook::approval::INFO.name => hooks.push(hook::approval::build(&spec.config)?),
                 // Those that only listen belong to the run, not to a session.
-                _ => {}
+                name => {
+                    if let Some(make) = self.registry.hook(name) {
+                        hooks.push(make(&spec.config)?);
+                    }
+                }
             }
         }
         Ok(Hooks::new(hooks))
@@ -415,13 +393,12 @@ impl Modules {
             Lines::Http(transport) => Line::Http(transport.clone()),
             Lines::Script(script) => Line::Script(script.clone()),
         };
-        let member = FAMILY.iter().find(|member| member.info.name == spec.module);
-        let member = member.expect("a checked mount plan names providers of the catalogue");
-        Ok(((member.build)(spec, &self.variables, model)?, line))
+        let built = self.registry.provider(spec, &self.variables, model);
+        Ok((built.expect("a checked mount plan names providers of the catalogue")?, line))
     }
 
     /// Builds a tool that knows nothing of the queue; `None` for the one that does.
-    fn plain_tool(&self, spec: &ModuleSpec) -> Result<Option<Built>, CastError> {
+    fn plain_tool(&self, spec: &ModuleSpec, session: &str) -> Result<Option<Built>, CastError> {
         let config: &Map<String, Value> = &spec.config;
         Ok(Some(match spec.module.as_str() {
             name if name == filesystem::INFO.name => filesystem::build(config, self.workspace.clone())?,
@@ -433,7 +410,13 @@ impl Modules {
                 // What they offer is known only from the servers, or from a recording.
                 Built::Tools(Vec::new())
             }
-            _ => return Ok(None),
+            name => match self.registry.tool(name) {
+                Some(make) => {
+                    let (workspace, variables) = (&self.workspace, &self.variables);
+                    make(&ToolParts { config, workspace, variables, session })?
+                }
+                None => return Ok(None),
+            },
         }))
     }
 }

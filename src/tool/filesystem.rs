@@ -125,7 +125,7 @@ impl Files {
 
     fn may_read(&self, path: &WorkPath, found: &Found) -> Result<(), FileError> {
         match &self.readable {
-            Some(readable) if !self.is_in(&found.path, readable) => {
+            Some(readable) if !self.is_in(&found.path, readable) && !found.path.is_in_results() => {
                 Err(FileError::NotReadable { path: path.to_string(), allowed: list(readable) })
             }
             _ => Ok(()),
@@ -133,6 +133,9 @@ impl Files {
     }
 
     fn may_write(&self, path: &WorkPath, found: &Found) -> Result<(), FileError> {
+        if found.path.is_in_results() {
+            return Err(PathError::Reserved { path: path.to_string() }.into());
+        }
         if self.is_in(&found.path, &self.denied) {
             return Err(FileError::Denied { path: path.to_string(), denied: list(&self.denied) });
         }

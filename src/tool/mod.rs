@@ -8,6 +8,7 @@ pub mod filesystem;
 pub mod issue;
 pub mod mcp;
 pub mod patch;
+pub mod results;
 pub mod sandbox;
 pub mod search;
 pub mod settings;

@@ -22,8 +22,12 @@ pub const SHOWN_ROOT: &str = "/work";
 /// The file that says that the runner made a workspace and may empty it.
 pub const MARKER: &str = ".runner-workspace";
 
-/// Names at the top of a workspace that belong to the runner: no file tool touches them, no patch holds them.
-pub const RESERVED: [&str; 3] = [".beads", ".runner", MARKER];
+/// The folder at the top of a workspace where results of tools are kept that are too large to be shown.
+pub const RESULTS: &str = ".runner-results";
+
+/// Names at the top of a workspace that belong to the runner: no file tool touches them, no patch holds them. One who
+/// was told of a file below [`RESULTS`] may read it.
+pub const RESERVED: [&str; 4] = [".beads", ".runner", MARKER, RESULTS];
 
 /// Links followed in one path; as many as the kernel follows.
 const LINKS: u32 = 40;
@@ -180,6 +184,11 @@ impl WorkPath {
         out
     }
 
+    /// Whether this is where results of tools are kept: files there are read by those who were told of them, no more.
+    pub fn is_in_results(&self) -> bool {
+        self.0.first().is_some_and(|name| name.eq_ignore_ascii_case(RESULTS))
+    }
+
     /// What a folder's entry is called; `None` when it belongs to the runner, or its name is none that a call can give.
     pub(super) fn entry(&self, name: &str) -> Option<Self> {
         if name.chars().any(char::is_control) {
@@ -187,7 +196,9 @@ impl WorkPath {
         }
         let mut names = self.0.clone();
         names.push(name.to_owned());
-        Some(Self(names)).filter(|path| !path.is_reserved())
+        // Kept results are read by those who were told of them, and found by nobody else.
+        Some(Self(names))
+            .filter(|path| !path.is_reserved() && (self.is_in_results() || !path.is_in_results()))
     }
 
     /// The folders it lies in, the top first.
@@ -416,7 +427,7 @@ impl Walk<'_> {
 }
 
 fn is_reserved(name: &str) -> bool {
-    RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name))
+    name != RESULTS && RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name))
 }
 
 fn kind_of(metadata: &Metadata) -> Kind {

@@ -16,7 +16,7 @@ use runner::journal::{self, Journal, Record};
 use runner::provider::Script;
 use runner::scenario::{LoadRequest, load};
 use runner::secret::Scrubber;
-use runner::session::{Budget, Commands, FileOrder, Lines, Modules, Stage, Stop, Validators};
+use runner::session::{Budget, Commands, FileOrder, Lines, Modules, Registry, Stage, Stop, Validators};
 use runner::source::Sources;
 use runner::store::{
     Answer, Applied, AttemptCount, Caller, Claim, Deadline, Filter, IssueStore, Notice, Offer, Operation,
@@ -139,7 +139,7 @@ async fn play(project: &Project, queue: Queue, schedule: Schedule) -> (Tried, Ve
         home: None,
         inputs: BTreeMap::new(),
         variables: &variables,
-        catalogue: &Modules::catalogue(),
+        catalogue: &Registry::builtin().catalogue(),
         tool_names: Vec::new(),
         changes: Vec::new(),
         workspace: Some(folder.path().to_owned()),

@@ -102,10 +102,7 @@ fn a_recording_plays_without_its_server() {
 #[test]
 fn a_server_that_cannot_be_used_stops_the_run_before_it_begins() {
     for (servers, said) in [
-        (
-            server("dies"),
-            "it ended, or closed its output, before it said what it is (exit status: 7); it printed:\nno such database",
-        ),
+        (server("dies"), "(exit status: 7); it printed:\nno such database"),
         (server("garbage"), "Welcome to the server!"),
         (server("silent"), "it did not answer within 2 s"),
         (server("twins"), "it offers two tools, a.b and a/b, that would both be called mcp_box_a_b"),
@@ -163,7 +160,7 @@ fn our_own_server_is_one_too() {
     project.runner(["issues", "init", "--workspace", "other"]).run().expect_code(0);
     record(&project).expect_code(0);
     let told = results(&project);
-    assert_eq!(told.matches("From afar").count(), 3, "one in the call, one in each result:\n{told}");
+    assert!(told.contains(r#"{"count":1,"ready_issues":"#) && told.contains("From afar"), "{told}");
     project.runner(["replay", "talk.yaml"]).run().expect_code(0);
 }
 
@@ -241,7 +238,7 @@ fn servers_of_the_python_package_are_understood() {
     listening.signal(Signal::SIGKILL);
     listening.finish();
     let told = results(&project);
-    for part in ["42", "420", "no such account", "[left out: an image (image/png, "] {
+    for part in ["42", "420", "Error executing tool refuse", "[left out: an image (image/png, "] {
         assert!(told.contains(part), "{part} is not in\n{told}");
     }
     project.replace("mount-plans/writer.json", &python, "/no/such/python");

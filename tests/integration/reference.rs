@@ -6,7 +6,7 @@ use std::path::Path;
 
 use runner::diagnostic::Code;
 use runner::plan::{KeyInfo, KeyShape, ModuleInfo, Need};
-use runner::session::Modules;
+use runner::session::Registry;
 
 use crate::documents::{blocks, documents, steps};
 use crate::harness::{Project, repository, walk};
@@ -89,7 +89,7 @@ fn module_section(module: &ModuleInfo) -> String {
 fn every_module_and_key_has_its_line() {
     let text = page("docs/mount-plans.md");
     let modules = section(&text, "## Modules").expect("a section of modules");
-    let catalogue = Modules::catalogue();
+    let catalogue = Registry::builtin().catalogue();
     let mut wrong = String::new();
     for module in &catalogue {
         let expected = module_section(module);

@@ -328,6 +328,31 @@ fn refuses_wrong_conversations_with_the_real_texts() {
 }
 
 #[test]
+fn refuses_thinking_that_has_been_changed_and_takes_a_paused_turn_back() {
+    let sealed = Part::Thinking { text: "so it is".to_owned(), signature: "seal".to_owned() };
+    let server = AnthropicServer::start(brain::brain(move |_| Answer::new(vec![sealed.clone()])));
+    let said = |block: Value| json!([user("a"), {"role": "assistant", "content": [block]}, user("b")]);
+    let thinking = |text: &str, seal: &str| json!({"type": "thinking", "thinking": text, "signature": seal});
+    let paused = json!({"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}});
+    let cases = [
+        (said(thinking("so it is", "seal")), None),
+        (said(thinking("so it was", "seal")), Some("cannot be modified")),
+        (said(thinking("so it is", "forged")), Some("Invalid `signature`")),
+        (json!([user("a"), {"role": "assistant", "content": [paused]}]), None),
+    ];
+    runtime().block_on(async {
+        assert_eq!(ask(&server, &question("go")).await.unwrap().0, 200);
+        for (messages, refused) in cases {
+            let mut body = question("");
+            body["messages"] = messages;
+            let (status, text) = ask(&server, &body).await.unwrap();
+            assert_eq!(status, if refused.is_some() { 400 } else { 200 }, "{text}");
+            assert!(text.contains(refused.unwrap_or_default()), "{text}");
+        }
+    });
+}
+
+#[test]
 fn refuses_wrong_parameters_tools_and_credentials() {
     let server = AnthropicServer::start(brain::brain(|_| Answer::text("fine")));
     let with = |key: &str, value: Value| {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use runner::chat::{Reply, Request, ToolSpec};
 use runner::clock::{ManualClock, Timestamp};
-use runner::context::Simple;
+use runner::context::{Settings, Simple};
 use runner::effects::{Effects, Origin, Replay, Setup, Strictness, Time, Tolerance};
 use runner::event::{
     Access, EffectRecord, Envelope, Evidence, Footprint, Happening, Hub, Listener, Policy, RECORDING_FORMAT,
@@ -306,6 +306,7 @@ impl Scene {
             place: Place::value(SourceId(0), Route::root()),
         };
         let (inner, _) = Mock::build(&spec, None, None).unwrap();
+        let context = ModuleSpec { module: "context-simple".to_owned(), ..spec };
         let script = if is_replay { "rules: [{when: turn == 0, say: never}]" } else { self.script };
         Cast {
             provider: Arc::new(Failing {
@@ -316,7 +317,7 @@ impl Scene {
             line: Line::Script(Arc::new(Script::from_text("script", script).unwrap())),
             tools: vec![Arc::new(Act(bench.clone()))],
             policy: LoopPolicy { max_calls: self.max_calls, calls: self.calls, deltas: Deltas::Kept },
-            context: Box::new(Simple::new(&Map::new())),
+            context: Box::new(Simple::new(Settings::read(&context, None).unwrap())),
             system: "be good".to_owned(),
             hooks: Hooks::default(),
         }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::features::{self, Features};
 use crate::plan::{Credential, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, Need, Variables};
 use crate::provider::settings::{self, Address, BuildError, Settings, key};
 use crate::provider::{RetryPolicy, Timeouts};
@@ -76,6 +77,16 @@ pub const INFO: ModuleInfo = ModuleInfo {
             "",
             "Tokens for thinking, at least 1024. Without it the model decides, or has 10000 if it is too old for that.",
         ),
+        features::EFFORT,
+        features::EFFORT_ALIAS,
+        features::DISPLAY,
+        features::SERVER_TOOLS,
+        features::WEB,
+        features::WEB_USES,
+        features::WEB_LOCATION,
+        features::LONG_CACHE,
+        features::LARGE,
+        features::WINDOW_KEY,
         key("beta_headers", KeyShape::Any, "", "Beta features to ask for: one name or a list."),
         key("anthropic_version", KeyShape::Text, DEFAULT_VERSION, "The API version."),
         settings::accepted("debug", KeyShape::Flag),
@@ -98,6 +109,7 @@ pub struct Config {
     pub temperature: Option<f64>,
     pub thinking: Option<Thinking>,
     pub caching: Caching,
+    pub features: Features,
     pub beta_headers: Vec<String>,
     pub version: String,
     pub retry: RetryPolicy,
@@ -137,6 +149,7 @@ impl Config {
         let base = base_url(settings, variables)?;
         let model = model.or(settings.text("default_model")?).unwrap_or(DEFAULT_MODEL).to_owned();
         let version = settings.text("anthropic_version")?.unwrap_or(DEFAULT_VERSION).to_owned();
+        let features = Features::read(settings)?;
         let thinking = thinking(settings, &model)?;
         let max_tokens = max_tokens(settings, thinking)?;
         let samples = thinking.is_none() && version.as_str() < VERSION_WITHOUT_SAMPLING;
@@ -152,7 +165,12 @@ impl Config {
             temperature: settings.number("temperature")?.filter(|_| samples),
             thinking,
             caching,
-            beta_headers: settings.texts("beta_headers")?,
+            beta_headers: {
+                let mut betas = settings.texts("beta_headers")?;
+                betas.extend(features.beta.map(str::to_owned));
+                betas
+            },
+            features,
             retry: settings.retry()?,
             timeouts: settings.timeouts()?,
             max_concurrent: settings.max_concurrent()?,

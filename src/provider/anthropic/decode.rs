@@ -206,6 +206,12 @@ fn replace_usage(usage: &mut Usage, json: &Value) {
     replace(&mut usage.output, "output_tokens");
     replace(&mut usage.cache_read, "cache_read_input_tokens");
     replace(&mut usage.cache_write, "cache_creation_input_tokens");
+    if let Some(count) = json["cache_creation"]["ephemeral_1h_input_tokens"].as_u64() {
+        usage.cache_write_1h = count;
+    }
+    if let Some(uses) = json["server_tool_use"].as_object() {
+        usage.server_tool_uses = uses.values().filter_map(Value::as_u64).fold(0, u64::saturating_add);
+    }
 }
 
 /// Reads a stop reason; the other way round it is `stop_word`.

@@ -1,8 +1,11 @@
 //! How a request is written for the Messages API: one JSON body, the same bytes every time.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::config::{Caching, Config, INFO, Thinking};
+use super::features::Lifetime;
 use super::transcript;
 use crate::chat::{Request, ToolSpec};
 use crate::http::{HeaderText, WireRequest};
@@ -63,9 +66,12 @@ fn body(config: &Config, request: &Request) -> Result<Value, CallError> {
             body.insert("tool_choice".to_owned(), json!({"type": "none"}));
         }
     }
+    tools.extend(config.features.server_tools.iter().cloned());
+    refuse_double(&tools)?;
     if config.caching == Caching::On {
-        mark(system.get_mut(0));
-        mark(tools.last_mut());
+        // Tools come before the system prompt, and both before the messages: the longer life first, as the API wants it.
+        mark(tools.last_mut(), config.features.stable);
+        mark(system.get_mut(0), config.features.stable);
         mark_messages(&mut messages);
     }
     if !request.system.trim().is_empty() {
@@ -78,7 +84,14 @@ fn body(config: &Config, request: &Request) -> Result<Value, CallError> {
         body.insert("temperature".to_owned(), json!(temperature));
     }
     if let Some(thinking) = config.thinking {
-        body.insert("thinking".to_owned(), thinking.to_json());
+        let mut thinking_json = thinking.to_json();
+        if let (Some(display), Thinking::Adaptive) = (&config.features.display, thinking) {
+            thinking_json["display"] = json!(display);
+        }
+        body.insert("thinking".to_owned(), thinking_json);
+    }
+    if let Some(effort) = &config.features.effort {
+        body.insert("output_config".to_owned(), json!({"effort": effort}));
     }
     body.insert("model".to_owned(), json!(config.model));
     body.insert(
@@ -112,9 +125,24 @@ fn remembered_tools(messages: &[Value]) -> Vec<Value> {
         .collect()
 }
 
-fn mark(block: Option<&mut Value>) {
+/// Two tools of one name are refused by the API; here it can be said where they come from.
+fn refuse_double(tools: &[Value]) -> Result<(), CallError> {
+    let mut names = BTreeSet::new();
+    match tools.iter().find(|tool| !names.insert(tool["name"].as_str().unwrap_or_default())) {
+        None => Ok(()),
+        Some(tool) => Err(CallError::new(
+            ErrorClass::Request,
+            format!(
+                "two tools are named {}: one of the session's and one that runs at the server; take `enable_web_search` or `server_tools` out of {}, or the module out of the mount plan",
+                tool["name"], INFO.name
+            ),
+        )),
+    }
+}
+
+fn mark(block: Option<&mut Value>, lifetime: Lifetime) {
     if let Some(block) = block {
-        block["cache_control"] = json!({"type": "ephemeral"});
+        block["cache_control"] = lifetime.mark();
     }
 }
 
@@ -122,7 +150,8 @@ fn mark_messages(messages: &mut [Value]) {
     let users = messages.iter_mut().rev().filter(|message| message["role"] == "user");
     for message in users.take(CACHED_MESSAGES) {
         let blocks = message["content"].as_array_mut().into_iter().flatten();
-        mark(blocks.rev().find(|block| block["type"] == "text" || block["type"] == "tool_result"));
+        let last = blocks.rev().find(|block| block["type"] == "text" || block["type"] == "tool_result");
+        mark(last, Lifetime::Minutes);
     }
 }
 
@@ -228,6 +257,61 @@ mod tests {
             "the end of the last request is still marked"
         );
         assert_eq!(marks(&sent(&json!({"enable_prompt_caching": false}), &answered(2))), 0);
+    }
+
+    #[test]
+    fn the_end_of_the_last_request_stays_marked_however_many_blocks_a_turn_has() {
+        // A look-back of some 20 blocks would not reach over 11 calls and their results.
+        let mut messages = vec![Message::user("go")];
+        for turn in 0..3 {
+            let ids: Vec<String> = (0..11).map(|call| format!("toolu_{turn}_{call}")).collect();
+            let calls = ids.iter().map(|id| call(id, "read_file")).collect();
+            messages.push(Message { speaker: Speaker::Assistant, parts: calls });
+            let result =
+                |id: &String| ToolResult { id: id.clone(), content: "x".to_owned(), is_error: false };
+            messages.push(Message::results(ids.iter().map(result).collect()));
+        }
+        let request = |count: usize| Request { messages: messages[..count].to_vec().into(), ..answered(0) };
+        let (before, after) = (sent(&json!({}), &request(5)), sent(&json!({}), &request(7)));
+        let (before, after) = (before["messages"].as_array().unwrap(), after["messages"].as_array().unwrap());
+        assert_eq!(marks(&after[4]), 1);
+        assert_eq!(before[4], after[4]);
+    }
+
+    #[test]
+    fn an_hour_is_for_what_never_changes_and_comes_first() {
+        let body = sent(&json!({"cache_stable_region_ttl_1h": true}), &answered(2));
+        assert_eq!(body["tools"][1]["cache_control"]["ttl"], "1h");
+        assert_eq!(body["system"][0]["cache_control"]["ttl"], "1h");
+        assert!(!body["messages"].to_string().contains("ttl"));
+        assert_eq!(marks(&body), 4);
+    }
+
+    #[test]
+    fn server_tools_and_effort_go_through_and_into_the_key() {
+        let settings = json!({
+            "enable_web_search": true, "reasoning_effort": "low", "extended_thinking": true, "thinking_display": "omitted",
+        });
+        let body = sent(&settings, &answered(0));
+        assert_eq!(body["tools"][2]["name"], "web_search");
+        assert_eq!(
+            (marks(&body["tools"][1]), marks(&body["tools"][2])),
+            (0, 1),
+            "the mark is on the last tool"
+        );
+        assert_eq!(body["output_config"], json!({"effort": "low"}));
+        assert_eq!(body["thinking"], json!({"type": "adaptive", "display": "omitted"}));
+        let provider =
+            crate::provider::anthropic::Anthropic::build(&testing::spec(&settings), &[].into(), None);
+        let params = crate::provider::Provider::params(provider.unwrap().as_ref());
+        assert_eq!(
+            (&params["effort"], &params["server_tools"][0]["name"]),
+            (&json!("low"), &json!("web_search"))
+        );
+
+        let twice = json!({"server_tools": [{"type": "x_1", "name": "bash"}]});
+        let error = encode(&config(&twice), &answered(0)).unwrap_err();
+        assert!(error.message.starts_with("two tools are named \"bash\""), "{error}");
     }
 
     #[test]

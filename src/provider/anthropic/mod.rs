@@ -9,6 +9,7 @@ mod block;
 mod config;
 mod decode;
 mod encode;
+mod features;
 mod refusal;
 mod speak;
 mod transcript;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{BuildError, CallError, Decode, Provider, RetryPolicy, Timeouts};
-use crate::chat::{Reply, Request};
+use crate::chat::{Reply, Request, Room};
 use crate::http::WireRequest;
 use crate::limit;
 use crate::plan::{ModuleSpec, Variables};
@@ -64,11 +65,24 @@ impl Provider for Anthropic {
         }
         if let Some(thinking) = config.thinking {
             params["thinking"] = thinking.to_json();
+            if let (Some(display), config::Thinking::Adaptive) = (&config.features.display, thinking) {
+                params["thinking"]["display"] = json!(display);
+            }
+        }
+        if let Some(effort) = &config.features.effort {
+            params["effort"] = json!(effort);
+        }
+        if !config.features.server_tools.is_empty() {
+            params["server_tools"] = json!(config.features.server_tools);
         }
         if !config.beta_headers.is_empty() {
             params["beta_headers"] = json!(config.beta_headers);
         }
         params
+    }
+
+    fn room(&self) -> Option<Room> {
+        Some(Room { window: self.config.features.window, reply: self.config.max_tokens })
     }
 
     fn encode(&self, request: &Request) -> Result<WireRequest, CallError> {

@@ -56,6 +56,11 @@ fn usage(usage: Usage) -> Value {
         "output_tokens": usage.output,
         "cache_read_input_tokens": usage.cache_read,
         "cache_creation_input_tokens": usage.cache_write,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": usage.cache_write.saturating_sub(usage.cache_write_1h),
+            "ephemeral_1h_input_tokens": usage.cache_write_1h,
+        },
+        "server_tool_use": {"web_search_requests": usage.server_tool_uses},
     })
 }
 
@@ -230,6 +235,8 @@ mod tests {
                     output: output.into(),
                     cache_read: read.into(),
                     cache_write: write.into(),
+                    cache_write_1h: (write / 2).into(),
+                    server_tool_uses: (write % 9).into(),
                 },
             },
         )
@@ -257,7 +264,7 @@ mod tests {
             parts: vec![Part::text("Hi"), Part::ToolUse(call)],
             stop: StopReason::ToolUse,
             stop_details: None,
-            usage: Usage { input: 9, output: 7, cache_read: 0, cache_write: 3 },
+            usage: Usage { input: 9, output: 7, cache_write: 3, ..Usage::default() },
         };
         let text = String::from_utf8(speak(&reply)).unwrap();
         let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("event: ")).collect();

@@ -163,6 +163,7 @@ impl Decoder {
                 output: count(&usage["output_tokens"]),
                 cache_read: cached,
                 cache_write: 0,
+                ..Usage::default()
             };
         }
     }

@@ -218,6 +218,7 @@ fn read_usage(usage: &Value) -> Usage {
         output: count(&usage["completion_tokens"]).unwrap_or(0),
         cache_read: cached,
         cache_write: 0,
+        ..Usage::default()
     }
 }
 

@@ -138,6 +138,7 @@ fn check_rule(env: &Environment<'_>, spot: &Spot<'_>, rule: RuleText) -> Result<
         output: usage.output,
         cache_read: usage.cache_read,
         cache_write: usage.cache_write,
+        ..Usage::default()
     });
     Ok(Rule { when: rule.when, say: rule.say, calls, stop, usage, latency })
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use super::super::arguments::Arguments;
-use super::super::workspace::{Found, Kind, RESERVED, WorkPath};
+use super::super::workspace::{Found, Kind, PathError, RESERVED, WorkPath};
 use super::super::{CallContext, Tool, ToolOutput};
 use super::{Done, FileError, Files, off_the_loop};
 use crate::chat::ToolSpec;
@@ -72,6 +72,10 @@ fn read(files: &Files, arguments: Arguments<'_>) -> Result<Done, FileError> {
             .count("limit")?
             .map_or(LINES, |n| usize::try_from(n).unwrap_or(usize::MAX).min(LINES)),
     };
+    if found.kind == Kind::Directory && found.path.is_in_results() {
+        // What else is kept there is chance.
+        return Err(PathError::Reserved { path: path.to_string() }.into());
+    }
     if found.kind == Kind::Directory {
         let output = listing(files, &path, &found, window)?;
         return Ok(Done { output, footprint: Footprint::none().with(Access::Read, "fs:*") });

@@ -69,6 +69,7 @@ fn reply() -> impl Strategy<Value = Reply> {
                 output: output.into(),
                 cache_read: read.into(),
                 cache_write: 0,
+                ..Usage::default()
             },
         }
     })

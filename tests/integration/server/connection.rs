@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::brain::{Answer, Asked, Fault};
+use super::brain::{Answer, Asked, Fault, Part};
 use super::chance::Chance;
 use super::format::Format;
-use super::rules::Refusal;
+use super::rules::{self, Refusal};
 use super::{Chunking, Outcome, Recorded, Shared, events, now};
 
 /// Largest body of the API.
@@ -145,6 +145,13 @@ impl Connection {
             Some(flaw) => Err(flaw.clone()),
             None => turn.format.judge(&request.target, &request.headers, &request.body),
         };
+        let judged = judged.and_then(|body| {
+            if turn.format != Format::Messages {
+                return Ok(body);
+            }
+            let sealed = turn.shared.sealed.lock().expect("no connection panics while it holds the seals");
+            rules::thinking(&body, &sealed).map(|()| body)
+        });
         let body = match judged {
             Ok(body) => body,
             Err(refusal) => {
@@ -163,6 +170,13 @@ impl Connection {
         let body = turn.format.conversation(body);
         let asked = Asked { body, headers: request.headers.clone(), count: turn.number };
         let answer = (turn.shared.brain)(&asked);
+        for part in &answer.parts {
+            if let Part::Thinking { text, signature } = part {
+                let mut sealed =
+                    turn.shared.sealed.lock().expect("no connection panics while it holds the seals");
+                sealed.insert(signature.clone(), text.clone());
+            }
+        }
         if !answer.delay.is_zero() {
             self.unless_gone(tokio::time::sleep(answer.delay)).await?;
         }

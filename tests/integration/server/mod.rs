@@ -23,6 +23,7 @@ mod format;
 mod responses;
 mod rules;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -99,6 +100,8 @@ struct Shared {
     requests: Mutex<Vec<Recorded>>,
     changed: Condvar,
     connections: AtomicUsize,
+    /// Thinking that the server has sealed, by signature.
+    sealed: Mutex<BTreeMap<String, String>>,
 }
 
 impl Shared {
@@ -146,6 +149,7 @@ impl AnthropicServer {
             requests: Mutex::default(),
             changed: Condvar::new(),
             connections: AtomicUsize::new(0),
+            sealed: Mutex::default(),
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port on loopback");
         listener.set_nonblocking(true).expect("a fresh socket can be set to non-blocking");

@@ -1,6 +1,6 @@
 //! What the Messages API refuses, with its own words: the mistakes a client of it makes at most.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -292,7 +292,9 @@ fn messages(body: &Value, version: &str) -> Verdict {
     if messages[0]["role"] == "assistant" {
         return Err(Refusal::invalid("messages: first message must use the \"user\" role"));
     }
-    if last["role"] == "assistant" {
+    // A paused turn goes back as it is: its server tool still has to answer.
+    let is_paused = || blocks(last, "server_tool_use").next().is_some();
+    if last["role"] == "assistant" && !is_paused() {
         return Err(Refusal::invalid(
             "This model does not support assistant message prefill. The conversation must end with a user message.",
         ));
@@ -351,6 +353,34 @@ fn block(Block { place, role, block, version }: &Block) -> Verdict {
         && !list(&block["citations"]).is_empty()
     {
         return invalid(".text.citations: citations are not permitted in user messages");
+    }
+    Ok(())
+}
+
+/// Judges the thinking that comes back: what the server has sealed must be as it was.
+pub fn thinking(body: &Value, sealed: &BTreeMap<String, String>) -> Verdict {
+    for (at, message) in list(&body["messages"]).iter().enumerate() {
+        for (block_at, block) in list(&message["content"]).iter().enumerate() {
+            if block["type"] != "thinking" {
+                continue;
+            }
+            let place = format!("messages.{at}.content.{block_at}");
+            match sealed.get(block["signature"].as_str().unwrap_or_default()) {
+                None if sealed.is_empty() => {}
+                None => {
+                    return Err(Refusal::invalid(format!(
+                        "{place}: Invalid `signature` in `thinking` block"
+                    )));
+                }
+                Some(text) if block["thinking"] == text.as_str() => {}
+                Some(_) => {
+                    return Err(Refusal::invalid(format!(
+                        "{place}: `thinking` or `redacted_thinking` blocks in the latest assistant message cannot be \
+                         modified. These blocks must remain as they were in the original response."
+                    )));
+                }
+            }
+        }
     }
     Ok(())
 }
