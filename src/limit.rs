@@ -161,3 +161,29 @@ pub const SESSION_LOG_BYTES: u64 = 10 * 1024 * 1024;
 /// Tokens of a reply that a budget sets aside when neither the mount plan nor the protocol says how long one may be: more
 /// than the default of any server that is known.
 pub const UNSAID_OUTPUT: u64 = 32_768;
+/// Lines shown before, and after, a match at most; more of a file is read with `read_file`.
+pub const SEARCH_CONTEXT_LINES: usize = 50;
+
+/// Files or counts that `grep` shows when a call does not say how many.
+pub const SEARCH_FILES: usize = 200;
+
+/// Matches that `grep` shows when a call does not say how many.
+pub const SEARCH_MATCHES: usize = 500;
+
+/// Paths that `glob` shows.
+pub const GLOB_PATHS: usize = 500;
+
+/// How long one search may take when nothing else is said.
+pub const SEARCH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Deepest folder a search goes into: deeper is a mistake or an attack, and each level holds a folder open.
+pub const SEARCH_DEPTH: usize = 64;
+
+/// Memory that one pattern of a search may be compiled to. Bytes; a pattern with huge repetitions must not fill memory.
+pub const SEARCH_PATTERN_BYTES: usize = 4 * 1024 * 1024;
+
+/// Largest ignore file that is read. Bytes; those written by hand have a few hundred lines.
+pub const IGNORE_FILE_BYTES: u64 = 256 * 1024;
+
+/// Steps of one session's own list: a longer plan is work for the queue, where others see it.
+pub const TODO_STEPS: usize = 200;

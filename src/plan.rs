@@ -375,6 +375,31 @@ pub struct MountPlan {
     pub hooks: Vec<ModuleSpec>,
     /// A system prompt of the plan's own, when it has one.
     pub system: Option<String>,
+    /// Sub-agents that its sessions may start, in the order of the file.
+    pub agents: Vec<AgentPlan>,
+}
+
+impl MountPlan {
+    /// The plan and those of its agents.
+    pub fn and_agents(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.agents.iter().map(|agent| &agent.plan))
+    }
+
+    /// The provider that is used: the first, since they stand by priority.
+    pub fn provider(&self) -> &ModuleSpec {
+        self.providers.first().expect("a checked mount plan has a provider")
+    }
+}
+
+/// A sub-agent.
+#[derive(Debug, Clone, Serialize)]
+pub struct AgentPlan {
+    /// Its name.
+    pub name: String,
+    /// What it is for, told to the model; may be empty.
+    pub description: String,
+    /// What its sessions are made of: the plan it stands in with what it names itself. It has no agents.
+    pub plan: MountPlan,
 }
 
 /// One module of a mount plan.

@@ -20,7 +20,7 @@ use crate::hook::logging::SessionLogs;
 use crate::http::{HttpTransport, Nobody};
 use crate::id::{RoleId, RunId, Seed};
 use crate::journal::{self, Fork, Given, Journal, Manifest, Record, RunFolder};
-use crate::plan::{Plan, WorkspaceStart};
+use crate::plan::{Plan, RolePlan, WorkspaceStart};
 use crate::provider::Script;
 use crate::secret::{Scrubber, Secret, is_scrubbed};
 use crate::session::{Budget, Commands, FileOrder, Lines, Modules, Stage, Stop, Validators};
@@ -426,7 +426,8 @@ impl Site {
 
 /// Whether some role's model is behind a server.
 fn asks_servers(plan: &Plan) -> bool {
-    plan.roles.values().any(|role| Modules::provider_of(role).module != crate::provider::mock::INFO.name)
+    let mut plans = plan.roles.values().flat_map(|role| role.mount_plan.and_agents());
+    plans.any(|plan| plan.provider().module != crate::provider::mock::INFO.name)
 }
 
 /// Takes the workspace, and puts the modules together that work in it.
@@ -482,6 +483,14 @@ fn check_parts(modules: &Modules, plan: &Plan) -> Granted<Parts> {
         if let Err(error) = modules.check_hooks(role) {
             let file = shown(&role.mount_plan.file, &plan.root);
             wrong.push(format!("role {} ({file}): {error}", role.id));
+        }
+        for agent in &role.mount_plan.agents {
+            let itself = RolePlan { mount_plan: agent.plan.clone(), ..role.clone() };
+            let checked = modules.model_of(&itself).and_then(|_| modules.check_hooks(&itself));
+            if let Err(error) = checked {
+                let file = shown(&role.mount_plan.file, &plan.root);
+                wrong.push(format!("agent {} of role {} ({file}): {error}", agent.name, role.id));
+            }
         }
     }
     if let Err(error) = Modules::logging(plan) {
@@ -545,7 +554,8 @@ fn secrets(scenario: &Scenario) -> Vec<(String, Secret)> {
     let mut secrets = Scrubber::credentials_in(variables);
     for info in registry.catalogue() {
         let Some(credential) = info.credential else { continue };
-        let specs = plan.roles.values().flat_map(|role| &role.mount_plan.providers);
+        let plans = plan.roles.values().flat_map(|role| role.mount_plan.and_agents());
+        let specs = plans.flat_map(|plan| &plan.providers);
         let values = specs
             .filter(|spec| spec.module == info.name)
             .filter_map(|spec| spec.config.get(credential.key)?.as_str())

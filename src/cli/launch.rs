@@ -18,7 +18,7 @@ use crate::mount_plan::read_env_file;
 use crate::plan::{Plan, ReplayWhen, Variables};
 use crate::provider::Script;
 use crate::scenario::{LoadRequest, input_variable, load, project_root};
-use crate::session::{Modules, Registry};
+use crate::session::Registry;
 use crate::source::Sources;
 
 /// A scenario that may run.
@@ -174,8 +174,10 @@ pub(super) fn as_recorded(
 /// The texts of scripts that mount plans name for `provider-mock`.
 fn mock_scripts(plan: &Plan, sources: &mut Sources) -> Granted<Vec<(String, String)>> {
     let mut scripts = Vec::new();
-    for role in plan.roles.values() {
-        let spec = Modules::provider_of(role);
+    let roles = plan.roles.values();
+    for (role, spec) in
+        roles.flat_map(|role| role.mount_plan.and_agents().map(move |plan| (role, plan.provider())))
+    {
         let Some(path) = spec.config.get("script").and_then(serde_json::Value::as_str) else { continue };
         if spec.module != crate::provider::mock::INFO.name {
             continue;

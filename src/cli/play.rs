@@ -93,7 +93,8 @@ async fn check_beginning(ready: &Ready) -> Granted<Option<String>> {
     if ready.mode == Mode::Replay {
         return Ok(None);
     }
-    let tools = ready.setup.plan.roles.values().flat_map(|role| &role.mount_plan.tools);
+    let tools = ready.setup.plan.roles.values();
+    let tools = tools.flat_map(|role| role.mount_plan.and_agents()).flat_map(|plan| &plan.tools);
     let mut reads_files =
         tools.filter(|tool| matches!(tool.module.as_str(), "tool-filesystem" | "tool-bash"));
     let (what, found, end) = if found > 0 {

@@ -8,7 +8,7 @@ use crate::event::{EffectId, Happening, PhaseEnd, SessionEnd, Whereabouts};
 use crate::id::{RoleId, SessionName};
 use crate::issue::Takes;
 use crate::plan::SessionPlan;
-use crate::session::{Casting, Identity, PromptEnd, Session};
+use crate::session::{Casting, Delegates, Identity, PromptEnd, Session};
 use crate::store::{AttemptCount, Operation};
 use crate::tool::HoldLog;
 
@@ -133,9 +133,10 @@ impl<'a> SeatPlan<'a> {
             }
         }
         let path = EffectId::session_path(phase.id(), self.name, self.fresh);
-        let holds = self.holds.clone();
+        let (holds, takes) = (self.holds.clone(), self.takes.clone());
         let casting = Casting {
             role,
+            holder: path.clone(),
             path: path.clone(),
             actor: self.name.to_string(),
             takes: self.takes,
@@ -155,7 +156,18 @@ impl<'a> SeatPlan<'a> {
             role: Some(self.role.clone()),
         };
         let identity = Identity { path, place };
-        let session = Session::new(company.stage.clone(), identity, cast, phase.stop.clone()).holding(holds);
+        let delegates = Delegates {
+            modules: company.modules.clone(),
+            role: role.clone(),
+            actor: self.name.to_string(),
+            takes,
+            run: company.run.clone(),
+            store: company.store.clone(),
+            queue: company.plan.queue.clone(),
+        };
+        let session = Session::new(company.stage.clone(), identity, cast, phase.stop.clone())
+            .holding(holds)
+            .delegating(delegates);
         session.tell(Happening::SessionStarted { model: session.model().to_owned() });
         Ok(Ok(session))
     }

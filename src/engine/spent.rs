@@ -34,8 +34,8 @@ pub fn spent<'a>(plan: &Plan, effects: impl IntoIterator<Item = &'a EffectRecord
             continue;
         }
         let session = record.id.session().unwrap_or_default();
-        // A worker's fresh sessions are told apart behind its name.
-        let name = session.split(':').next().unwrap_or(session);
+        // A worker's fresh sessions are told apart behind its name, and so are the sub-agents of a session.
+        let name = session.split([':', '>']).next().unwrap_or(session);
         let Some(role) = roles.get(name) else { continue };
         let (turns, usage) = used_by(&record.result);
         let sum = sums.entry((PhaseId::from(record.id.phase()), role.clone())).or_default();

@@ -4,6 +4,7 @@
 //! (configured by the `config` of the top-level key of that name) or as a map, `source` accepted and not needed, since
 //! every module is built in. All that is wrong is said in one pass.
 
+mod agents;
 mod config;
 mod env_file;
 mod read;

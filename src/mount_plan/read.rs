@@ -56,7 +56,7 @@ impl<'a, 'r> Reader<'a, 'r> {
         self.refuse_same_tools(&tools);
         let hooks = self.modules(root, ModuleKind::Hook);
         let system = self.system(root);
-        self.sub_agents(root);
+        self.ignore(root, "spawn", "an agent has what its entry in `agents` says");
         let plan = MountPlan {
             file: shown.to_owned(),
             orchestrator: orchestrator?,
@@ -65,7 +65,10 @@ impl<'a, 'r> Reader<'a, 'r> {
             tools,
             hooks,
             system,
+            agents: Vec::new(),
         };
+        let agents = self.agents(root, &plan);
+        let plan = MountPlan { agents, ..plan };
         (!self.failed).then_some(plan)
     }
 
@@ -166,7 +169,7 @@ impl<'a, 'r> Reader<'a, 'r> {
         }
     }
 
-    fn refuse_same_tools(&mut self, tools: &[ModuleSpec]) {
+    pub(super) fn refuse_same_tools(&mut self, tools: &[ModuleSpec]) {
         let known = self.known.catalogue;
         let mut modules: BTreeMap<&str, &str> = BTreeMap::new();
         for spec in tools {
@@ -188,8 +191,13 @@ impl<'a, 'r> Reader<'a, 'r> {
     }
 
     fn modules(&mut self, root: &Node, kind: ModuleKind) -> Vec<ModuleSpec> {
+        self.modules_at(root, kind, &Route::root())
+    }
+
+    /// The modules of a section below this route.
+    pub(super) fn modules_at(&mut self, root: &Node, kind: ModuleKind, top: &Route) -> Vec<ModuleSpec> {
         let section = section(kind);
-        let route = Route::root().key(section);
+        let route = top.key(section);
         let Some(node) = root.get(section).filter(|node| !node.is_null()) else { return Vec::new() };
         let Some(items) = node.as_list() else {
             let message = format!("`{section}` must be a list, not {}", node.kind());
@@ -200,7 +208,7 @@ impl<'a, 'r> Reader<'a, 'r> {
     }
 
     /// `{module, source, config}`, wherever it stands.
-    fn entry(&mut self, node: &Node, kind: ModuleKind, route: &Route) -> Option<ModuleSpec> {
+    pub(super) fn entry(&mut self, node: &Node, kind: ModuleKind, route: &Route) -> Option<ModuleSpec> {
         if node.as_map().is_none() {
             let mut diagnostic =
                 Diagnostic::error(Code::WrongType, format!("`{route}` must be a map, not {}", node.kind()));
@@ -254,8 +262,12 @@ impl<'a, 'r> Reader<'a, 'r> {
     }
 
     fn system(&mut self, root: &Node) -> Option<String> {
+        self.system_at(root, &Route::root())
+    }
+
+    pub(super) fn system_at(&mut self, root: &Node, top: &Route) -> Option<String> {
         let node = root.get("system").filter(|node| !node.is_null())?;
-        let route = Route::root().key("system");
+        let route = top.key("system");
         if node.as_map().is_none() {
             let diagnostic =
                 Diagnostic::error(Code::WrongType, format!("`system` must be a map, not {}", node.kind()))
@@ -267,16 +279,10 @@ impl<'a, 'r> Reader<'a, 'r> {
         self.text(node, "instruction", &route).map(|(text, _)| text).filter(|text| !text.is_empty())
     }
 
-    fn sub_agents(&mut self, root: &Node) {
-        for key in ["agents", "spawn"] {
-            if root.get(key).is_some_and(says_something) {
-                let message = format!("`{key}` has no effect: sub-agents are not run yet");
-                self.warn(
-                    message,
-                    "give each agent a role of its own in the scenario",
-                    Route::root().key(key),
-                );
-            }
+    /// A key that other programs read.
+    fn ignore(&mut self, root: &Node, key: &str, help: &str) {
+        if root.get(key).is_some_and(says_something) {
+            self.warn(format!("`{key}` has no effect here"), help, Route::root().key(key));
         }
     }
 
@@ -337,7 +343,7 @@ impl<'a, 'r> Reader<'a, 'r> {
     }
 
     /// A string that says something, with its route.
-    fn text(&mut self, node: &Node, key: &str, route: &Route) -> Option<(String, Route)> {
+    pub(super) fn text(&mut self, node: &Node, key: &str, route: &Route) -> Option<(String, Route)> {
         let value = node.get(key).filter(|node| !node.is_null())?;
         let route = route.key(key);
         match value.as_text() {
@@ -355,7 +361,7 @@ impl<'a, 'r> Reader<'a, 'r> {
     }
 
     /// Keys nobody reads: a slip of a known one is an error, anything else may be meant for another program.
-    fn unknown_keys(&mut self, node: &Node, route: &Route, known: &[&str], whose: &str) {
+    pub(super) fn unknown_keys(&mut self, node: &Node, route: &Route, known: &[&str], whose: &str) {
         for entry in node.as_map().unwrap_or_default() {
             if known.contains(&entry.key.as_str()) {
                 continue;
@@ -377,16 +383,28 @@ impl<'a, 'r> Reader<'a, 'r> {
         self.known.catalogue.iter().filter(|info| info.kind == kind).map(|info| info.name).collect()
     }
 
-    fn error(&mut self, code: Code, message: String, route: &Route) {
+    /// The file that is read.
+    pub(super) fn source(&self) -> SourceId {
+        self.source
+    }
+
+    /// A module that is named without a configuration.
+    pub(super) fn named(&mut self, module: &str, kind: ModuleKind, route: &Route) -> Option<ModuleSpec> {
+        let info = self.module(module, kind, route)?;
+        let config = self.config(info, None, route);
+        Some(self.spec(info, config, route.clone()))
+    }
+
+    pub(super) fn error(&mut self, code: Code, message: String, route: &Route) {
         self.push(Diagnostic::error(code, message), &Place::value(self.source, route.clone()));
     }
 
-    fn warn(&mut self, message: String, help: &str, route: Route) {
+    pub(super) fn warn(&mut self, message: String, help: &str, route: Route) {
         let diagnostic = Diagnostic::warning(Code::IgnoredMount, message).help(help);
         self.push(diagnostic, &Place::of_key(self.source, route));
     }
 
-    fn push(&mut self, diagnostic: Diagnostic, place: &Place) {
+    pub(super) fn push(&mut self, diagnostic: Diagnostic, place: &Place) {
         self.failed |= diagnostic.severity == Severity::Error;
         self.report.push(diagnostic.at(place));
     }

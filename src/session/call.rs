@@ -164,6 +164,12 @@ impl Session {
         let input = self.stage.effects.scrubber().scrub_json(Value::Object(ready.input.clone()));
         let input = canonical_json(&input);
         self.tell(Happening::ToolStarted { tool: call.name.clone(), input: one_line(&input) });
+        let given = ready.input.clone();
+        if self.is_task(call) {
+            let ToolResult { content, is_error, .. } = self.delegate(busy, at, call, &given).await?;
+            let shown = Shown { content, is_error };
+            return self.show(busy, (at, call), &given, shown).await;
+        }
         let policy = self.stage.policies.get(&call.name).copied().unwrap_or_else(|| ready.tool.policy());
         let asked = Asked {
             id: self.turn_id().call(at + 1),
@@ -176,7 +182,6 @@ impl Session {
                 Repeat::Harmless => Announce::No,
             },
         };
-        let given = ready.input.clone();
         let known = (ready.tool.clone(), ready.input.clone());
         let shelf = self.shelf(at);
         let running =
@@ -206,7 +211,18 @@ impl Session {
         let run = |grant| running.run(busy, grant);
         let result = read(effects.perform_or_restore(busy, asked, run, restore).await?)?;
         let shown = Shown { content: result.content, is_error: result.is_error };
-        let Shown { content, is_error } = self.review_result(busy, (at, call), &given, shown).await?;
+        self.show(busy, (at, call), &given, shown).await
+    }
+
+    /// What the model is shown of a call, after hooks have seen it.
+    async fn show(
+        &self,
+        busy: &Busy,
+        (at, call): (usize, &ToolCall),
+        given: &Map<String, Value>,
+        shown: Shown,
+    ) -> Result<ToolResult, Halt> {
+        let Shown { content, is_error } = self.review_result(busy, (at, call), given, shown).await?;
         let output = one_line(&content);
         self.tell(Happening::ToolEnded { tool: call.name.clone(), is_error, output });
         Ok(ToolResult { id: call.id.clone(), content, is_error })

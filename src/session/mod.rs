@@ -3,6 +3,7 @@
 mod ask;
 mod budget;
 mod call;
+mod delegate;
 mod files;
 mod hooks;
 mod kit;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use ask::used_by;
 pub use budget::{Amount, Budget, Purse};
+pub use delegate::Delegates;
 pub use files::{Commands, FileOrder};
 use kit::Kit;
 pub use modules::{Cast, CastError, Casting, Lines, Modules, Offstage};
@@ -106,6 +108,8 @@ pub struct Session {
     holds: HoldLog,
     /// Who hears of what it does, and may decide.
     hooks: Hooks,
+    /// What its sub-agents are made from, if it may have some.
+    delegates: Option<Delegates>,
     /// Prompts that hooks were asked about.
     prompts: u32,
     /// The parts of a key that stay: model, system, tools.
@@ -143,6 +147,7 @@ impl Session {
             kept: Mutex::default(),
             holds: HoldLog::default(),
             hooks: cast.hooks,
+            delegates: None,
             prompts: 0,
             stage,
             identity,

@@ -28,8 +28,9 @@ use crate::tool::issue::{Audience, IssueTool, IssueToolSetup};
 use crate::tool::mcp::{self, Ground, Offered, ServerPlan, Servers};
 use crate::tool::sandbox::{self, Wanted};
 use crate::tool::settings::SettingError;
+use crate::tool::task::{self, Task};
 use crate::tool::workspace::Workspace;
-use crate::tool::{Built, HoldLog, Tool, bash, filesystem, search, web};
+use crate::tool::{Built, HoldLog, Tool, bash, filesystem, search, todo, web};
 
 const MAX_ITERATIONS: KeyInfo = KeyInfo {
     name: "max_iterations",
@@ -106,6 +107,8 @@ pub struct Casting<'a> {
     pub role: &'a RolePlan,
     /// The session's path within the run.
     pub path: String,
+    /// The path under which it holds issues: its own, or that of the session it works for.
+    pub holder: String,
     /// The name shown as the one who did things.
     pub actor: String,
     /// Which issues it takes.
@@ -239,11 +242,6 @@ impl Modules {
         }
     }
 
-    /// The role's provider: the first of its mount plan, which has them by priority.
-    pub fn provider_of(role: &RolePlan) -> &ModuleSpec {
-        role.mount_plan.providers.first().expect("a checked mount plan has a provider")
-    }
-
     /// `provider-…/model` of a role, for heads and tables.
     ///
     /// # Errors
@@ -260,7 +258,8 @@ impl Modules {
     /// A tool's configuration makes no sense.
     pub fn offstage(&self, plan: &Plan) -> Result<Vec<Offstage>, CastError> {
         let mut notices = Vec::new();
-        for spec in plan.roles.values().flat_map(|role| &role.mount_plan.tools) {
+        let plans = plan.roles.values().flat_map(|role| role.mount_plan.and_agents());
+        for spec in plans.flat_map(|plan| &plan.tools) {
             if let Some(Built::Absent { notice }) = self.plain_tool(spec, "check")?
                 && self.told.lock().expect("nothing panics while it holds this").insert(notice.clone())
             {
@@ -282,10 +281,14 @@ impl Modules {
             match self.plain_tool(spec, &casting.path)? {
                 Some(Built::Tools(built)) => tools.extend(built),
                 Some(Built::Absent { .. }) => {}
+                None if spec.module == task::INFO.name => {
+                    task::limits(&spec.config)?;
+                    tools.push(Arc::new(Task::new(&plan.agents)));
+                }
                 None => tools.push(Arc::new(IssueTool::new(IssueToolSetup {
                     store: casting.store.clone(),
                     run: Some(casting.run.clone()),
-                    holder: casting.path.clone(),
+                    holder: casting.holder.clone(),
                     actor: casting.actor.clone(),
                     takes: casting.takes.clone(),
                     lease: casting.queue.lease,
@@ -379,7 +382,7 @@ impl Modules {
     }
 
     fn provider(&self, role: &RolePlan) -> Result<(Arc<dyn Provider>, Line), CastError> {
-        let spec = Self::provider_of(role);
+        let spec = role.mount_plan.provider();
         let model = role.model.as_deref();
         if spec.module == mock::INFO.name {
             let text = Mock::script_path(spec)?.and_then(|path| self.scripts.get(path)).map(String::as_str);
@@ -404,6 +407,7 @@ impl Modules {
             name if name == filesystem::INFO.name => filesystem::build(config, self.workspace.clone())?,
             name if name == bash::INFO.name => bash::build(config, self.workspace.clone(), &self.variables)?,
             name if name == search::INFO.name => search::build(config, self.workspace.clone())?,
+            name if name == todo::INFO.name => todo::build(session),
             name if name == web::INFO.name => web::build(config)?,
             name if name == mcp::INFO.name => {
                 mcp::read(config, self.ground())?;

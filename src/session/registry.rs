@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::modules::{BASIC, Modules, STREAMING};
+use super::modules::{BASIC, STREAMING};
 use crate::chat::Room;
 use crate::context::{self, ConfigError, ContextManager};
 use crate::hook::{self, Hook, HookError};
@@ -14,7 +14,7 @@ use crate::plan::{ModuleInfo, ModuleKind, ModuleSpec, Need, Plan, Variables};
 use crate::provider::{BuildError, FAMILY, Provider, mock};
 use crate::tool::settings::SettingError;
 use crate::tool::workspace::Workspace;
-use crate::tool::{Built, bash, filesystem, issue, mcp, search, web};
+use crate::tool::{Built, bash, filesystem, issue, mcp, search, task, todo, web};
 
 /// What a tool of one's own is made from, for one session.
 pub struct ToolParts<'a> {
@@ -161,6 +161,8 @@ impl Registry {
             filesystem::INFO,
             bash::INFO,
             search::INFO,
+            todo::INFO,
+            task::INFO,
             web::INFO,
             mcp::INFO,
         ]);
@@ -208,8 +210,10 @@ impl Registry {
         let mut missing: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
         let used: BTreeSet<_> =
             plan.phases.iter().flat_map(crate::plan::PhasePlan::sessions).map(|(_, role)| role).collect();
-        for role in used.iter().filter_map(|role| plan.roles.get(role)) {
-            let spec = Modules::provider_of(role);
+        let used = used.iter().filter_map(|role| plan.roles.get(role));
+        let specs =
+            used.flat_map(|role| role.mount_plan.and_agents().map(move |plan| (role, plan.provider())));
+        for (role, spec) in specs {
             let info = self.catalogue().into_iter().find(|info| info.name == spec.module);
             let Some(credential) = info.and_then(|info| info.credential) else { continue };
             if credential.need == Need::Optional {
@@ -218,7 +222,10 @@ impl Registry {
             let is_set = |value: Option<&str>| value.is_some_and(|text| !text.trim().is_empty());
             let in_config = is_set(spec.config.get(credential.key).and_then(Value::as_str));
             if !in_config && !is_set(variables.get(credential.variable).map(String::as_str)) {
-                missing.entry(credential.variable).or_default().push(role.id.to_string());
+                let roles = missing.entry(credential.variable).or_default();
+                if !roles.contains(&role.id.to_string()) {
+                    roles.push(role.id.to_string());
+                }
             }
         }
         missing
@@ -227,8 +234,10 @@ impl Registry {
     /// What is wrong with the providers that ask a server, each mistake once: what a run would find before it begins.
     pub fn wrong_providers(&self, plan: &Plan, variables: &Variables) -> Vec<BuildError> {
         let mut wrong: Vec<BuildError> = Vec::new();
-        for role in plan.roles.values() {
-            let spec = Modules::provider_of(role);
+        let roles = plan.roles.values();
+        let specs =
+            roles.flat_map(|role| role.mount_plan.and_agents().map(move |plan| (role, plan.provider())));
+        for (role, spec) in specs {
             if let Some(Err(error)) = self.provider(spec, variables, role.model.as_deref())
                 && !wrong.contains(&error)
             {

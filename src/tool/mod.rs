@@ -13,6 +13,8 @@ pub mod sandbox;
 pub mod search;
 pub mod settings;
 mod snapshot;
+pub mod task;
+pub mod todo;
 pub mod web;
 pub mod workspace;
 

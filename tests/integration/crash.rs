@@ -45,6 +45,56 @@ const FRUGAL: Case = Case {
     make: || crate::limits::holder("limits: { max_turns: 6 }", "limits: { max_usd: 3 }"),
 };
 
+const LISTED: Case = Case {
+    scenario: "scenarios/listed.yaml",
+    script: "scenarios/listed.script.yaml",
+    workspace: ".listed",
+    code: 0,
+    make: listed,
+};
+
+/// A session whose list of steps decides what the queue holds in the end.
+fn listed() -> Project {
+    let project = Project::shipped();
+    let plan = project.read("mount-plans/foreman.json");
+    let tool = "{ \"module\": \"tool-issue\"";
+    assert!(plan.contains(tool), "{plan}");
+    let with_list = plan.replace(tool, &format!("{{ \"module\": \"tool-todo\" }}, {tool}"));
+    project.write("mount-plans/listed.json", &with_list);
+    project.write(
+        LISTED.scenario,
+        "version: 1
+name: listed
+workspace: { path: .listed, fresh: true }
+roles:
+  planner: { mount_plan: mount-plans/listed.json }
+phases:
+  - id: plan
+    session: { role: planner, prompt: prompts/plan.md }
+expect: [issues.total == 1]
+",
+    );
+    project.write("prompts/plan.md", "Plan.\n");
+    let step = "{ content: Test, activeForm: Testing, status: pending }";
+    project.write(
+        LISTED.script,
+        &format!(
+            "rules:
+  - when: turn == 1
+    calls: [{{ tool: todo, input: {{ action: create, todos: [{step}] }} }}]
+  - when: turn == 2
+    calls: [{{ tool: todo, input: {{ action: update, todos: [{step}, {step}, {step}] }} }}]
+  - when: turn == 3
+    calls: [{{ tool: todo, input: {{ action: list }} }}]
+  - when: turn == 4
+    calls: [{{ tool: issue_manager, input: {{ operation: create, params: {{ title: \"{{{{ last.output.count }}}} steps\" }} }} }}]
+  - say: Done.
+"
+        ),
+    );
+    project
+}
+
 fn sixteen() -> Project {
     let project = Project::shipped();
     project.write(
@@ -181,6 +231,14 @@ fn crash(case: &Case, project: &Project, point: usize, expected: &BTreeMap<Strin
 #[test]
 fn the_demo_ends_the_same_wherever_it_was_killed() {
     sweep(&DEMO, |effects| (1..=effects).collect());
+}
+
+#[test]
+fn a_list_of_steps_is_the_same_wherever_its_run_was_killed() {
+    sweep(&LISTED, |effects| (1..=effects).collect());
+    let whole = listed();
+    whole.runner(record(&LISTED, &[])).run().expect_code(0);
+    assert!(outcome(&whole, LISTED.workspace).contains_key("3 steps"));
 }
 
 #[test]
