@@ -564,7 +564,8 @@ fn secrets(scenario: &Scenario) -> Vec<(String, Secret)> {
             secrets.push((credential.variable.to_owned(), Secret::new(value.to_owned())));
         }
     }
-    let tools = plan.roles.values().flat_map(|role| &role.mount_plan.tools);
+    let plans = plan.roles.values().flat_map(|role| role.mount_plan.and_agents());
+    let tools = plans.flat_map(|plan| &plan.tools);
     for spec in tools.filter(|spec| spec.module == mcp::INFO.name) {
         secrets.extend(mcp::secrets(&spec.config));
     }

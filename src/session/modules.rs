@@ -222,8 +222,8 @@ impl Modules {
     /// # Errors
     /// A role needs one.
     pub fn without_sandbox(plan: &Plan) -> Result<BTreeSet<&'static str>, &'static str> {
-        let specs = plan.roles.values().flat_map(|role| &role.mount_plan.tools);
-        let specs = specs.filter(|spec| spec.module == bash::INFO.name);
+        let plans = plan.roles.values().flat_map(|role| role.mount_plan.and_agents());
+        let specs = plans.flat_map(|plan| &plan.tools).filter(|spec| spec.module == bash::INFO.name);
         let wanted = specs.filter_map(|spec| bash::sandbox(&spec.config).ok());
         let wanted: Vec<_> = wanted.filter(|wanted| *wanted != Wanted::Off).collect();
         if wanted.is_empty() || sandbox::is_there() {

@@ -215,7 +215,8 @@ fn a_run_that_was_killed_goes_on_with_its_servers() {
 /// A server written with the official Python package; only where `RUNNER_MCP_PYTHON` names a Python that has it.
 #[test]
 fn servers_of_the_python_package_are_understood() {
-    let Ok(python) = std::env::var("RUNNER_MCP_PYTHON") else { return };
+    let Some(python) = std::env::var_os("RUNNER_MCP_PYTHON") else { return };
+    let python = python.into_string().unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let source = repository().join("tests/inputs/mcp/server.py");
     let source = source.to_str().unwrap();

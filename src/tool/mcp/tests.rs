@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 
+#[allow(clippy::needless_pass_by_value, reason = "cases are written where they are used")]
 fn read_servers(servers: Value) -> Result<Vec<ServerPlan>, String> {
     let variables = [("PATH", "/bin"), ("HOME", "/home/a"), ("OTHER", "b")];
     let variables: Variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
