@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod id;
 pub mod limit;
+pub mod process;
 pub mod secret;
 
 pub mod price;

@@ -44,6 +44,9 @@ pub const PAUSED_TURNS: u32 = 8;
 /// How long the first Ctrl-C lets turns finish before it becomes the second.
 pub const GRACE: Duration = Duration::from_secs(60);
 
+/// How much is kept of what an MCP server prints, for the error that names it.
+pub const SERVER_LOG_BYTES: usize = 2_000;
+
 /// A process gets this long between SIGTERM and SIGKILL.
 pub const KILL_AFTER: Duration = Duration::from_millis(500);
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::Exit;
 use super::launch::{Play, Scenario, shown};
+use super::outside;
 use super::refusal::{Granted, Refusal};
 use super::surroundings::complaint;
 use crate::clock::{ManualClock, SystemClock, Timestamp};
@@ -25,6 +26,7 @@ use crate::secret::{Scrubber, Secret, is_scrubbed};
 use crate::session::{Budget, Commands, FileOrder, Lines, Modules, Stage, Stop, Validators};
 use crate::store::SqliteStore;
 use crate::template::Templates;
+use crate::tool::mcp::{self, Servers};
 use crate::tool::workspace::Workspace as ToolWorkspace;
 
 /// Time begins here in a scripted run, so that the same script records the same cassette.
@@ -74,6 +76,7 @@ impl Taken {
             seed: seed.clone(),
             epoch: *started,
             models: BTreeMap::new(),
+            mcp_tools: BTreeMap::new(),
             prices: scenario.plan.prices.clone(),
             inputs: recordable(&self.manifest.given.inputs),
             ended: ENDED_WELL.to_owned(),
@@ -107,6 +110,8 @@ pub(super) struct Ready {
     pub(super) workspace: Workspace,
     /// What it goes on from, if it is not new.
     pub(super) resumed: Option<Resumed>,
+    /// The programs that stand beside it.
+    pub(super) servers: Option<Arc<Servers>>,
     /// What people should know before it begins.
     pub(super) notices: Vec<String>,
 }
@@ -136,7 +141,7 @@ pub(super) enum Place {
 
 /// Puts the parts together, and makes the folders once nothing else can be wrong. What the last run left in a fresh
 /// workspace goes last of all.
-pub(super) fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Ready> {
+pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Ready> {
     let Beginning { play, seed, place, listeners, stop } = beginning;
     let plan = &scenario.plan;
     let run = match &play {
@@ -149,8 +154,11 @@ pub(super) fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Read
     let templates = Templates::new(&plan.prompts).map_err(|errors| invalid(&errors))?;
     let (workspace, modules) = modules(scenario, &play, &site, &scrubber)?;
     let parts = check_parts(&modules, plan).inspect_err(|_| site.leave())?;
+    let outside = outside::open(&modules, plan, &play).await.inspect_err(|_| site.leave())?;
+    let modules = modules.with_servers(outside.offered.clone(), outside.servers.clone());
     if site.mode == Mode::Live {
         head.models = parts.models;
+        head.mcp_tools = outside.offered;
     }
     let budget = budget(plan, &play);
     let schedule = match &play {
@@ -208,8 +216,20 @@ pub(super) fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Read
         templates,
         stage: Arc::new(stage),
     };
-    let notices = parts.notices;
-    Ok(Ready { setup, journal, folder, head, record, mode, place, workspace, resumed, notices })
+    let notices = [parts.notices, outside.notices].concat();
+    Ok(Ready {
+        setup,
+        journal,
+        folder,
+        head,
+        record,
+        mode,
+        place,
+        workspace,
+        resumed,
+        notices,
+        servers: outside.servers,
+    })
 }
 
 /// What the run may spend: at the prices of the recording it plays, without what was spent before it goes on.
@@ -249,6 +269,7 @@ fn manifest(scenario: &Scenario, site: &Site, head: &RecordingHead, scrubber: &S
         given: given(scenario, scrubber),
         files: Manifest::copies(scenario.sources.read_files().map(|(file, _)| file)),
         models: head.models.clone(),
+        mcp_tools: head.mcp_tools.clone(),
         record: site.record.clone(),
         fork: None,
     }
@@ -508,6 +529,7 @@ fn head(scenario: &Scenario, play: &Play, run: &RunId, seed: Option<String>) -> 
         seed: seed.map_or(default_seed, Seed::new),
         epoch,
         models: BTreeMap::new(),
+        mcp_tools: BTreeMap::new(),
         prices: plan.prices.clone(),
         inputs: recordable(&given(scenario, &scrubber(scenario)).inputs),
         ended: ENDED_WELL.to_owned(),
@@ -541,6 +563,11 @@ fn secrets(scenario: &Scenario) -> Vec<(String, Secret)> {
         for value in values.map(str::trim).filter(|value| !value.is_empty()) {
             secrets.push((credential.variable.to_owned(), Secret::new(value.to_owned())));
         }
+    }
+    let plans = plan.roles.values().flat_map(|role| role.mount_plan.and_agents());
+    let tools = plans.flat_map(|plan| &plan.tools);
+    for spec in tools.filter(|spec| spec.module == mcp::INFO.name) {
+        secrets.extend(mcp::secrets(&spec.config));
     }
     secrets
 }

@@ -105,7 +105,7 @@ impl Player<'_> {
             listeners: vec![Box::new(witness.clone())],
             stop: self.stop.child(),
         };
-        let ready = assembly::prepare(self.scenario, beginning)?;
+        let ready = assembly::prepare(self.scenario, beginning).await?;
         let effects = ready.setup.stage.effects.clone();
         let queue = ready.workspace.path().join(&self.scenario.plan.queue.path);
         let played = play::play(ready, self.scenario, FailOn::Phase, None).await?;

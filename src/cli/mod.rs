@@ -16,6 +16,7 @@ pub mod issues;
 mod launch;
 mod mcp;
 mod outcome;
+mod outside;
 mod pinned;
 mod play;
 mod proof;

@@ -50,13 +50,16 @@ pub(super) async fn play(
         }
         return Err(refusal);
     }
-    let Ready { setup, journal, folder, head, record, mode, workspace, .. } = ready;
+    let Ready { setup, journal, folder, head, record, mode, workspace, servers, .. } = ready;
     let (stage, run, store) = (setup.stage.clone(), setup.run.clone(), setup.store.clone());
     let running = engine::run(setup);
     let (end, signal) = match signals {
         Some(signals) => signals.around(running).await,
         None => (running.await, None),
     };
+    if let Some(servers) = servers {
+        servers.end().await;
+    }
     // A run that cannot be looked at afterwards is not a good one, and is not announced as one.
     let lost = journal.sync().await.err();
     let failed = |lost: &Option<JournalError>, exit| match exit {

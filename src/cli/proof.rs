@@ -20,7 +20,7 @@ pub(super) async fn unplayable(scenario: &Scenario, recording: &Recording) -> Gr
         listeners: Vec::new(),
         stop: Stop::default(),
     };
-    let ready = assembly::prepare(scenario, beginning)?;
+    let ready = assembly::prepare(scenario, beginning).await?;
     let played = play::play(ready, scenario, FailOn::Phase, None).await?;
     played.folder.discard();
     let is_played = played.end.halt.is_none() && played.end.broken.is_none();

@@ -196,7 +196,7 @@ pub(super) async fn play_out(
         }
     };
     let beginning = Beginning { play, seed, place: Place::Scenario, listeners, stop };
-    let ready = match assembly::prepare(scenario, beginning) {
+    let ready = match assembly::prepare(scenario, beginning).await {
         Ok(ready) => ready,
         Err(refusal) => return refusal.tell(),
     };

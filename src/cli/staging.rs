@@ -62,7 +62,7 @@ pub(super) async fn stage(staging: Staging<'_>, replay: Replay) -> Granted<Stage
         listeners: Vec::new(),
         stop: Stop::default(),
     };
-    let ready = assembly::prepare(before, beginning)?;
+    let ready = assembly::prepare(before, beginning).await?;
     let evidence = ready.head.evidence;
     let started = play::started(&ready, before, (Mode::Live, spoken(evidence)), None);
     let Ready { setup, journal, folder, .. } = ready;

@@ -216,6 +216,7 @@ mod tests {
             ended: crate::event::ENDED_WELL.to_owned(),
             models: BTreeMap::new(),
             prices: crate::price::Prices::default(),
+            mcp_tools: BTreeMap::new(),
             inputs: BTreeMap::new(),
         };
         Recording { head, effects, texts }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{EffectId, EffectKind, Evidence, Footprint, Policy, Segment};
+use crate::chat::ToolSpec;
 use crate::clock::Timestamp;
 use crate::id::{Fingerprint, RoleId, RunId, Seed};
 use crate::price::Prices;
@@ -63,6 +64,9 @@ pub struct RecordingHead {
     /// The inputs that were set from outside, as they were written; what a replay is to have unless it is told otherwise.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, String>,
+    /// What each role's model was told of tools that other programs offer, by the name of the server.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mcp_tools: BTreeMap<RoleId, BTreeMap<String, Vec<ToolSpec>>>,
     /// How the run ended, by the name of its exit code; most end with `ok`, and do not say so.
     #[serde(default = "well", skip_serializing_if = "is_well")]
     pub ended: String,

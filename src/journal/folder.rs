@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::writer::JournalError;
+use crate::chat::ToolSpec;
 use crate::clock::Timestamp;
 use crate::event::{EffectId, Evidence, Mode, RECORDING_FORMAT};
 use crate::id::{RoleId, RunId, Seed};
@@ -44,6 +45,9 @@ pub struct Manifest {
     /// `provider-anthropic/claude-…` by role.
     #[serde(default)]
     pub models: BTreeMap<RoleId, String>,
+    /// What each role's model was told of tools that other programs offer, by the name of the server.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mcp_tools: BTreeMap<RoleId, BTreeMap<String, Vec<ToolSpec>>>,
     /// Where a recording of it was to go, if one was asked for when it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<PathBuf>,
@@ -312,6 +316,7 @@ mod tests {
             given: Given::default(),
             files: Manifest::copies([Path::new("/p/s.yaml")].into_iter()),
             models: BTreeMap::new(),
+            mcp_tools: BTreeMap::new(),
             record: None,
             fork: None,
         };

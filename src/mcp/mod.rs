@@ -1,5 +1,8 @@
-//! How are tools offered over the Model Context Protocol? Knows no tool: a server is given what it offers.
+//! How are tools offered over the Model Context Protocol, and those of others called? Knows no tool: a server is given what
+//! it offers.
 
+mod client;
+mod overheard;
 mod server;
 
 use async_trait::async_trait;
@@ -7,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::chat::ToolSpec;
 
+pub use self::client::{Address, Answer, Connection, Piece, Program, WireError};
 pub use self::server::{About, ServeError, serve_stdio};
 
 /// What a server offers.

@@ -25,6 +25,8 @@ use crate::provider::mock::{self, Mock};
 use crate::provider::{BuildError, Line, Provider, Script};
 use crate::store::IssueStore;
 use crate::tool::issue::{Audience, IssueTool, IssueToolSetup};
+use crate::tool::mcp::{self, Ground, Offered, ServerPlan, Servers};
+use crate::tool::sandbox::{self, Wanted};
 use crate::tool::settings::SettingError;
 use crate::tool::task::{self, Task};
 use crate::tool::workspace::Workspace;
@@ -82,6 +84,10 @@ pub struct Modules {
     scripts: BTreeMap<String, String>,
     /// Where the commands of hooks are run, with which variables.
     hook_place: Place,
+    /// The tools of other programs that each role is offered.
+    offered: BTreeMap<RoleId, Offered>,
+    /// Who carries those out; nobody in a replay.
+    servers: Option<Arc<Servers>>,
     /// Notices already given.
     told: Mutex<BTreeSet<String>>,
 }
@@ -175,7 +181,8 @@ impl Modules {
             Place { folder: root.to_owned(), variables: HOOK_VARIABLES.iter().filter_map(few).collect() };
         let (root, scripts, told) = (root.to_owned(), BTreeMap::new(), Mutex::default());
         let registry = Registry::builtin();
-        Self { registry, variables, workspace, lines, root, scripts, hook_place, told }
+        let (offered, servers) = (BTreeMap::new(), None);
+        Self { registry, variables, workspace, lines, root, scripts, hook_place, offered, servers, told }
     }
 
     /// The same with modules beside those that are built in.
@@ -190,6 +197,49 @@ impl Modules {
     pub fn with_script(mut self, path: String, text: String) -> Self {
         self.scripts.insert(path, text);
         self
+    }
+
+    /// The same with tools of other programs: what each role is offered, and who carries it out. Nobody does in a replay.
+    #[must_use]
+    pub fn with_servers(mut self, offered: BTreeMap<RoleId, Offered>, servers: Option<Arc<Servers>>) -> Self {
+        self.offered = offered;
+        self.servers = servers;
+        self
+    }
+
+    /// The servers that a role's mount plan names.
+    ///
+    /// # Errors
+    /// Its configuration makes no sense.
+    pub fn mcp_servers(&self, role: &RolePlan) -> Result<Vec<ServerPlan>, CastError> {
+        let specs = role.mount_plan.tools.iter().filter(|spec| spec.module == mcp::INFO.name);
+        let read = specs.map(|spec| mcp::read(&spec.config, self.ground()));
+        Ok(read.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
+    /// What there is to say, each once, where the kernel has no sandbox for commands.
+    ///
+    /// # Errors
+    /// A role needs one.
+    pub fn without_sandbox(plan: &Plan) -> Result<BTreeSet<&'static str>, &'static str> {
+        let plans = plan.roles.values().flat_map(|role| role.mount_plan.and_agents());
+        let specs = plans.flat_map(|plan| &plan.tools).filter(|spec| spec.module == bash::INFO.name);
+        let wanted = specs.filter_map(|spec| bash::sandbox(&spec.config).ok());
+        let wanted: Vec<_> = wanted.filter(|wanted| *wanted != Wanted::Off).collect();
+        if wanted.is_empty() || sandbox::is_there() {
+            return Ok(BTreeSet::new());
+        }
+        wanted.into_iter().filter_map(|wanted| wanted.without().transpose()).collect()
+    }
+
+    /// What servers are started with.
+    pub fn ground(&self) -> Ground<'_> {
+        Ground {
+            root: &self.root,
+            workspace: self.workspace.root(),
+            variables: &self.variables,
+            scrubber: self.workspace.scrubber(),
+        }
     }
 
     /// `provider-…/model` of a role, for heads and tables.
@@ -248,6 +298,9 @@ impl Modules {
                 }))),
             }
         }
+        let offered = self.offered.get(&casting.role.id).cloned().unwrap_or_default();
+        let plans = self.mcp_servers(casting.role)?;
+        tools.extend(mcp::tools(&plans, &offered, self.servers.as_deref(), &self.workspace));
         let mut names = BTreeSet::new();
         if let Some(same) = tools.iter().map(|tool| tool.spec().name).find(|name| !names.insert(name.clone()))
         {
@@ -356,6 +409,11 @@ impl Modules {
             name if name == search::INFO.name => search::build(config, self.workspace.clone())?,
             name if name == todo::INFO.name => todo::build(session),
             name if name == web::INFO.name => web::build(config)?,
+            name if name == mcp::INFO.name => {
+                mcp::read(config, self.ground())?;
+                // What they offer is known only from the servers, or from a recording.
+                Built::Tools(Vec::new())
+            }
             name => match self.registry.tool(name) {
                 Some(make) => {
                     let (workspace, variables) = (&self.workspace, &self.variables);

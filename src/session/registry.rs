@@ -14,7 +14,7 @@ use crate::plan::{ModuleInfo, ModuleKind, ModuleSpec, Need, Plan, Variables};
 use crate::provider::{BuildError, FAMILY, Provider, mock};
 use crate::tool::settings::SettingError;
 use crate::tool::workspace::Workspace;
-use crate::tool::{Built, bash, filesystem, issue, search, task, todo, web};
+use crate::tool::{Built, bash, filesystem, issue, mcp, search, task, todo, web};
 
 /// What a tool of one's own is made from, for one session.
 pub struct ToolParts<'a> {
@@ -164,6 +164,7 @@ impl Registry {
             todo::INFO,
             task::INFO,
             web::INFO,
+            mcp::INFO,
         ]);
         modules.extend([hook::shell::INFO, hook::approval::INFO, hook::logging::INFO, hook::redaction::INFO]);
         modules.extend(self.tools.iter().map(|(info, _)| *info));

@@ -5,8 +5,8 @@
 //!                 └─ deadline, cancel ─▶ SIGTERM ─▶ at most KILL_AFTER ──────▶ SIGKILL to the group ─▶ error
 //! ```
 //!
-//! The command is not confined: it may do what the user who started the runner may do. The safety profile is a filter
-//! against accidents, and the environment holds no credentials.
+//! Without `sandbox` the command is not confined: it may do what the user who started the runner may do. The safety profile
+//! is a filter against accidents, and the environment holds no credentials.
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -16,8 +16,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::maybe_done;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
@@ -25,12 +23,14 @@ use tokio_util::sync::CancellationToken;
 use super::arguments::{ArgumentError, Arguments};
 use super::capture::{Capture, Captured};
 use super::command_filter::{CommandFilter, Profile};
+use super::sandbox::{Sandbox, Wanted};
 use super::settings::{SettingError, Settings};
 use super::workspace::{Kind, PathError, WorkPath, Workspace, plain};
 use super::{Built, CallContext, Repeat, Tool, ToolOutput};
 use crate::chat::ToolSpec;
 use crate::event::{Access, Footprint, Policy};
 use crate::plan::{KeyInfo, KeyShape, ModuleInfo, ModuleKind, Variables};
+use crate::process::Group;
 use crate::{limit, secret};
 
 /// What mount plans may say of this module.
@@ -38,7 +38,7 @@ pub const INFO: ModuleInfo = ModuleInfo {
     name: "tool-bash",
     aliases: &[],
     kind: ModuleKind::Tool,
-    summary: "runs shell commands in the workspace; not confined to it",
+    summary: "runs shell commands in the workspace; not confined to it, unless `sandbox` says so",
     keys: &[
         KeyInfo {
             name: "timeout",
@@ -75,6 +75,12 @@ pub const INFO: ModuleInfo = ModuleInfo {
             shape: KeyShape::Integer,
             default: "100000",
             doc: "bytes of stdout and of stderr shown; beyond it the first and last 40 % are",
+        },
+        KeyInfo {
+            name: "sandbox",
+            shape: KeyShape::Text,
+            default: "off",
+            doc: "on: the kernel (Landlock) lets commands write only to the workspace and to TMPDIR, else /tmp; where it cannot, a notice says so; required: then the run does not begin",
         },
         KeyInfo {
             name: "require_approval",
@@ -162,7 +168,31 @@ pub fn build(
         });
     };
     let environment = environment(variables, &workspace);
-    Ok(Built::Tools(vec![Arc::new(Bash { workspace, directory, shell, environment, timeout, keep, filter })]))
+    let temporary = variables.get("TMPDIR").map_or("/tmp", String::as_str);
+    let sandbox = match sandbox(config)? {
+        Wanted::Off => None,
+        Wanted::Where | Wanted::Required => Some(Sandbox::new(workspace.root(), Path::new(temporary))),
+    };
+    Ok(Built::Tools(vec![Arc::new(Bash {
+        workspace,
+        directory,
+        shell,
+        environment,
+        timeout,
+        keep,
+        filter,
+        sandbox,
+    })]))
+}
+
+/// What a configuration says of the sandbox.
+///
+/// # Errors
+/// It is none of the words there are.
+pub fn sandbox(config: &Map<String, Value>) -> Result<Wanted, SettingError> {
+    let settings = Settings::new(INFO.name, config);
+    let Some(text) = settings.text("sandbox")? else { return Ok(Wanted::Off) };
+    Wanted::from_text(text).ok_or_else(|| settings.wrong("sandbox", "must be off, on or required"))
 }
 
 struct Bash {
@@ -173,19 +203,24 @@ struct Bash {
     timeout: Duration,
     keep: usize,
     filter: CommandFilter,
+    sandbox: Option<Sandbox>,
 }
 
 #[async_trait]
 impl Tool for Bash {
     fn spec(&self) -> ToolSpec {
         let seconds = self.timeout.as_secs();
+        let confined = match &self.sandbox {
+            Some(_) => " Only the workspace and the folder for temporary files can be written.",
+            None => "",
+        };
         ToolSpec {
             name: "bash".to_owned(),
             description: format!(
                 "Runs a shell command in the workspace and returns stdout, stderr and returncode. It starts anew each \
                  time: directory changes and variables do not last. There is no terminal and no input. A command may \
                  take {seconds} seconds unless timeout says otherwise; whatever it leaves in the background is ended \
-                 with it. Use relative paths. To read and change files, the file tools are better where there are any."
+                 with it. Use relative paths. To read and change files, the file tools are better where there are any.{confined}"
             ),
             input_schema: json!({
                 "type": "object",
@@ -258,7 +293,8 @@ impl Bash {
         if found.kind != Kind::Directory {
             return Err(BashError::NoDirectory { path: self.directory.to_string() });
         }
-        let child = Command::new(&self.shell)
+        let mut shell = Command::new(&self.shell);
+        shell
             .arg("-c")
             .arg(command)
             .current_dir(self.workspace.root().join(found.path.to_string()))
@@ -268,9 +304,13 @@ impl Bash {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| BashError::Start { reason: self.workspace.show(&plain(&error)) })?;
+            .kill_on_drop(true);
+        let child = match &self.sandbox {
+            Some(sandbox) => sandbox.spawn(&mut shell),
+            None => shell.spawn(),
+        };
+        let child =
+            child.map_err(|error| BashError::Start { reason: self.workspace.show(&plain(&error)) })?;
         Ok((child, timeout))
     }
 
@@ -301,7 +341,7 @@ impl Bash {
                 }
             };
             if !matches!(end, End::Exited(_)) {
-                group.signal(Signal::SIGTERM);
+                group.ask();
             }
             // Once the output has ended on its own, nothing that matters is left to wait for.
             let quiet =
@@ -368,34 +408,6 @@ impl Report {
 fn return_code(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     status.code().or_else(|| status.signal().map(|signal| -signal)).unwrap_or(-1)
-}
-
-/// A process group that ends when nobody attends to it any more.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn led_by(child: &Child) -> Self {
-        Self(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
-    }
-
-    /// Ends what is left of it, once: later its number may be somebody else's.
-    fn end(&mut self) {
-        self.signal(Signal::SIGKILL);
-        self.0 = None;
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(leader) = self.0 {
-            // The group may be gone already, which is what was wanted.
-            let _ = killpg(leader, signal);
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.end();
-    }
 }
 
 fn find_shell(variables: &Variables) -> Option<PathBuf> {

@@ -255,6 +255,7 @@ fn head() -> RecordingHead {
         epoch: epoch(),
         models: BTreeMap::new(),
         prices: runner::price::Prices::default(),
+        mcp_tools: BTreeMap::new(),
         inputs: BTreeMap::new(),
         ended: runner::event::ENDED_WELL.to_owned(),
     }

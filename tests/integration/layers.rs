@@ -7,7 +7,7 @@ use crate::harness::{repository, walk};
 /// The rank of every top-level module; `docs/architecture.md` shows the same table. A module names only modules of a
 /// lower rank, and what is in its own folder.
 const RANKS: [&[&str]; 9] = [
-    &["id", "clock", "secret", "limit"],
+    &["id", "clock", "secret", "limit", "process"],
     &["source", "price"],
     &["diagnostic", "chat", "issue"],
     &["plan", "event", "fault"],

@@ -24,6 +24,7 @@ mod library;
 mod limits;
 mod long;
 mod mcp;
+mod mcp_client;
 mod mount_plans;
 mod offline;
 mod openai;

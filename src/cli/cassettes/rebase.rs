@@ -77,6 +77,6 @@ async fn play_quietly(scenario: &Scenario, play: Play) -> Granted<Played> {
     let signals = Signals::listen(stop.clone())
         .map_err(|error| Refusal::configuration(format!("cannot listen for signals: {error}")))?;
     let beginning = Beginning { play, seed: None, place: Place::OwnFolder, listeners: Vec::new(), stop };
-    let ready = assembly::prepare(scenario, beginning)?;
+    let ready = assembly::prepare(scenario, beginning).await?;
     play::play(ready, scenario, FailOn::Phase, Some(signals)).await
 }

@@ -78,6 +78,7 @@ pub(in crate::cli) fn recording_of(manifest: &Manifest, record: Record) -> Recor
         seed: manifest.seed.clone(),
         epoch: manifest.started,
         models: manifest.models.clone(),
+        mcp_tools: manifest.mcp_tools.clone(),
         prices: manifest.prices(),
         inputs: recordable(&manifest.given.inputs),
         // Issues that are left are a failure only for who asked for it, and a test does not.

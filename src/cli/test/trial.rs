@@ -248,7 +248,7 @@ impl Player<'_> {
             stop: self.stop.child(),
         };
         let played = runtime.block_on(async {
-            let ready = assembly::prepare(self.scenario, beginning)?;
+            let ready = assembly::prepare(self.scenario, beginning).await?;
             let played = play::play(ready, self.scenario, FailOn::Phase, None).await?;
             let queue = engine::export(&played.store, &played.run).await;
             Ok((played, queue.map_err(Refusal::configuration)))
