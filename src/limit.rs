@@ -152,6 +152,24 @@ pub const MODEL_CALL: Duration = Duration::from_secs(60 * 60);
 /// Attempts in a row at one model call that a fault may happen to: no retry policy makes more.
 pub const FAULT_TIMES: u32 = 100;
 
+/// Redirects followed for one page; browsers follow more, but honest sites need few.
+pub const FETCH_REDIRECTS: usize = 5;
+
+/// Bytes taken of one page, unpacked; text of that size is a book.
+pub const FETCH_BYTES: usize = 2 * 1024 * 1024;
+
+/// How long fetching a page, or a search of the web, may take when nothing else is said.
+pub const WEB_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Results that one search of the web may ask for; the backends give no more.
+pub const WEB_RESULTS: u64 = 20;
+
+/// Characters of a page shown at once; with four bytes each they are still less than a model's context holds.
+pub const FETCH_CHARS: usize = 50_000;
+
+/// Characters of each part of a search result: backends send whole paragraphs.
+pub const SEARCH_EXCERPT_CHARS: usize = 1_000;
+
 /// What a command of a hook may say; the rest is dropped. Bytes; a decision is short.
 pub const HOOK_OUTPUT_BYTES: usize = 64 * 1024;
 

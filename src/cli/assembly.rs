@@ -547,7 +547,7 @@ pub(super) fn scrubber(scenario: &Scenario) -> Scrubber {
     Scrubber::new(&secrets(scenario))
 }
 
-/// Credentials: those the providers use, whether a variable or a mount plan holds them, and whatever else the environment
+/// Credentials: those the providers and tools use, whether a variable or a mount plan holds them, and whatever else the environment
 /// holds that looks like one.
 fn secrets(scenario: &Scenario) -> Vec<(String, Secret)> {
     let Scenario { plan, variables, registry, .. } = scenario;
@@ -569,5 +569,7 @@ fn secrets(scenario: &Scenario) -> Vec<(String, Secret)> {
     for spec in tools.filter(|spec| spec.module == mcp::INFO.name) {
         secrets.extend(mcp::secrets(&spec.config));
     }
+    let of_tools = Modules::tool_credentials(plan, variables).into_iter();
+    secrets.extend(of_tools.map(|(name, value)| (name.to_owned(), Secret::new(value))));
     secrets
 }

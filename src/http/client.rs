@@ -93,7 +93,7 @@ impl Transport for HttpTransport {
     }
 }
 
-fn header_map(headers: &[(&'static str, HeaderText)]) -> Result<HeaderMap, &'static str> {
+pub(super) fn header_map(headers: &[(&'static str, HeaderText)]) -> Result<HeaderMap, &'static str> {
     let mut map = HeaderMap::new();
     for (name, text) in headers {
         let value = match text {
@@ -111,7 +111,7 @@ fn header_map(headers: &[(&'static str, HeaderText)]) -> Result<HeaderMap, &'sta
 }
 
 /// `host:port` of an address, as people are told of it.
-fn host_of(url: &Url) -> String {
+pub(super) fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     match url.port_or_known_default() {
         Some(port) => format!("{host}:{port}"),
@@ -119,7 +119,7 @@ fn host_of(url: &Url) -> String {
     }
 }
 
-fn read_failure(host: &str, error: &reqwest::Error) -> TransportError {
+pub(super) fn read_failure(host: &str, error: &reqwest::Error) -> TransportError {
     let reason = root_cause(error);
     if error.is_connect() || error.is_builder() {
         TransportError::Connect { host: host.to_owned(), reason }
@@ -129,7 +129,7 @@ fn read_failure(host: &str, error: &reqwest::Error) -> TransportError {
 }
 
 /// The innermost cause: the layers above it only say that something below them failed, and name the address.
-fn root_cause(error: &reqwest::Error) -> String {
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
     if error.is_timeout() && error.is_connect() {
         return format!("no connection within {} s", CONNECT_TIMEOUT.as_secs());
     }

@@ -1,8 +1,10 @@
 //! How bytes get to a server and back: one request, one streamed response. Knows no provider.
 
 mod client;
+mod fetch;
 mod limiter;
 mod nobody;
+mod reach;
 mod sse;
 
 use std::pin::Pin;
@@ -15,8 +17,10 @@ use crate::id::Fingerprint;
 use crate::secret::Secret;
 
 pub use client::{ClientError, HttpTransport};
+pub use fetch::{FetchError, Fetcher, Names, Page, Question, SystemNames};
 pub use limiter::{Lane, Lanes, Limiter, Permit};
 pub use nobody::Nobody;
+pub use reach::{Reach, Refused};
 pub use sse::{Framer, SseError, SseEvent};
 
 /// One request, ready to be sent: always a POST with a JSON body.

@@ -242,6 +242,13 @@ impl Modules {
         }
     }
 
+    /// The credentials that tools of the plan use: what each is called, and what it is.
+    pub fn tool_credentials(plan: &Plan, variables: &Variables) -> Vec<(&'static str, String)> {
+        let specs = plan.roles.values().flat_map(|role| role.mount_plan.and_agents());
+        let specs = specs.flat_map(|plan| &plan.tools).filter(|spec| spec.module == web::INFO.name);
+        specs.flat_map(|spec| web::credentials(&spec.config, variables)).collect()
+    }
+
     /// `provider-…/model` of a role, for heads and tables.
     ///
     /// # Errors
@@ -260,7 +267,8 @@ impl Modules {
         let mut notices = Vec::new();
         let plans = plan.roles.values().flat_map(|role| role.mount_plan.and_agents());
         for spec in plans.flat_map(|plan| &plan.tools) {
-            if let Some(Built::Absent { notice }) = self.plain_tool(spec, "check")?
+            if let Some(Built::Absent { notice } | Built::Partial { notice, .. }) =
+                self.plain_tool(spec, "check")?
                 && self.told.lock().expect("nothing panics while it holds this").insert(notice.clone())
             {
                 notices.push(Offstage { notice });
@@ -279,7 +287,7 @@ impl Modules {
         let mut tools: Vec<Arc<dyn Tool>> = Vec::new();
         for spec in &plan.tools {
             match self.plain_tool(spec, &casting.path)? {
-                Some(Built::Tools(built)) => tools.extend(built),
+                Some(Built::Tools(built) | Built::Partial { tools: built, .. }) => tools.extend(built),
                 Some(Built::Absent { .. }) => {}
                 None if spec.module == task::INFO.name => {
                     task::limits(&spec.config)?;
@@ -408,7 +416,7 @@ impl Modules {
             name if name == bash::INFO.name => bash::build(config, self.workspace.clone(), &self.variables)?,
             name if name == search::INFO.name => search::build(config, self.workspace.clone())?,
             name if name == todo::INFO.name => todo::build(session),
-            name if name == web::INFO.name => web::build(config)?,
+            name if name == web::INFO.name => web::build(config, &self.workspace, &self.variables)?,
             name if name == mcp::INFO.name => {
                 mcp::read(config, self.ground())?;
                 // What they offer is known only from the servers, or from a recording.

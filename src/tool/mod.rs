@@ -127,6 +127,13 @@ impl ToolOutput {
 pub enum Built {
     /// Its tools, for one session.
     Tools(Vec<Arc<dyn Tool>>),
+    /// Some of them; a thing that the others need is not configured, which stops nothing.
+    Partial {
+        /// Those that are there, for one session.
+        tools: Vec<Arc<dyn Tool>>,
+        /// What people are told, once.
+        notice: String,
+    },
     /// None, which stops nothing: a thing it needs is not configured.
     Absent {
         /// What people are told, once.

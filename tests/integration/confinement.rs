@@ -21,14 +21,14 @@ use tokio_util::sync::CancellationToken;
 const SECRET: &str = "sk-test-8f2e9b7c4d1a";
 
 /// A workspace beside a folder that nothing may reach.
-struct Place {
+pub struct Place {
     _folder: tempfile::TempDir,
-    workspace: Arc<Workspace>,
+    pub workspace: Arc<Workspace>,
     outside: std::path::PathBuf,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (inside, outside) = (folder.path().join("inside"), folder.path().join("outside"));
         std::fs::create_dir(&inside).unwrap();
@@ -75,25 +75,25 @@ impl Place {
     }
 }
 
-struct Tools(Vec<Arc<dyn Tool>>);
+pub struct Tools(Vec<Arc<dyn Tool>>);
 
-fn tools(built: Built) -> Tools {
+pub fn tools(built: Built) -> Tools {
     match built {
         Built::Tools(tools) => Tools(tools),
-        Built::Absent { notice } => panic!("{notice}"),
+        Built::Absent { notice } | Built::Partial { notice, .. } => panic!("{notice}"),
     }
 }
 
 impl Tools {
-    fn get(&self, name: &str) -> &Arc<dyn Tool> {
+    pub fn get(&self, name: &str) -> &Arc<dyn Tool> {
         self.0.iter().find(|tool| tool.spec().name == name).unwrap()
     }
 
-    async fn call(&self, name: &str, input: Value) -> ToolOutput {
+    pub async fn call(&self, name: &str, input: Value) -> ToolOutput {
         self.call_until(name, input, CancellationToken::new()).await
     }
 
-    async fn call_until(&self, name: &str, input: Value, cancel: CancellationToken) -> ToolOutput {
+    pub async fn call_until(&self, name: &str, input: Value, cancel: CancellationToken) -> ToolOutput {
         let call = CallContext {
             effect: EffectId::from_text("work/w/1.1"),
             at: Timestamp::UNIX_EPOCH,
@@ -129,12 +129,12 @@ impl Tools {
     }
 }
 
-fn json_of(output: &ToolOutput) -> Value {
+pub fn json_of(output: &ToolOutput) -> Value {
     serde_json::from_str(&output.content).unwrap_or_else(|error| panic!("{error}: {}", output.content))
 }
 
 #[track_caller]
-fn refused(output: &ToolOutput, because: &str) {
+pub fn refused(output: &ToolOutput, because: &str) {
     assert!(output.is_error && output.content.contains(because), "wanted {because:?}, got {output:?}");
 }
 

@@ -37,6 +37,7 @@ mod streams;
 mod team;
 mod test_command;
 mod trouble;
+mod web_tool;
 mod wire;
 mod wire_http;
 mod wire_turns;
