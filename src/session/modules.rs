@@ -274,6 +274,24 @@ impl Modules {
                 notices.push(Offstage { notice });
             }
         }
+        for role in plan.roles.values() {
+            let own: BTreeSet<String> =
+                self.mcp_servers(role)?.into_iter().map(|server| server.name).collect();
+            for agent in &role.mount_plan.agents {
+                let itself = RolePlan { mount_plan: agent.plan.clone(), ..role.clone() };
+                for server in
+                    self.mcp_servers(&itself)?.into_iter().filter(|server| !own.contains(&server.name))
+                {
+                    let notice = format!(
+                        "tool-mcp: the server {} of agent {} is not started; name it in the `tools` of {} itself",
+                        server.name,
+                        agent.name,
+                        role.mount_plan.file.display()
+                    );
+                    notices.push(Offstage { notice });
+                }
+            }
+        }
         Ok(notices)
     }
 

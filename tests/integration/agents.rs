@@ -168,3 +168,16 @@ fn what_is_wrong_with_agents_is_told() {
     let told = project.runner(["check", FILE]).run().expect_code(0);
     assert!(told.stderr.contains("`agents` has no effect without `tool-task`"), "{}", told.text());
 }
+
+/// Servers are started for roles; one that only an agent names is not, and that is said.
+#[test]
+fn a_server_that_only_an_agent_names_is_told_of() {
+    let agents = "agents:
+  clerk:
+    tools: [{ module: tool-mcp, config: { servers: { desk: { command: desk-server } } } }]
+";
+    let project = project(agents, "  - say: Made.\n");
+    let ran = record(&project, &[]).expect_code(0);
+    let told = "note: tool-mcp: the server desk of agent clerk is not started; name it in the `tools` of mount-plans/builder.yaml itself";
+    assert_eq!(ran.stderr.matches(told).count(), 1, "{}", ran.text());
+}
