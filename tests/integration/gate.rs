@@ -317,6 +317,7 @@ async fn racing_workers_replay_exactly_on_one_thread() {
         experiment(workers, REPLAYS, virtual_time()).await;
         experiment(workers, REPLAYS, real_time()).await;
     }
+    experiment(32, REPLAYS, real_time()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
