@@ -67,19 +67,12 @@ impl Taken {
     }
 
     fn head(&self, scenario: &Scenario) -> RecordingHead {
-        let Manifest { run, seed, started, evidence, .. } = &self.manifest;
+        // Its parts are looked at anew.
         RecordingHead {
-            format: RECORDING_FORMAT,
-            scenario: scenario.plan.name.clone(),
-            evidence: *evidence,
-            run: run.clone(),
-            seed: seed.clone(),
-            epoch: *started,
             models: BTreeMap::new(),
             mcp_tools: BTreeMap::new(),
             prices: scenario.plan.prices.clone(),
-            inputs: recordable(&self.manifest.given.inputs),
-            ended: ENDED_WELL.to_owned(),
+            ..head_of(&self.manifest)
         }
     }
 
@@ -536,8 +529,30 @@ fn head(scenario: &Scenario, play: &Play, run: &RunId, seed: Option<String>) -> 
     }
 }
 
+/// What a recording says of itself that is made of this run, if the run ended well.
+pub(super) fn head_of(manifest: &Manifest) -> RecordingHead {
+    RecordingHead {
+        format: RECORDING_FORMAT,
+        scenario: manifest
+            .plan
+            .get("name")
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default()
+            .to_owned(),
+        evidence: manifest.evidence,
+        run: manifest.run.clone(),
+        seed: manifest.seed.clone(),
+        epoch: manifest.started,
+        models: manifest.models.clone(),
+        mcp_tools: manifest.mcp_tools.clone(),
+        prices: manifest.prices(),
+        inputs: recordable(&manifest.given.inputs),
+        ended: ENDED_WELL.to_owned(),
+    }
+}
+
 /// Inputs as a recording keeps them: one that holds a secret has to be set again.
-pub(super) fn recordable(inputs: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn recordable(inputs: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let kept = inputs.iter().filter(|(_, value)| !is_scrubbed(value));
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }

@@ -14,10 +14,10 @@ use super::launch::{self, Play, Scenario};
 use super::pinned::{Anew, Pinned, pinned};
 use super::refusal::{Granted, Refusal};
 use super::run::{play_out, script};
-use super::staging::{Staged, Staging, check_script, stage};
+use super::staging::{Staged, Staging, check_answers, stage};
 use super::surroundings::Surroundings;
 use crate::effects::{Ending, Replay, Strictness};
-use crate::event::{Evidence, Mode, Recording};
+use crate::event::{Mode, Recording};
 use crate::journal::{self, Manifest, Record};
 use crate::provider::Script;
 use crate::source::{Change, Format, Sources};
@@ -50,10 +50,7 @@ async fn take(
     let is_file = Format::of(&named).is_some() && named.is_file();
     let origin = if is_file { of_file(arguments, surroundings)? } else { of_run(arguments, surroundings)? };
     let Origin { mut recording, common, before, after, script } = origin;
-    check_script(recording.head.evidence, script.as_ref())?;
-    if recording.head.evidence != Evidence::Scripted {
-        launch::require_credentials(&after)?;
-    }
+    check_answers(recording.head.evidence, script.as_ref(), &after)?;
     let from = find_effect(&recording.effects, &arguments.from).map_err(Refusal::invalid)?;
     let (seq, id) = (from.seq, from.id.clone());
     recording.effects.retain(|effect| effect.seq < seq);

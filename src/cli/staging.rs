@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::assembly::{self, Beginning, Place, Ready, Taken};
 use super::exit::Exit;
-use super::launch::{Play, Scenario};
+use super::launch::{self, Play, Scenario};
 use super::outcome;
 use super::play;
 use super::refusal::{Granted, Refusal};
@@ -151,8 +151,12 @@ async fn write(journal: &Journal, played: Recording) -> Result<(), JournalError>
     journal.close()
 }
 
-/// Who may answer where a recording is left: what answered before.
-pub(super) fn check_script(evidence: Evidence, script: Option<&Arc<Script>>) -> Granted<()> {
+/// Who may answer where a recording is left: what answered before, and a model only if it can be asked.
+pub(super) fn check_answers(
+    evidence: Evidence,
+    script: Option<&Arc<Script>>,
+    scenario: &Scenario,
+) -> Granted<()> {
     match (evidence, script) {
         (Evidence::Scripted, None) => Err(Refusal::new(
             Exit::Invalid,
@@ -162,6 +166,7 @@ pub(super) fn check_script(evidence: Evidence, script: Option<&Arc<Script>>) -> 
             Exit::Invalid,
             "a model has made this recording, and a script's answers are not to stand beside its own; leave --script out",
         )),
-        _ => Ok(()),
+        (Evidence::Scripted, Some(_)) => Ok(()),
+        (Evidence::Recorded | Evidence::Rebased, None) => launch::require_credentials(scenario),
     }
 }

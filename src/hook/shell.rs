@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use regex::Regex;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +17,7 @@ use super::config::{HookError, Reader};
 use super::{Decision, Event, Hook, Occasion, OnFailure};
 use crate::limit;
 use crate::plan::{KeyInfo, KeyShape, ModuleInfo, ModuleKind, Variables};
+use crate::process::Group;
 
 /// What mount plans may say of it.
 pub const INFO: ModuleInfo = ModuleInfo {
@@ -143,7 +142,7 @@ impl Hook for ShellHook {
         let mut message = occasion.data.clone();
         message.insert("event".to_owned(), occasion.event.as_str().into());
         let child = self.start().map_err(|error| format!("it cannot be started: {error}"))?;
-        let group = Group(child.id());
+        let group = Group::led_by(&child);
         let said = tokio::select! {
             said = converse(child, Value::Object(message).to_string()) => said,
             () = cancel.cancelled() => Err("it was stopped".to_owned()),
@@ -175,19 +174,6 @@ impl ShellHook {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-    }
-}
-
-/// The processes of a command: all of them end with it.
-struct Group(Option<u32>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let leader = self.0.and_then(|id| i32::try_from(id).ok());
-        if let Some(leader) = leader {
-            // It may be gone already, which is what was wanted.
-            let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
-        }
     }
 }
 

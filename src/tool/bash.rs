@@ -138,12 +138,7 @@ pub fn build(
     variables: &Variables,
 ) -> Result<Built, SettingError> {
     let settings = Settings::new(INFO.name, config);
-    let directory = match settings.text("working_dir")? {
-        None => WorkPath::top(),
-        Some(given) => workspace
-            .read_path(&WorkPath::top(), given)
-            .map_err(|error| settings.wrong_path("working_dir", &error))?,
-    };
+    let directory = settings.working_dir(&workspace)?;
     let timeout = Duration::from_secs(settings.count("timeout")?.unwrap_or(30));
     if timeout > limit::COMMAND_TIMEOUT {
         return Err(settings.wrong("timeout", "may be at most 3600 seconds"));

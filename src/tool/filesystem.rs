@@ -64,17 +64,8 @@ pub const INFO: ModuleInfo = ModuleInfo {
 /// A path of the configuration leads out of the workspace.
 pub fn build(config: &Map<String, Value>, workspace: Arc<Workspace>) -> Result<Built, SettingError> {
     let settings = Settings::new(INFO.name, config);
-    let base = match settings.text("working_dir")? {
-        None => WorkPath::top(),
-        Some(given) => workspace
-            .read_path(&WorkPath::top(), given)
-            .map_err(|error| settings.wrong_path("working_dir", &error))?,
-    };
-    let paths = |key: &'static str| -> Result<Option<Vec<WorkPath>>, SettingError> {
-        let Some(texts) = settings.texts(key)? else { return Ok(None) };
-        let paths = texts.into_iter().map(|text| workspace.read_path(&base, text)).collect::<Result<_, _>>();
-        paths.map(Some).map_err(|error| settings.wrong_path(key, &error))
-    };
+    let base = settings.working_dir(&workspace)?;
+    let paths = |key| settings.paths(key, &workspace, &base);
     let files = Arc::new(Files {
         readable: paths("allowed_read_paths")?,
         writable: paths("allowed_write_paths")?.unwrap_or_else(|| vec![base.clone()]),

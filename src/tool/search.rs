@@ -63,17 +63,8 @@ pub const INFO: ModuleInfo = ModuleInfo {
 /// A value of the configuration cannot be used.
 pub fn build(config: &Map<String, Value>, workspace: Arc<Workspace>) -> Result<Built, SettingError> {
     let settings = Settings::new(INFO.name, config);
-    let base = match settings.text("working_dir")? {
-        None => WorkPath::top(),
-        Some(given) => workspace
-            .read_path(&WorkPath::top(), given)
-            .map_err(|error| settings.wrong_path("working_dir", &error))?,
-    };
-    let readable = settings
-        .texts("allowed_read_paths")?
-        .map(|texts| texts.into_iter().map(|text| workspace.read_path(&base, text)).collect())
-        .transpose()
-        .map_err(|error| settings.wrong_path("allowed_read_paths", &error))?;
+    let base = settings.working_dir(&workspace)?;
+    let readable = settings.paths("allowed_read_paths", &workspace, &base)?;
     let file_bytes = settings.count("max_file_size")?.unwrap_or(limit::FILE_BYTES);
     if file_bytes > limit::FILE_BYTES {
         return Err(settings.wrong("max_file_size", format!("may be at most {}", limit::FILE_BYTES)));

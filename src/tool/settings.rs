@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::workspace::PathError;
+use super::workspace::{PathError, WorkPath, Workspace};
 
 /// The configuration of one module.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +47,31 @@ impl<'a> Settings<'a> {
         let Some(value) = self.value(key) else { return Ok(None) };
         let count = value.as_u64().filter(|count| *count >= 1);
         count.map(Some).ok_or_else(|| self.wrong(key, "must be a whole number of at least 1"))
+    }
+
+    /// Where relative paths start: the `working_dir`, itself relative to the workspace; the top when it is absent.
+    ///
+    /// # Errors
+    /// It is no path inside the workspace.
+    pub fn working_dir(&self, workspace: &Workspace) -> Result<WorkPath, SettingError> {
+        const KEY: &str = "working_dir";
+        let Some(given) = self.text(KEY)? else { return Ok(WorkPath::top()) };
+        workspace.read_path(&WorkPath::top(), given).map_err(|error| self.wrong_path(KEY, &error))
+    }
+
+    /// A list of paths inside the workspace, from `base`. `None` when the key is absent or null.
+    ///
+    /// # Errors
+    /// It is something else, or one of them leads out of the workspace.
+    pub fn paths(
+        &self,
+        key: &'static str,
+        workspace: &Workspace,
+        base: &WorkPath,
+    ) -> Result<Option<Vec<WorkPath>>, SettingError> {
+        let Some(texts) = self.texts(key)? else { return Ok(None) };
+        let paths = texts.into_iter().map(|text| workspace.read_path(base, text)).collect::<Result<_, _>>();
+        paths.map(Some).map_err(|error| self.wrong_path(key, &error))
     }
 
     /// An error about the value of a key.

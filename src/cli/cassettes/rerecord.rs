@@ -11,10 +11,10 @@ use crate::cli::find_effect::find_effect;
 use crate::cli::launch::{self, Play, Scenario, shown};
 use crate::cli::refusal::{Granted, Refusal};
 use crate::cli::run::{play_out, refuse_in_ci, script};
-use crate::cli::staging::{Staged, Staging, check_script, stage};
+use crate::cli::staging::{Staged, Staging, check_answers, stage};
 use crate::cli::surroundings::{Surroundings, tell};
 use crate::effects::{Class, Ending, Replay, Strictness};
-use crate::event::{EffectId, Evidence};
+use crate::event::EffectId;
 
 /// `runner cassette rerecord FILE`.
 pub(super) async fn rerecord(arguments: &RerecordArguments, surroundings: &Surroundings) -> Exit {
@@ -46,10 +46,7 @@ async fn take(
         Some(path) => Some(script(path, &mut scenario, surroundings)?),
         None => None,
     };
-    check_script(recording.head.evidence, script.as_ref())?;
-    if recording.head.evidence != Evidence::Scripted {
-        launch::require_credentials(&scenario)?;
-    }
+    check_answers(recording.head.evidence, script.as_ref(), &scenario)?;
     let named = arguments.from.iter().map(|name| find_effect(&recording.effects, name));
     let named = named.map(|found| found.map(|effect| effect.id.clone()));
     let from: Vec<EffectId> = named.collect::<Result<_, _>>().map_err(Refusal::invalid)?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::SaveArguments;
 use crate::cassette;
 use crate::cli::arguments::FailOn;
-use crate::cli::assembly::recordable;
+use crate::cli::assembly::head_of;
 use crate::cli::exit::Exit;
 use crate::cli::history::{Found, refused, which};
 use crate::cli::launch::shown;
@@ -16,9 +16,7 @@ use crate::cli::proof;
 use crate::cli::refusal::Told;
 use crate::cli::run::{NOT_AGAIN, keep};
 use crate::cli::surroundings::{Surroundings, tell};
-use crate::event::{
-    EffectKind, EffectRecord, Happening, Mode, Policy, RECORDING_FORMAT, Recording, RecordingHead,
-};
+use crate::event::{EffectKind, EffectRecord, Happening, Mode, Policy, Recording, RecordingHead};
 use crate::journal::{self, Manifest, Record};
 
 /// `runner cassette save RUN`.
@@ -71,18 +69,9 @@ pub(in crate::cli) fn recording_of(manifest: &Manifest, record: Record) -> Recor
     let ended = record.outcome().map_or(Exit::Ok, |(code, _)| Exit::from_code(code));
     let Record { effects, texts, .. } = record;
     let head = RecordingHead {
-        format: RECORDING_FORMAT,
-        scenario: manifest.plan.get("name").and_then(Value::as_str).unwrap_or_default().to_owned(),
-        evidence: manifest.evidence,
-        run: manifest.run.clone(),
-        seed: manifest.seed.clone(),
-        epoch: manifest.started,
-        models: manifest.models.clone(),
-        mcp_tools: manifest.mcp_tools.clone(),
-        prices: manifest.prices(),
-        inputs: recordable(&manifest.given.inputs),
         // Issues that are left are a failure only for who asked for it, and a test does not.
         ended: if ended == Exit::IssuesLeft { Exit::Ok } else { ended }.name().to_owned(),
+        ..head_of(manifest)
     };
     Recording { head, effects, texts }
 }
