@@ -10,6 +10,7 @@ mod crowd;
 mod documents;
 mod engine;
 mod explore;
+mod fallback;
 mod faults;
 mod gate;
 mod harness;
