@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::source::{Place, Route, SourceId};
 
-    fn read(config: Value) -> Result<Fallback, String> {
+    fn read(config: &Value) -> Result<Fallback, String> {
         let spec = ModuleSpec {
             module: "provider-x".to_owned(),
             config: config.as_object().unwrap().clone(),
@@ -109,12 +109,12 @@ mod tests {
 
     #[test]
     fn models_stand_in_order_and_none_for_itself() {
-        let models = |value: Value| read(json!({"fallback_models": value})).unwrap().models;
+        let models = |value: Value| read(&json!({"fallback_models": value})).unwrap().models;
         assert_eq!(models(json!("a")), ["a"]);
         assert_eq!(models(json!(["b", "m", "a"])), ["b", "a"]);
-        assert_eq!(read(json!({})).unwrap(), Fallback::default());
+        assert_eq!(read(&json!({})).unwrap(), Fallback::default());
         let both = json!({"fallback_models": ["a"], "refusal_fallback_enabled": true});
-        assert_eq!(read(both).unwrap().refusals, Refusals::FallBack);
+        assert_eq!(read(&both).unwrap().refusals, Refusals::FallBack);
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
             (json!({"fallback_models": 3}), "`fallback_models` must be a list of texts"),
             (json!({"refusal_fallback_enabled": true}), "`refusal_fallback_enabled` asks nobody"),
         ] {
-            let error = read(config.clone()).unwrap_err();
+            let error = read(&config).unwrap_err();
             assert!(error.contains(said), "{config}: {error}");
         }
     }
