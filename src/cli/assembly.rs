@@ -563,11 +563,14 @@ pub(super) fn scrubber(scenario: &Scenario) -> Scrubber {
     Scrubber::new(&secrets(scenario))
 }
 
-/// Credentials: those the providers and tools use, whether a variable or a mount plan holds them, and whatever else the environment
-/// holds that looks like one.
+/// Credentials: those the providers and tools use, whether a variable or a mount plan holds them, and whatever else the
+/// environment and the inputs hold that looks like one.
 fn secrets(scenario: &Scenario) -> Vec<(String, Secret)> {
     let Scenario { plan, variables, registry, .. } = scenario;
     let mut secrets = Scrubber::credentials_in(variables);
+    let inputs =
+        plan.inputs.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+    secrets.extend(Scrubber::credentials_in(&inputs.collect()));
     for info in registry.catalogue() {
         let Some(credential) = info.credential else { continue };
         let plans = plan.roles.values().flat_map(|role| role.mount_plan.and_agents());

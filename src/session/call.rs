@@ -308,7 +308,10 @@ impl Running<'_> {
         let (files, trouble) = match before {
             None => (None, None),
             Some(before) => match files::changes(before).await {
-                Ok(patch) => (Some(patch).filter(|patch| !patch.is_empty()), None),
+                Ok(patch) => {
+                    let patch = patch.without_secrets(self.stage.effects.scrubber());
+                    (Some(patch).filter(|patch| !patch.is_empty()), None)
+                }
                 Err(trouble) => (None, Some(trouble)),
             },
         };
