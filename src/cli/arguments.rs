@@ -56,6 +56,8 @@ pub(super) enum Command {
     Explore(ExploreArguments),
     /// Say what is wrong with scenario files, without running them
     Check(CheckArguments),
+    /// Tell more about the code of a finding, with an example and its repair
+    Explain(ExplainArguments),
     /// List the runs of the project
     Runs(RunsArguments),
     /// Say what a run came to, and what can be done with it
@@ -340,6 +342,13 @@ pub(super) struct CheckArguments {
     /// Print the findings as JSON lines on standard output
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct ExplainArguments {
+    /// Codes, as RUN0201; without any, all there are are listed
+    #[arg(value_name = "CODE")]
+    pub(super) codes: Vec<String>,
 }
 
 pub(super) fn name_and_value(text: &str) -> Result<(String, String), String> {

@@ -6,12 +6,13 @@ use super::arguments::{CheckArguments, CommonArguments};
 use super::exit::Exit;
 use super::launch;
 use super::surroundings::{Surroundings, tell};
-use crate::diagnostic::{Code, Diagnostic, Report, Severity};
+use crate::diagnostic::{Code, Diagnostic, Report, Severity, pointer};
 use crate::source::Sources;
 
 /// `runner check FILES`.
 pub(super) fn check(arguments: &CheckArguments, surroundings: &Surroundings) -> Exit {
     let mut worst = Exit::Ok;
+    let mut told = Vec::new();
     for file in &arguments.files {
         let common = CommonArguments::of_file(file, &arguments.input, arguments.env_file.as_deref());
         let loaded = match launch::read(&common, surroundings, Sources::new()) {
@@ -33,11 +34,15 @@ pub(super) fn check(arguments: &CheckArguments, surroundings: &Surroundings) -> 
         if !arguments.json {
             tell(&format!("{}: {}\n", file.display(), verdict(errors, warnings)));
         }
+        told.extend(report.diagnostics().iter().cloned());
         if errors > 0 {
             let exit = launch::exit_of(&report);
             // 2 comes before 3: what is wrong with a file is wrong everywhere, a credential only here.
             worst = if worst == Exit::Ok || exit == Exit::Invalid { exit } else { worst };
         }
+    }
+    if !arguments.json {
+        tell(&pointer(&told));
     }
     worst
 }

@@ -7,6 +7,7 @@ mod cassettes;
 mod check;
 mod diff;
 mod exit;
+mod explain;
 mod explore;
 mod find_effect;
 mod find_run;
@@ -80,6 +81,7 @@ pub fn run(registry: Registry, arguments: impl IntoIterator<Item = OsString>) ->
             Command::Test(arguments) => test::test(arguments, surroundings).await,
             Command::Explore(arguments) => explore::explore(arguments, surroundings).await,
             Command::Check(arguments) => check::check(&arguments, &surroundings),
+            Command::Explain(arguments) => explain::explain(&arguments, &surroundings),
             Command::Runs(arguments) => history::runs(&arguments, &surroundings),
             Command::Show(arguments) => history::show(&arguments, &surroundings),
             Command::Logs(arguments) => history::logs(&arguments, &surroundings).await,

@@ -9,6 +9,7 @@ mod crash;
 mod crowd;
 mod documents;
 mod engine;
+mod explain;
 mod explore;
 mod faults;
 mod gate;

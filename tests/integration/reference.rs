@@ -389,7 +389,7 @@ fn names_that_there_are_not_are_found() {
         ("runner", None),
         ("--jitter 3", None),
         ("cargo test", None),
-        ("runner explain RUN0101", Some("no command explain")),
+        ("runner explane RUN0101", Some("no command explane")),
         ("runner issues undo", Some("no command undo")),
         ("runner x.yaml --from y", Some("run has no --from")),
         ("cargo run --release -- x.yaml --max-usd 1", Some("run has no --max-usd")),
