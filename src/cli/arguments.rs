@@ -327,9 +327,9 @@ pub(super) struct ExploreArguments {
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct CheckArguments {
-    /// Scenario files
-    #[arg(required = true)]
-    pub(super) files: Vec<PathBuf>,
+    /// Scenario files, and folders of them; without any, the project's scenarios/
+    #[arg(value_name = "FILE|DIR")]
+    pub(super) paths: Vec<PathBuf>,
     /// Set an input of the scenarios
     #[arg(short, long = "input", value_name = "NAME=VALUE", value_parser = name_and_value)]
     pub(super) input: Vec<(String, String)>,

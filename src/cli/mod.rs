@@ -11,6 +11,7 @@ mod explain;
 mod explore;
 mod find_effect;
 mod find_run;
+mod find_scenarios;
 mod fork;
 mod history;
 pub mod issues;

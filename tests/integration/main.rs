@@ -4,6 +4,7 @@
 
 mod agents;
 mod check;
+mod check_command;
 mod confinement;
 mod crash;
 mod crowd;
