@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::cassettes::CassetteArguments;
+use super::completions::CompletionsArguments;
 use super::diff::DiffArguments;
+use super::doctor::DoctorArguments;
 use super::history::{CleanArguments, LogsArguments, RunsArguments, ShowArguments};
 use super::issues::IssuesArgs;
 use super::mcp::McpArguments;
@@ -58,6 +60,8 @@ pub(super) enum Command {
     Check(CheckArguments),
     /// Tell more about the code of a finding, with an example and its repair
     Explain(ExplainArguments),
+    /// Say what is missing on this machine, and for a scenario
+    Doctor(DoctorArguments),
     /// List the runs of the project
     Runs(RunsArguments),
     /// Say what a run came to, and what can be done with it
@@ -74,6 +78,8 @@ pub(super) enum Command {
     Issues(IssuesArgs),
     /// Serve the issue queue of a workspace to other agents, as an MCP server
     Mcp(McpArguments),
+    /// Print the script with which a shell completes commands and options
+    Completions(CompletionsArguments),
 }
 
 /// When messages have colours.

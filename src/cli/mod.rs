@@ -5,7 +5,9 @@ mod arguments;
 mod assembly;
 mod cassettes;
 mod check;
+mod completions;
 mod diff;
+mod doctor;
 mod exit;
 mod explain;
 mod explore;
@@ -89,6 +91,8 @@ pub fn run(registry: Registry, arguments: impl IntoIterator<Item = OsString>) ->
             Command::Diff(arguments) => diff::diff(&arguments, &surroundings),
             Command::Cassette(arguments) => cassettes::cassette(&arguments, &surroundings).await,
             Command::Clean(arguments) => history::clean(&arguments, &surroundings),
+            Command::Doctor(arguments) => doctor::doctor(&arguments, &surroundings),
+            Command::Completions(arguments) => completions::completions(&arguments, &surroundings),
             Command::Issues(arguments) => issues_command(&arguments, &surroundings).await,
             Command::Mcp(arguments) => mcp::mcp(&arguments, &surroundings).await,
         }

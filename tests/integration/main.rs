@@ -8,6 +8,7 @@ mod check_command;
 mod confinement;
 mod crash;
 mod crowd;
+mod doctor;
 mod documents;
 mod engine;
 mod explain;
