@@ -10,6 +10,7 @@ use super::completions::CompletionsArguments;
 use super::diff::DiffArguments;
 use super::doctor::DoctorArguments;
 use super::history::{CleanArguments, LogsArguments, RunsArguments, ShowArguments};
+use super::init::InitArguments;
 use super::issues::IssuesArgs;
 use super::mcp::McpArguments;
 use crate::effects::Deviations;
@@ -56,6 +57,8 @@ pub(super) enum Command {
     Test(TestArguments),
     /// Play a scenario with a script in many different orders, and say which of them goes wrong
     Explore(ExploreArguments),
+    /// Make a project to begin with, from a template that runs at once
+    Init(InitArguments),
     /// Say what is wrong with scenario files, without running them
     Check(CheckArguments),
     /// Tell more about the code of a finding, with an example and its repair

@@ -16,6 +16,7 @@ mod find_run;
 mod find_scenarios;
 mod fork;
 mod history;
+mod init;
 pub mod issues;
 mod launch;
 mod mcp;
@@ -83,6 +84,7 @@ pub fn run(registry: Registry, arguments: impl IntoIterator<Item = OsString>) ->
             Command::Fork(arguments) => fork::fork(arguments, surroundings).await,
             Command::Test(arguments) => test::test(arguments, surroundings).await,
             Command::Explore(arguments) => explore::explore(arguments, surroundings).await,
+            Command::Init(arguments) => init::init(&arguments, &surroundings),
             Command::Check(arguments) => check::check(&arguments, &surroundings),
             Command::Explain(arguments) => explain::explain(&arguments, &surroundings),
             Command::Runs(arguments) => history::runs(&arguments, &surroundings),

@@ -19,6 +19,7 @@ mod harness;
 mod harness_check;
 mod history;
 mod hooks;
+mod init;
 mod issue_tool;
 mod issues_command;
 mod issues_files;
