@@ -13,6 +13,7 @@ use super::history::{CleanArguments, LogsArguments, RunsArguments, ShowArguments
 use super::init::InitArguments;
 use super::issues::IssuesArgs;
 use super::mcp::McpArguments;
+use super::schema::SchemaArguments;
 use crate::effects::Deviations;
 use crate::fault::Fault;
 use crate::source::Change;
@@ -63,6 +64,8 @@ pub(super) enum Command {
     Check(CheckArguments),
     /// Tell more about the code of a finding, with an example and its repair
     Explain(ExplainArguments),
+    /// Print the JSON Schema of scenario files or of mount plans
+    Schema(SchemaArguments),
     /// Say what is missing on this machine, and for a scenario
     Doctor(DoctorArguments),
     /// List the runs of the project

@@ -28,6 +28,7 @@ mod proof;
 mod refusal;
 mod resume;
 mod run;
+mod schema;
 mod signals;
 mod staging;
 mod surroundings;
@@ -87,6 +88,7 @@ pub fn run(registry: Registry, arguments: impl IntoIterator<Item = OsString>) ->
             Command::Init(arguments) => init::init(&arguments, &surroundings),
             Command::Check(arguments) => check::check(&arguments, &surroundings),
             Command::Explain(arguments) => explain::explain(&arguments, &surroundings),
+            Command::Schema(arguments) => schema::schema(&arguments, &surroundings),
             Command::Runs(arguments) => history::runs(&arguments, &surroundings),
             Command::Show(arguments) => history::show(&arguments, &surroundings),
             Command::Logs(arguments) => history::logs(&arguments, &surroundings).await,

@@ -15,6 +15,8 @@ mod prompts;
 mod raw;
 mod resolve;
 mod rules;
+mod schema;
+pub mod shape;
 mod table;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 pub use inputs::variable as input_variable;
 pub use paths::project_root;
+pub use schema::schema;
 
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::plan::{ModuleInfo, Plan, Variables};

@@ -33,6 +33,7 @@ mod mount_plans;
 mod offline;
 mod openai;
 mod reference;
+mod schema;
 mod server;
 mod server_check;
 mod session;
