@@ -139,10 +139,10 @@ fn value(key: &KeyInfo) -> Value {
     let own = match key.shape {
         KeyShape::Text | KeyShape::Secret => json!({"type": ["string", "null"]}),
         KeyShape::Any => json!({}),
-        KeyShape::Integer => filled(json!({"type": "integer"})),
-        KeyShape::Number => filled(json!({"type": "number"})),
-        KeyShape::Flag => filled(json!({"type": "boolean"})),
-        KeyShape::TextList => filled(json!({"type": "array", "items": {"type": "string"}})),
+        KeyShape::Integer => filled(&json!({"type": "integer"})),
+        KeyShape::Number => filled(&json!({"type": "number"})),
+        KeyShape::Flag => filled(&json!({"type": "boolean"})),
+        KeyShape::TextList => filled(&json!({"type": "array", "items": {"type": "string"}})),
     };
     let mut schema = own;
     schema["description"] = key.doc.into();
@@ -152,7 +152,7 @@ fn value(key: &KeyInfo) -> Value {
     schema
 }
 
-fn filled(own: Value) -> Value {
+fn filled(own: &Value) -> Value {
     json!({"anyOf": [own, {"type": "null"}, {"type": "string", "pattern": r"\$\{"}]})
 }
 

@@ -122,6 +122,25 @@ fn search_backends_are_told_of() {
 }
 
 #[test]
+fn programs_of_mcp_servers_are_looked_for() {
+    let project = Project::shipped();
+    let plan = |command: &str| {
+        format!(
+            "session:\n  orchestrator: {{ module: loop-streaming }}\n  context: {{ module: context-simple }}\nproviders:\n  - {{ module: provider-mock }}\ntools:\n  - {{ module: tool-mcp, config: {{ servers: {{ clock: {{ command: {command} }} }} }} }}\n"
+        )
+    };
+    project.replace("scenarios/hello.yaml", "mount-plans/hello.json", "mount-plans/mcp.yaml");
+    let doctor = |command: &str, code| {
+        project.write("mount-plans/mcp.yaml", &plan(command));
+        one(&project.runner(["doctor", "--json", "scenarios/hello.yaml"]).run().expect_code(code), "tool-mcp")
+    };
+    let there = doctor("sh", 0);
+    assert!(there.0 == "ok" && there.1.starts_with("clock: /") && there.1.ends_with("/sh"), "{there:?}");
+    assert_eq!(doctor("no-such-program", 3), pair("missing", "clock: there is no program no-such-program"));
+    assert_eq!(doctor("./tools/clock", 3), pair("missing", "clock: there is no program tools/clock"));
+}
+
+#[test]
 fn a_scenario_with_mistakes_is_checked() {
     let project = Project::shipped();
     project.replace("scenarios/hello.yaml", "role: writer", "role: wirter");

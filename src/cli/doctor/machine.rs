@@ -99,16 +99,23 @@ fn shell(variables: &Variables) -> Finding {
     }
 }
 
-/// A program by its name, looked for where a shell would.
 fn program(name: &str, why: &str, variables: &Variables) -> Finding {
-    let folders = variables.get("PATH").map_or("", String::as_str).split(':').filter(|part| !part.is_empty());
-    let found = folders
-        .map(|folder| Path::new(folder).join(name))
-        .find(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok());
-    match found {
+    match found(Path::new(name), variables) {
         Some(path) => Finding::ok(name, &path.display().to_string()),
         None => Finding::note(name, &format!("not found; {why}")),
     }
+}
+
+/// A program, looked for where a shell would; one with a slash in its name is where it says.
+pub(super) fn found(program: &Path, variables: &Variables) -> Option<PathBuf> {
+    let path = variables.get("PATH").map_or("", String::as_str);
+    let folders =
+        path.split(':').filter(|folder| !folder.is_empty()).map(|folder| Path::new(folder).join(program));
+    let candidates: Vec<PathBuf> = match program.components().count() {
+        1 => folders.collect(),
+        _ => vec![program.to_owned()],
+    };
+    candidates.into_iter().find(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok())
 }
 
 /// A folder that a run writes to, or the nearest one above it that there is.

@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::Finding;
-use super::machine::{EnvFile, writable};
+use super::machine::{EnvFile, found, writable};
 use crate::cassette;
 use crate::cli::launch::shown;
 use crate::cli::surroundings::Surroundings;
 use crate::event::RecordingHead;
+use crate::mcp::Address;
 use crate::plan::{ModuleSpec, Need, Plan, ReplayWhen, Variables};
+use crate::secret::Scrubber;
 use crate::session::{CredentialFound, CredentialUse, Modules};
-use crate::tool::{bash, web};
+use crate::tool::{bash, mcp, web};
 
 /// What a scenario needs.
 pub(super) fn findings(
@@ -30,6 +32,7 @@ pub(super) fn findings(
         findings.push(credential(&used, plays_without, env_file.origin(used.variable, surroundings)));
     }
     findings.extend(tools(plan, variables));
+    findings.extend(servers(plan, variables, plays_without));
     findings
 }
 
@@ -99,5 +102,31 @@ fn tools(plan: &Plan, variables: &Variables) -> Vec<Finding> {
         Ok(backend) => Finding::ok("tool-web", &format!("web_search asks {backend}")),
         Err(why) => Finding::note("tool-web", &format!("{why}, so that web_search is absent")),
     }));
+    findings
+}
+
+/// The programs that offer tools; a replay starts none.
+fn servers(plan: &Plan, variables: &Variables, plays_without: bool) -> Vec<Finding> {
+    let scrubber = Scrubber::new(&[]);
+    let ground =
+        mcp::Ground { root: &plan.root, workspace: &plan.workspace.path, variables, scrubber: &scrubber };
+    let specs = plan.roles.values().flat_map(|role| &role.mount_plan.tools);
+    let specs = specs.filter(|spec| spec.module == mcp::INFO.name);
+    let mut findings = Vec::new();
+    for server in specs.filter_map(|spec| mcp::read(&spec.config, ground).ok()).flatten() {
+        let Address::Program(program) = &server.address else { continue };
+        let command = shown(&program.command, &plan.root);
+        let finding = match found(&program.command, variables) {
+            Some(path) => Finding::ok("tool-mcp", &format!("{}: {}", server.name, path.display())),
+            None if plays_without => {
+                Finding::note("tool-mcp", &format!("{}: there is no program {command}", server.name))
+            }
+            None => Finding::missing("tool-mcp", &format!("{}: there is no program {command}", server.name))
+                .help("install it, or correct `command` in the mount plan"),
+        };
+        if !findings.contains(&finding) {
+            findings.push(finding);
+        }
+    }
     findings
 }
