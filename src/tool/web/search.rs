@@ -41,8 +41,8 @@ impl Backend {
     /// The variable that holds its key, if it needs one.
     pub(super) fn variable(self) -> Option<&'static str> {
         match self {
-            Self::Brave => Some("BRAVE_API_KEY"),
-            Self::Tavily => Some("TAVILY_API_KEY"),
+            Self::Brave => Some(super::VARIABLES[0]),
+            Self::Tavily => Some(super::VARIABLES[1]),
             Self::SearXng => None,
         }
     }
@@ -195,6 +195,8 @@ impl Search {
         }
         let answer: Value = serde_json::from_slice(&page.body)
             .map_err(|_| "answered with something that is no JSON; its base_url may be wrong".to_owned())?;
+        // Before anything is cut: half a secret is not known as one.
+        let answer = self.web.workspace.scrubber().scrub_json(answer);
         let (found, excerpt) = self
             .backend
             .results(&answer)

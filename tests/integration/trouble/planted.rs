@@ -18,9 +18,10 @@ const LITERAL: &str = "pat9f2d6b83e7a15c40";
 const HEADER: &str = "net-5b8e0d3f97c16a24";
 const INPUT: &str = "inp-3a7c92e0b5f8d146";
 const PASSWORD: &str = "pwd-e60a9b4f1c73d825";
+const DEPLOY: &str = "dpl-f84c1a6e92b7d035";
 const PEM: &str = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC";
 
-const PLANTED: [(&str, &str); 9] = [
+const PLANTED: [(&str, &str); 10] = [
     ("the provider's key", KEY),
     ("the key of Brave", BRAVE),
     ("the key of Tavily", TAVILY),
@@ -30,6 +31,7 @@ const PLANTED: [(&str, &str); 9] = [
     ("an input", INPUT),
     ("a password in an address", PASSWORD),
     ("a private key", PEM),
+    ("a secret input", DEPLOY),
 ];
 
 /// A server for everything but the model: a page, a search, and tools over HTTP. Each shows the headers it was sent, and the
@@ -159,7 +161,7 @@ fn planted(server: &AnthropicServer) -> Project {
             "version: 1
 name: team
 workspace: { path: desk, fresh: true }
-inputs: { api_token: { required: true } }
+inputs: { api_token: { required: true }, deploy: { secret: true } }
 roles:
   brave: { mount_plan: mount-plans/brave.json }
   tavily: { mount_plan: mount-plans/tavily.json }
@@ -172,6 +174,8 @@ phases:
       prompt: prompts/look.md
       claim: agent
       max_iterations: 1
+  - id: echo
+    shell: { run: 'echo $GIVEN; echo $GIVEN > given.txt', env: { GIVEN: '{{ inputs.deploy }}' } }
   - id: sum
     session: { role: brave, prompt: prompts/sum.md }
     expect: [\"inputs.api_token == ''\"]
@@ -180,7 +184,10 @@ phases:
         )
         .write("prompts/fill.md", "Fill the queue.\n")
         .write("prompts/look.md", "Look around with {{ inputs.api_token }}.\n")
-        .write("prompts/sum.md", &format!("Sum up. The header is {HEADER}.\n"));
+        .write(
+            "prompts/sum.md",
+            &format!("Sum up. The header is {HEADER}. The shell said {{{{ phases.echo.text }}}}.\n"),
+        );
     let lines: String = PLANTED.iter().map(|(_, secret)| format!("the secret is {secret}\n")).collect();
     project.write("notes.txt", &lines);
     project
@@ -238,7 +245,7 @@ fn nosy(page: String) -> crate::server::brain::Brain {
 }
 
 /// The files that were planted, or copied by the tools that were asked to.
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 9] = [
     ".env",
     "notes.txt",
     "mount-plans/",
@@ -247,6 +254,7 @@ const KNOWN: [&str; 8] = [
     "desk/notes.",
     "desk/long.txt",
     "desk/loopback-key",
+    "desk/given.txt",
 ];
 
 fn hex(text: &str) -> String {
@@ -304,12 +312,16 @@ fn nothing_that_is_planted_gets_anywhere() {
     let project = planted(&server);
     page.lock().expect("a page").push_str(&project.read("page"));
     let run = |words: &[&str]| {
-        let run =
-            project.runner(words.iter().copied()).env("TAVILY_API_KEY", TAVILY).env("BOX_TOKEN", SERVER);
+        let run = project
+            .runner(words.iter().copied())
+            .env("TAVILY_API_KEY", TAVILY)
+            .env("BOX_TOKEN", SERVER)
+            .env("DEPLOYS", DEPLOY);
         run.with_key()
     };
     let input = format!("api_token={INPUT}");
-    let recorded = run(&["record", "team.yaml", "--to", "tape", "-i", &input, "--json"]).run();
+    let recorded =
+        run(&["record", "team.yaml", "--to", "tape", "-i", &input, "-i", "deploy=DEPLOYS", "--json"]).run();
     assert!(recorded.code == Some(5), "{}", recorded.text());
     // Each tool has shown what it was to show, under another name.
     let asked: String = server.requests().iter().map(|request| request.body.to_string()).collect();
@@ -323,6 +335,7 @@ fn nothing_that_is_planted_gets_anywhere() {
         "api_token",
         "DATABASE_URL",
         "SIGNING_PRIVATE_KEY",
+        "DEPLOYS",
     ] {
         assert!(asked.contains(&format!("[secret:{mark}]")), "nobody has shown {mark}");
     }
@@ -332,7 +345,8 @@ fn nothing_that_is_planted_gets_anywhere() {
     }
     let shown = run(&["show", "--json"]).run();
     let transcript = run(&["transcript"]).run();
-    let replayed = run(&["replay", "team.yaml", "--from", "tape", "-i", &input, "--json"]).run();
+    let replayed =
+        run(&["replay", "team.yaml", "--from", "tape", "-i", &input, "-i", "deploy=DEPLOYS", "--json"]).run();
     let outcomes = [recorded, shown, transcript, replayed];
     assert_nowhere(&project, &server, &outcomes);
 }
