@@ -150,6 +150,7 @@ pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Grante
     let scrubber = scrubber(scenario);
     let templates = Templates::new(&plan.prompts).map_err(|errors| invalid(&errors))?;
     let (workspace, modules) = modules(scenario, &play, &site, &scrubber)?;
+    let secrets = secret_inputs(scenario, site.mode).inspect_err(|_| site.leave())?;
     let parts = check_parts(&modules, plan).inspect_err(|_| site.leave())?;
     let outside = outside::open(&modules, plan, &play).await.inspect_err(|_| site.leave())?;
     let modules = modules.with_servers(outside.offered.clone(), outside.servers.clone());
@@ -219,7 +220,7 @@ pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Grante
         store,
         templates,
         people: Arc::new(attendants),
-        secrets: secret_inputs(scenario),
+        secrets,
         stage: Arc::new(stage),
     };
     let notices = [parts.notices, outside.notices].concat();

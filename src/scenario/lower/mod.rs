@@ -10,7 +10,7 @@ use super::raw::{
 use super::table::{Table, choose, text, wrong_type};
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::event::Policy;
-use crate::plan::{InputType, Isolation, LimitsPlan, ReplayWhen};
+use crate::plan::{InputType, LimitsPlan, ReplayWhen};
 use crate::price::{Price, Usd};
 use crate::source::{Node, SourceId};
 
@@ -93,20 +93,18 @@ fn workspace(table: &Table<'_>, report: &mut Report) -> Option<RawWorkspace> {
     if node.as_text().is_some() {
         let path = text(node, &place, "`workspace` in the scenario", report)?;
         let (setup, teardown) = (Vec::new(), Vec::new());
-        return Some(RawWorkspace { path, fresh: false, isolation: None, setup, teardown });
+        return Some(RawWorkspace { path, fresh: false, setup, teardown });
     }
     if node.as_map().is_none() {
         report.push(wrong_type(node, &place, "`workspace` in the scenario", "a path or a map"));
         return None;
     }
-    let keys = ["path", "fresh", "isolation", "setup", "teardown"];
+    let keys = ["path", "fresh", "setup", "teardown"];
     let table = Table::open(node, &place, "`workspace`", &keys, report)?;
-    let words = [("shared", Isolation::Shared), ("per-worker", Isolation::PerWorker)];
     let fresh = table.flag("fresh", report).is_some_and(|flag| flag.value);
-    let isolation = table.choice("isolation", &words, report);
     let setup = table.texts("setup", report).unwrap_or_default();
     let teardown = table.texts("teardown", report).unwrap_or_default();
-    Some(RawWorkspace { path: table.required_text("path", report)?, fresh, isolation, setup, teardown })
+    Some(RawWorkspace { path: table.required_text("path", report)?, fresh, setup, teardown })
 }
 
 fn inputs(table: &Table<'_>, report: &mut Report) -> Vec<RawInput> {
@@ -138,7 +136,7 @@ fn roles(table: &Table<'_>, report: &mut Report) -> Vec<RawRole> {
     let mut found = Vec::new();
     for (entry, place) in table.entries() {
         let what = format!("role `{}`", entry.key);
-        let keys = ["mount_plan", "system", "takes", "model", "vars", "limits", "workspace"];
+        let keys = ["mount_plan", "system", "takes", "model", "vars", "limits"];
         let Some(one) = Table::open(&entry.value, &place, &what, &keys, report) else { continue };
         found.push(RawRole {
             id: Located::new(entry.key.clone(), table.key_place(&entry.key)),
@@ -148,7 +146,6 @@ fn roles(table: &Table<'_>, report: &mut Report) -> Vec<RawRole> {
             model: one.text("model", report),
             vars: one.values("vars", report),
             limits: limits(&one, &format!("`limits` of {what}"), ROLE_LIMITS, report),
-            workspace: one.text("workspace", report),
         });
     }
     found
