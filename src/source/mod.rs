@@ -1,7 +1,11 @@
 //! Which texts a run was given, and where in them a thing stands.
 
 mod change;
+mod characters;
+mod json;
+mod mistake;
 mod node;
+mod plain;
 mod route;
 mod sources;
 mod toml;

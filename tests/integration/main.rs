@@ -36,6 +36,7 @@ mod store;
 mod streams;
 mod team;
 mod test_command;
+mod texts;
 mod trouble;
 mod web_tool;
 mod wire;
