@@ -11,6 +11,7 @@ use super::history::{CleanArguments, LogsArguments, RunsArguments, ShowArguments
 use super::issues::IssuesArgs;
 use super::mcp::McpArguments;
 use crate::effects::Deviations;
+use crate::event::Decision;
 use crate::fault::Fault;
 use crate::source::Change;
 
@@ -68,6 +69,10 @@ pub(super) enum Command {
     Cassette(CassetteArguments),
     /// Remove the folders of old runs
     Clean(CleanArguments),
+    /// Say yes to a phase that waits for approval
+    Approve(ApproveArguments),
+    /// Say no to a phase that waits for approval
+    Reject(ApproveArguments),
     /// Look at the issue queue of a workspace, and change it
     Issues(IssuesArgs),
     /// Serve the issue queue of a workspace to other agents, as an MCP server
@@ -111,6 +116,9 @@ pub(super) struct CommonArguments {
     /// Let something go wrong on purpose: EFFECT=http:STATUS, cut_after_event:N, error_event:TYPE, stall or kill
     #[arg(long, value_name = "EFFECT=FAULT", value_parser = Fault::from_text)]
     pub(super) fault: Vec<Fault>,
+    /// Read inputs from this file: a map of ids to values, as YAML, TOML or JSON
+    #[arg(long, value_name = "FILE")]
+    pub(super) input_file: Option<PathBuf>,
 }
 
 impl CommonArguments {
@@ -125,6 +133,7 @@ impl CommonArguments {
             json: false,
             fail_on: FailOn::Phase,
             fault: Vec::new(),
+            input_file: None,
         }
     }
 }
@@ -141,6 +150,9 @@ pub(super) enum FailOn {
 pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) common: CommonArguments,
+    /// Answer a phase that asks for approval
+    #[arg(long, value_name = "PHASE=yes|no", value_parser = phase_and_decision)]
+    pub(super) answer: Vec<(String, Decision)>,
     /// Ask models, whatever the scenario says about its recording
     #[arg(long, conflicts_with = "replay", env = "RUNNER_LIVE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) live: bool,
@@ -159,6 +171,9 @@ pub(super) struct RunArguments {
 pub(super) struct RecordArguments {
     #[command(flatten)]
     pub(super) common: CommonArguments,
+    /// Answer a phase that asks for approval
+    #[arg(long, value_name = "PHASE=yes|no", value_parser = phase_and_decision)]
+    pub(super) answer: Vec<(String, Decision)>,
     /// Let this script answer in place of every model; the recording says that it is scripted
     #[arg(long, value_name = "FILE")]
     pub(super) script: Option<PathBuf>,
@@ -205,6 +220,25 @@ pub(super) struct ResumeArguments {
     /// Let something go wrong on purpose: EFFECT=http:STATUS, cut_after_event:N, error_event:TYPE, stall or kill
     #[arg(long, value_name = "EFFECT=FAULT", value_parser = Fault::from_text)]
     pub(super) fault: Vec<Fault>,
+    /// Answer a phase that asks for approval
+    #[arg(long, value_name = "PHASE=yes|no", value_parser = phase_and_decision)]
+    pub(super) answer: Vec<(String, Decision)>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct ApproveArguments {
+    /// The run: its id, the beginning or end of it, or `latest`
+    #[arg(value_name = "RUN")]
+    pub(super) run: Option<String>,
+    /// The phase; needed only if several wait
+    #[arg(value_name = "PHASE")]
+    pub(super) phase: Option<String>,
+    /// Say something with it
+    #[arg(long, value_name = "TEXT")]
+    pub(super) note: Option<String>,
+    /// Who says so; without it, the variable USER
+    #[arg(long, value_name = "NAME")]
+    pub(super) by: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -340,6 +374,12 @@ pub(super) struct CheckArguments {
     /// Print the findings as JSON lines on standard output
     #[arg(long)]
     pub(super) json: bool,
+}
+
+fn phase_and_decision(text: &str) -> Result<(String, Decision), String> {
+    let wrong = || "write it as PHASE=yes or PHASE=no".to_owned();
+    let (phase, word) = text.split_once('=').filter(|(phase, _)| !phase.is_empty()).ok_or_else(wrong)?;
+    Ok((phase.to_owned(), Decision::from_text(word).ok_or_else(wrong)?))
 }
 
 pub(super) fn name_and_value(text: &str) -> Result<(String, String), String> {

@@ -1,6 +1,7 @@
 //! The command line: one file or folder a command. The only place that prints, and the only one that reads the
 //! environment, the working directory and the arguments.
 
+mod approve;
 mod arguments;
 mod assembly;
 mod cassettes;
@@ -17,12 +18,14 @@ mod launch;
 mod mcp;
 mod outcome;
 mod outside;
+mod people;
 mod pinned;
 mod play;
 mod proof;
 mod refusal;
 mod resume;
 mod run;
+mod secrets;
 mod signals;
 mod staging;
 mod surroundings;
@@ -37,6 +40,7 @@ use arguments::{Arguments, Command};
 use exit::Exit;
 use surroundings::Surroundings;
 
+use crate::event::Decision;
 use crate::session::Registry;
 
 /// Reads the arguments of the process, does what they say, and answers with the exit code.
@@ -85,6 +89,8 @@ pub fn run(registry: Registry, arguments: impl IntoIterator<Item = OsString>) ->
             Command::Logs(arguments) => history::logs(&arguments, &surroundings).await,
             Command::Diff(arguments) => diff::diff(&arguments, &surroundings),
             Command::Cassette(arguments) => cassettes::cassette(&arguments, &surroundings).await,
+            Command::Approve(arguments) => approve::answer(Decision::Yes, &arguments, &surroundings),
+            Command::Reject(arguments) => approve::answer(Decision::No, &arguments, &surroundings),
             Command::Clean(arguments) => history::clean(&arguments, &surroundings),
             Command::Issues(arguments) => issues_command(&arguments, &surroundings).await,
             Command::Mcp(arguments) => mcp::mcp(&arguments, &surroundings).await,

@@ -3,6 +3,7 @@
 mod ask;
 mod budget;
 mod call;
+mod command;
 mod delegate;
 mod files;
 mod hooks;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use ask::used_by;
 pub use budget::{Amount, Budget, Purse};
+pub use command::{CommandAsked, CommandEnd, run_command};
 pub use delegate::Delegates;
 pub use files::{Commands, FileOrder};
 use kit::Kit;

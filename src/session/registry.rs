@@ -209,7 +209,7 @@ impl Registry {
     ) -> BTreeMap<&'static str, Vec<String>> {
         let mut missing: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
         let used: BTreeSet<_> =
-            plan.phases.iter().flat_map(crate::plan::PhasePlan::sessions).map(|(_, role)| role).collect();
+            plan.every_phase().flat_map(crate::plan::PhasePlan::sessions).map(|(_, role)| role).collect();
         let used = used.iter().filter_map(|role| plan.roles.get(role));
         let specs =
             used.flat_map(|role| role.mount_plan.and_agents().map(move |plan| (role, plan.provider())));

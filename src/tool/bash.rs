@@ -8,6 +8,7 @@
 //! Without `sandbox` the command is not confined: it may do what the user who started the runner may do. The safety profile
 //! is a filter against accidents, and the environment holds no credentials.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
@@ -137,6 +138,19 @@ pub fn build(
     workspace: Arc<Workspace>,
     variables: &Variables,
 ) -> Result<Built, SettingError> {
+    build_with(config, workspace, variables, &BTreeMap::new())
+}
+
+/// The same for commands that are given variables of their own.
+///
+/// # Errors
+/// A value of the configuration cannot be used.
+pub fn build_with(
+    config: &Map<String, Value>,
+    workspace: Arc<Workspace>,
+    variables: &Variables,
+    own: &BTreeMap<String, String>,
+) -> Result<Built, SettingError> {
     let settings = Settings::new(INFO.name, config);
     let directory = settings.working_dir(&workspace)?;
     let timeout = Duration::from_secs(settings.count("timeout")?.unwrap_or(30));
@@ -162,7 +176,8 @@ pub fn build(
             notice: "tool-bash: neither bash nor sh was found, so the tool `bash` is absent".to_owned(),
         });
     };
-    let environment = environment(variables, &workspace);
+    let mut environment = environment(variables, &workspace);
+    environment.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
     let temporary = variables.get("TMPDIR").map_or("/tmp", String::as_str);
     let sandbox = match sandbox(config)? {
         Wanted::Off => None,

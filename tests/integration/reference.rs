@@ -422,7 +422,7 @@ fn two_commands_do_all_set_up() {
 }
 
 /// Maps of a scenario in which a key is unknown, with the heading of the section that tells of the known ones.
-const UNKNOWN: [(&str, &str); 13] = [
+const UNKNOWN: [(&str, &str); 22] = [
     ("## The file", "zzz: 1"),
     ("## `workspace`", "workspace: { path: w, zzz: 1 }"),
     ("## `inputs`", "inputs: { a: { zzz: 1 } }"),
@@ -432,6 +432,15 @@ const UNKNOWN: [(&str, &str); 13] = [
     ("### `workers`", "phases: [{ id: p, workers: { zzz: 1 } }]"),
     ("#### `pool`", "phases: [{ id: p, workers: { pool: [{ zzz: 1 }] } }]"),
     ("### `monitor`", "phases: [{ id: p, monitor: { zzz: 1 } }]"),
+    ("### `for_each`", "phases: [{ id: p, for_each: { zzz: 1 } }]"),
+    ("### `retry`", "phases: [{ id: p, retry: { zzz: 1 } }]"),
+    ("#### `output`", "phases: [{ id: p, session: { output: { zzz: 1 } } }]"),
+    ("### `issues`", "phases: [{ id: p, issues: { zzz: 1 } }]"),
+    ("### `shell`", "phases: [{ id: p, shell: { zzz: 1 } }]"),
+    ("### `approval`", "phases: [{ id: p, approval: { zzz: 1 } }]"),
+    ("### `repeat`", "phases: [{ id: p, repeat: { zzz: 1 } }]"),
+    ("### `include`", "phases: [{ id: p, include: { zzz: 1 } }]"),
+    ("### Issues of a scenario", "queue: { issues: [{ zzz: 1 }] }"),
     ("## `queue`", "queue: { zzz: 1 }"),
     ("## `limits`", "limits: { zzz: 1 }"),
     ("## `prices`", "prices: { m: { zzz: 1 } }"),
