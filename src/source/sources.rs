@@ -10,7 +10,8 @@ use std::sync::Arc;
 use super::change::Change;
 use super::node::Node;
 use super::route::{Place, SourceId};
-use super::{characters, json, toml, yaml};
+use super::write::{Unwritable, Written};
+use super::{characters, json, toml, write, yaml};
 use crate::limit;
 
 /// Every text a run was given, for as long as it may have to be quoted.
@@ -85,6 +86,16 @@ pub struct SyntaxError {
     pub message: String,
     /// What to do about it, where that is known.
     pub help: Option<String>,
+}
+
+/// Reads a text in a format.
+pub(super) fn parse(text: &str, format: Format) -> Result<Node, Vec<SyntaxError>> {
+    characters::check(text).map_err(|error| vec![error])?;
+    match format {
+        Format::Yaml => yaml::parse(text).map_err(|error| vec![error]),
+        Format::Json => json::parse(text).map_err(|error| vec![error]),
+        Format::Toml => toml::parse(text),
+    }
 }
 
 impl SyntaxError {
@@ -255,13 +266,18 @@ impl Sources {
         if let Some(tree) = &file.tree {
             return Ok(Arc::clone(tree));
         }
-        characters::check(&file.text).map_err(|error| vec![error])?;
-        let tree = match Format::of(&file.path).unwrap_or(Format::Yaml) {
-            Format::Yaml => yaml::parse(&file.text).map_err(|error| vec![error])?,
-            Format::Json => json::parse(&file.text).map_err(|error| vec![error])?,
-            Format::Toml => toml::parse(&file.text)?,
-        };
+        let tree = parse(&file.text, Format::of(&file.path).unwrap_or(Format::Yaml))?;
         Ok(Arc::clone(file.tree.insert(Arc::new(tree))))
+    }
+
+    /// A text that was read as values, in another format.
+    ///
+    /// # Errors
+    /// The other format has no way to say it.
+    pub fn convert(&self, id: SourceId, to: Format) -> Result<Written, Unwritable> {
+        let file = self.file(id);
+        let tree = file.tree.as_deref().expect("only a text that was parsed is converted");
+        write::write(&file.text, tree, Format::of(&file.path).unwrap_or(Format::Yaml), to)
     }
 
     /// Sets values of a text that was read as values, whatever the text says.
