@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::cassettes::CassetteArguments;
+use super::completions::CompletionsArguments;
 use super::diff::DiffArguments;
+use super::doctor::DoctorArguments;
 use super::history::{CleanArguments, LogsArguments, RunsArguments, ShowArguments};
+use super::init::InitArguments;
 use super::issues::IssuesArgs;
 use super::mcp::McpArguments;
+use super::schema::SchemaArguments;
 use crate::effects::Deviations;
 use crate::event::Decision;
 use crate::fault::Fault;
@@ -55,8 +59,16 @@ pub(super) enum Command {
     Test(TestArguments),
     /// Play a scenario with a script in many different orders, and say which of them goes wrong
     Explore(ExploreArguments),
+    /// Make a project to begin with, from a template that runs at once
+    Init(InitArguments),
     /// Say what is wrong with scenario files, without running them
     Check(CheckArguments),
+    /// Tell more about the code of a finding, with an example and its repair
+    Explain(ExplainArguments),
+    /// Print the JSON Schema of scenario files or of mount plans
+    Schema(SchemaArguments),
+    /// Say what is missing on this machine, and for a scenario
+    Doctor(DoctorArguments),
     /// List the runs of the project
     Runs(RunsArguments),
     /// Say what a run came to, and what can be done with it
@@ -77,6 +89,8 @@ pub(super) enum Command {
     Issues(IssuesArgs),
     /// Serve the issue queue of a workspace to other agents, as an MCP server
     Mcp(McpArguments),
+    /// Print the script with which a shell completes commands and options
+    Completions(CompletionsArguments),
 }
 
 /// When messages have colours.
@@ -359,9 +373,9 @@ pub(super) struct ExploreArguments {
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct CheckArguments {
-    /// Scenario files
-    #[arg(required = true)]
-    pub(super) files: Vec<PathBuf>,
+    /// Scenario files, and folders of them; without any, the project's scenarios/
+    #[arg(value_name = "FILE|DIR")]
+    pub(super) paths: Vec<PathBuf>,
     /// Set an input of the scenarios
     #[arg(short, long = "input", value_name = "NAME=VALUE", value_parser = name_and_value)]
     pub(super) input: Vec<(String, String)>,
@@ -380,6 +394,13 @@ fn phase_and_decision(text: &str) -> Result<(String, Decision), String> {
     let wrong = || "write it as PHASE=yes or PHASE=no".to_owned();
     let (phase, word) = text.split_once('=').filter(|(phase, _)| !phase.is_empty()).ok_or_else(wrong)?;
     Ok((phase.to_owned(), Decision::from_text(word).ok_or_else(wrong)?))
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct ExplainArguments {
+    /// Codes, as RUN0201; without any, all there are are listed
+    #[arg(value_name = "CODE")]
+    pub(super) codes: Vec<String>,
 }
 
 pub(super) fn name_and_value(text: &str) -> Result<(String, String), String> {

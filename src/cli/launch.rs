@@ -79,6 +79,9 @@ pub(super) fn scenario_of(
 ) -> Granted<Scenario> {
     let loaded = read(common, surroundings, sources)?;
     show(&loaded.report, &loaded.sources, surroundings, common.json);
+    if !common.json {
+        tell(&loaded.report.pointer());
+    }
     loaded.scenario()
 }
 
@@ -323,7 +326,7 @@ pub(super) fn require_credentials(scenario: &Scenario) -> Granted<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let mut text = String::new();
+    let (mut text, mut pointer) = (String::new(), String::new());
     for (variable, roles) in missing {
         let message =
             format!("{variable} is not set, and without it no model answers for {}", roles.join(", "));
@@ -342,8 +345,9 @@ pub(super) fn require_credentials(scenario: &Scenario) -> Granted<()> {
         let mut report = Report::new();
         report.push(Diagnostic::error(Code::MissingCredential, message).help(help));
         text += &report.render(&scenario.sources, crate::diagnostic::Look::Plain);
+        pointer = report.pointer();
     }
-    Err(Refusal { exit: Exit::Configuration, text })
+    Err(Refusal { exit: Exit::Configuration, text: text + &pointer })
 }
 
 /// A path for people: relative to the root where it lies below it.

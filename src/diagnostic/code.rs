@@ -27,6 +27,13 @@ macro_rules! codes {
                     $(Self::$name => concat!($($title),*).trim_ascii(),)*
                 }
             }
+
+            /// The page about it, in Markdown: why it is wrong, an example, what is said of it, and the example repaired.
+            pub fn page(self) -> &'static str {
+                match self {
+                    $(Self::$name => include_str!(concat!("../../docs/diagnostics/RUN", $number, ".md")),)*
+                }
+            }
         }
     };
 }

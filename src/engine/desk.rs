@@ -109,7 +109,7 @@ impl Desk {
     }
 
     /// Begins phases and waits until all have ended. `None` when the run is over.
-    pub async fn run_phases(&self, setup: BlockSetup, busy: &Busy) -> Option<Vec<(PhaseId, PhaseOutcome)>> {
+    pub async fn run_phases(&self, setup: BlockSetup, busy: &Busy) -> Option<Ends> {
         let (reply, ends) = oneshot::channel();
         let setup = Box::new(BlockSetup { reply: Some(reply), ..setup });
         self.leave(Mail::PhasesBegin { setup }, busy);

@@ -17,6 +17,8 @@ mod prompts;
 mod raw;
 mod resolve;
 mod rules;
+mod schema;
+pub mod shape;
 mod table;
 
 use std::collections::BTreeMap;
@@ -24,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 pub use inputs::variable as input_variable;
 pub use paths::project_root;
+pub use schema::schema;
 
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::plan::{ModuleInfo, Plan, Variables};

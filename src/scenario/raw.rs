@@ -142,6 +142,13 @@ pub(super) struct RawRetry {
 }
 
 impl RawPhase {
+    /// Whether somebody has to do it.
+    pub(super) fn needs_role(&self) -> bool {
+        let of_people =
+            |kind: &RawKind| matches!(kind, RawKind::Session(_) | RawKind::Workers(_) | RawKind::Monitor(_));
+        self.kind.as_ref().is_none_or(of_people)
+    }
+
     /// Whether it runs at the end, whatever happened.
     pub(super) fn is_final(&self) -> bool {
         self.finally.as_ref().is_some_and(|finally| finally.value)

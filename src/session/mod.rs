@@ -28,7 +28,7 @@ pub use delegate::Delegates;
 pub use files::{Commands, FileOrder};
 use kit::Kit;
 pub use modules::{Cast, CastError, Casting, Lines, Modules, Offstage};
-pub use registry::{RegisterError, Registry, ToolParts};
+pub use registry::{CredentialFound, CredentialUse, RegisterError, Registry, ToolParts};
 pub use turn::{CallOrder, Deltas, HAND_BACK, LoopPolicy, Offer, Step, Turn, WRAP_UP};
 pub use validate::Validators;
 

@@ -420,7 +420,8 @@ fn return_code(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| -signal)).unwrap_or(-1)
 }
 
-fn find_shell(variables: &Variables) -> Option<PathBuf> {
+/// The shell that commands run in: bash where there is one, else sh.
+pub fn find_shell(variables: &Variables) -> Option<PathBuf> {
     let path = variables.get("PATH").map_or("", String::as_str);
     let folders: Vec<&Path> = path
         .split(':')

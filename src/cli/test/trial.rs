@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::super::find_scenarios::{Found, Named};
 use super::failure::{Failure, Kind};
-use super::find::{Found, Named};
 use super::snapshot::{Heard, Names, Pictures, diff, queue_text};
 use crate::cli::arguments::{CommonArguments, FailOn, TestStrictness};
 use crate::cli::assembly::{self, Beginning, Place};

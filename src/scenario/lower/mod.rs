@@ -5,7 +5,7 @@ mod phase;
 mod seed;
 
 use super::raw::{
-    Located, RawInput, RawLimits, RawQueue, RawReplay, RawRole, RawScenario, RawWorkspace, top,
+    Located, RawInput, RawLimits, RawPhase, RawQueue, RawReplay, RawRole, RawScenario, RawWorkspace, top,
 };
 use super::table::{Table, choose, text, wrong_type};
 use crate::diagnostic::{Code, Diagnostic, Report};
@@ -45,10 +45,17 @@ pub(super) fn lower(tree: &Node, source: SourceId, report: &mut Report) -> Optio
     }
     let table = Table::open(tree, &place, "the scenario", TOP_KEYS, report)?;
     version(&table, report);
-    for key in ["roles", "phases"] {
-        if table.get(key).is_none() {
+    let phases = phase::phases(&table, report);
+    // Commands and questions need nobody; a phase that could not be read may need somebody.
+    let needs_role = phases.is_empty() || phases.iter().any(RawPhase::needs_role);
+    for (key, is_needed) in [("roles", needs_role), ("phases", true)] {
+        if is_needed && table.get(key).is_none() {
             table.missing(key, report);
         }
+    }
+    if needs_role && tree.get("roles").and_then(Node::as_map).is_some_and(<[_]>::is_empty) {
+        let place = table.value_place("roles");
+        report.push(Diagnostic::error(Code::Empty, "`roles` in the scenario is empty").at(&place));
     }
     Some(RawScenario {
         name: table.text("name", report),
@@ -56,7 +63,7 @@ pub(super) fn lower(tree: &Node, source: SourceId, report: &mut Report) -> Optio
         workspace: workspace(&table, report),
         inputs: inputs(&table, report),
         roles: roles(&table, report),
-        phases: phase::phases(&table, report),
+        phases,
         queue: queue(&table, report),
         limits: limits(&table, "`limits`", LIMITS, report),
         prices: prices(&table, report),
@@ -143,9 +150,6 @@ fn roles(table: &Table<'_>, report: &mut Report) -> Vec<RawRole> {
             limits: limits(&one, &format!("`limits` of {what}"), ROLE_LIMITS, report),
             workspace: one.text("workspace", report),
         });
-    }
-    if node.as_map().is_some_and(<[_]>::is_empty) {
-        report.push(Diagnostic::error(Code::Empty, "`roles` in the scenario is empty").at(&place));
     }
     found
 }
