@@ -118,7 +118,8 @@ impl<'n> Table<'n> {
         let flag = node.as_bool();
         if flag.is_none() {
             let mut diagnostic = wrong_type(node, &place, &self.named(key), "true or false");
-            if let Some("yes" | "no" | "on" | "off" | "True" | "False") = node.as_text() {
+            let word = node.as_text().map(str::to_ascii_lowercase);
+            if let Some("yes" | "no" | "on" | "off" | "y" | "n" | "true" | "false") = word.as_deref() {
                 diagnostic = diagnostic.help("only `true` and `false` are booleans");
             }
             report.push(diagnostic);
@@ -130,7 +131,11 @@ impl<'n> Table<'n> {
     pub(super) fn count(&self, key: &str, report: &mut Report) -> Option<Located<u32>> {
         let (node, place) = self.get(key)?;
         let Some(number) = node.as_integer() else {
-            report.push(wrong_type(node, &place, &self.named(key), "a whole number"));
+            let mut diagnostic = wrong_type(node, &place, &self.named(key), "a whole number");
+            if node.as_text().is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit())) {
+                diagnostic = diagnostic.help("write its digits alone: no quotes, no `_`, no zeros in front");
+            }
+            report.push(diagnostic);
             return None;
         };
         match u32::try_from(number) {
