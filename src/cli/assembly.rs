@@ -187,6 +187,7 @@ pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Grante
         faults: scenario.faults.clone(),
         halt: CancellationToken::new(),
     };
+    let commands = if record.is_some() { Commands::Recorded } else { Commands::Free };
     let stage = Stage {
         effects: match schedule {
             Some(schedule) => Effects::exploring(gate, schedule),
@@ -198,7 +199,7 @@ pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Grante
         workspace: path,
         budget,
         faults: scenario.faults.clone(),
-        files: FileOrder::new(if record.is_some() { Commands::Recorded } else { Commands::Free }),
+        files: FileOrder::new(commands, modules.jobs().clone()),
         stop,
     };
     let setup = engine::Setup {

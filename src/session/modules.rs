@@ -30,7 +30,7 @@ use crate::tool::sandbox::{self, Wanted};
 use crate::tool::settings::SettingError;
 use crate::tool::task::{self, Task};
 use crate::tool::workspace::Workspace;
-use crate::tool::{Built, HoldLog, Tool, bash, filesystem, search, todo, web};
+use crate::tool::{Built, HoldLog, JobBoard, Tool, bash, filesystem, search, todo, web};
 
 const MAX_ITERATIONS: KeyInfo = KeyInfo {
     name: "max_iterations",
@@ -205,6 +205,11 @@ impl Modules {
         self.offered = offered;
         self.servers = servers;
         self
+    }
+
+    /// The commands that go on in the workspace in the background.
+    pub fn jobs(&self) -> &Arc<JobBoard> {
+        self.workspace.jobs()
     }
 
     /// The servers that a role's mount plan names.

@@ -9,11 +9,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use cap_std::fs::{Dir, FileTypeExt, Metadata, OpenOptions, OpenOptionsExt};
 use nix::libc::{O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK};
 
+use super::jobs::JobBoard;
 use crate::secret::Scrubber;
 
 /// How the workspace is called towards a model, wherever it really is.
@@ -42,6 +43,7 @@ pub struct Workspace {
     dir: Dir,
     scrubber: Scrubber,
     spellings: Vec<String>,
+    jobs: Arc<JobBoard>,
     pub(super) writing: Mutex<()>,
 }
 
@@ -59,12 +61,17 @@ impl Workspace {
         spellings.iter_mut().for_each(|text| text.truncate(text.trim_end_matches('/').len()));
         spellings.sort_by_key(|text| std::cmp::Reverse(text.len()));
         spellings.dedup();
-        Ok(Self { root: real, dir, scrubber, spellings, writing: Mutex::new(()) })
+        Ok(Self { root: real, dir, scrubber, spellings, jobs: Arc::default(), writing: Mutex::new(()) })
     }
 
     /// The folder's absolute path; for starting processes in it, never for a model.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The commands that go on in it in the background.
+    pub fn jobs(&self) -> &Arc<JobBoard> {
+        &self.jobs
     }
 
     /// The scrubber of the run.
