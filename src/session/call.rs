@@ -368,7 +368,13 @@ const INTERRUPTED: &str = "Interrupted: the run was killed while this call ran, 
 its work, a part or nothing. Look at what is there before you go on or call it again.";
 
 fn refusal(trouble: &str) -> Value {
-    let result = CallResult { content: trouble.to_owned(), is_error: true, whole: None, files: None, files_before: None };
+    let result = CallResult {
+        content: trouble.to_owned(),
+        is_error: true,
+        whole: None,
+        files: None,
+        files_before: None,
+    };
     serde_json::to_value(result).expect("a result holds only plain data")
 }
 

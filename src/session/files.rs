@@ -56,10 +56,7 @@ enum Hold<'a> {
     /// A command whose changes are recorded.
     Recorded(RwLockWriteGuard<'a, Option<FileSnapshot>>),
     /// Jobs stand still meanwhile; what they did before is known.
-    Still(
-        RwLockWriteGuard<'a, Option<FileSnapshot>>,
-        #[expect(dead_code, reason = "held, not read")] Held,
-    ),
+    Still(RwLockWriteGuard<'a, Option<FileSnapshot>>, #[expect(dead_code, reason = "held, not read")] Held),
 }
 
 impl FileOrder {

@@ -197,7 +197,10 @@ mod tests {
                 let first = capture.so_far().finish(show).text;
                 capture.take(b"hunter2\n");
                 let then = capture.so_far().finish(show).text;
-                assert!(!format!("{first}{then}").contains("hunter2"), "{before} {line_end:?}: {first} {then}");
+                assert!(
+                    !format!("{first}{then}").contains("hunter2"),
+                    "{before} {line_end:?}: {first} {then}"
+                );
                 assert!(then.contains("[secret]"), "{before} {line_end:?}: {then}");
                 assert_eq!(capture.total, 0);
             }

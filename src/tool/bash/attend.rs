@@ -135,8 +135,7 @@ impl Ended {
                 }
             }
             End::Exited(Err(error)) => {
-                result["error"] =
-                    format!("the command's end could not be observed: {}", plain(error)).into();
+                result["error"] = format!("the command's end could not be observed: {}", plain(error)).into();
             }
             End::TimedOut => {
                 let seconds = timeout.unwrap_or_default().as_secs();

@@ -116,9 +116,9 @@ impl Tool for Remote {
                 let (text, is_error) = (text(&answer), answer.is_error);
                 ToolOutput { is_error, ..ToolOutput::ok(self.show(&text)) }
             }
-            Err(error) => ToolOutput::error(
-                self.show(&format!("The MCP server {server} failed: {error}\nThe call may have done its work, a part or nothing")),
-            ),
+            Err(error) => ToolOutput::error(self.show(&format!(
+                "The MCP server {server} failed: {error}\nThe call may have done its work, a part or nothing"
+            ))),
         }
     }
 }

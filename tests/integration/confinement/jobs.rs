@@ -49,9 +49,8 @@ async fn a_job_is_looked_at_while_it_runs_and_when_it_has_ended() {
     let go = place.root().join("go");
     tokio::task::spawn_blocking(move || std::fs::write(go, "three\n").unwrap()).await.unwrap();
     let output = look(&tools, &id, json!({"wait": 60})).await;
-    let wanted = format!(
-        r#"{{"job_id":"{id}","returncode":3,"status":"ended","stderr":"","stdout":"two three\n"}}"#
-    );
+    let wanted =
+        format!(r#"{{"job_id":"{id}","returncode":3,"status":"ended","stderr":"","stdout":"two three\n"}}"#);
     assert_eq!((output.content, output.is_error), (wanted, false));
     refused(&look(&tools, &id, json!({})).await, "There is no job");
     refused(&look(&tools, "job-x", json!({})).await, "There is no job job-x here");
@@ -121,7 +120,10 @@ async fn jobs_are_bounded_and_what_they_say_is() {
     assert!(stdout.len() < 1000 && stdout.contains("bytes left out"), "{stdout}");
     start(&tools, "sleep 500").await;
     let input = json!({"command": "true", "run_in_background": true});
-    refused(&tools.call("bash", input).await, "Not run: as many commands are in the background as may be (job-");
+    refused(
+        &tools.call("bash", input).await,
+        "Not run: as many commands are in the background as may be (job-",
+    );
     let input = json!({"command": "sudo ls", "run_in_background": true});
     refused(&place.bash(&json!({})).call("bash", input).await, "Command denied for safety");
 
