@@ -3,6 +3,7 @@
 
 mod jobs;
 mod searches;
+mod tricks;
 
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
