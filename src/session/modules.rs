@@ -10,6 +10,7 @@ use super::registry::{Registry, ToolParts};
 use super::turn::{CallOrder, Deltas, LoopPolicy};
 use crate::chat::Room;
 use crate::context::{self, ContextManager};
+use crate::hook::cost::Costing;
 use crate::hook::logging::Logging;
 use crate::hook::redaction::Redaction;
 use crate::hook::shell::Place;
@@ -399,6 +400,20 @@ impl Modules {
             };
             if let Some(spec) = of(hook::logging::INFO.name) {
                 roles.insert(id.clone(), Logging::build(&spec.config, redaction)?);
+            }
+        }
+        Ok(roles)
+    }
+
+    /// How the model calls of each role are counted that are.
+    ///
+    /// # Errors
+    /// A hook's configuration makes no sense.
+    pub fn costing(plan: &Plan) -> Result<BTreeMap<RoleId, Costing>, CastError> {
+        let mut roles = BTreeMap::new();
+        for (id, role) in &plan.roles {
+            for spec in role.mount_plan.hooks.iter().filter(|spec| spec.module == hook::cost::INFO.name) {
+                roles.insert(id.clone(), Costing::build(&spec.config)?);
             }
         }
         Ok(roles)
