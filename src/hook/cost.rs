@@ -219,7 +219,7 @@ mod tests {
         }
     }
 
-    fn costing(config: Value) -> Result<Costing, HookError> {
+    fn costing(config: &Value) -> Result<Costing, HookError> {
         Costing::build(config.as_object().unwrap())
     }
 
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn sums_go_on_and_one_notice_is_given_even_across_a_resume() {
         let folder = tempfile::tempdir().unwrap();
-        let roles = BTreeMap::from([(RoleId::new("coder"), costing(json!({"warn_usd": 0.5})).unwrap())]);
+        let roles = BTreeMap::from([(RoleId::new("coder"), costing(&json!({"warn_usd": 0.5})).unwrap())]);
         let ear = Ear::default();
         let costs = Costs::new(folder.path(), roles.clone(), &[]);
         let hub = Hub::new(vec![Box::new(ear.clone()), Box::new(costs)]);
@@ -301,9 +301,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        assert_eq!(costing(json!({})), Ok(Costing::default()));
+        assert_eq!(costing(&json!({})), Ok(Costing::default()));
         for wrong in [json!(0), json!(-1), json!(1e9), json!("much")] {
-            let error = costing(json!({"warn_usd": wrong})).unwrap_err().to_string();
+            let error = costing(&json!({"warn_usd": wrong})).unwrap_err().to_string();
             assert!(error.starts_with("hooks-cost: `warn_usd` must be"), "{error}");
         }
     }

@@ -158,3 +158,26 @@ fn what_jobs_did_to_files_is_done_when_it_could_first_be_seen() {
     let outcome = fresh.runner(["replay", FILE, "--strictness", "total"]).run().expect_code(6);
     assert!(outcome.stderr.contains("DIVERGENCE at build/builder/2.1 (tool)"), "{}", outcome.text());
 }
+
+/// A job does not outlive its run, and a run that goes on says so; so does its recording.
+#[test]
+fn a_resumed_run_does_not_have_the_jobs_of_before() {
+    let project = Project::shipped();
+    write_files(&project);
+    project.write(
+        "script.yaml",
+        r#"rules:
+  - when: turn == 1
+    calls: [{ tool: bash, input: { command: "echo one > a.txt; sleep 1", run_in_background: true } }]
+  - when: turn == 2
+    calls: [{ tool: bash_job, input: { job_id: "{{ history[0].output.job_id }}", wait: 60 } }]
+  - say: "It said: {{ last.output }}"
+"#,
+    );
+    let kill = ["record", FILE, "--script", "script.yaml", "--fault", "build/builder/1.1=kill"];
+    assert_eq!(project.runner(kill).run().signal, Some(9));
+    project.runner(["resume"]).run().expect_code(0);
+    let said = project.read("scenarios/jobs.cassette/sessions/build.builder.yaml");
+    assert!(said.contains("It said: There is no job job-"), "{said}");
+    project.runner(["replay", FILE]).run().expect_code(0);
+}
