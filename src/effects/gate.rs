@@ -175,6 +175,14 @@ impl Effects {
         self.shared.state().score.as_ref().is_some_and(|score| score.index.contains_key(id))
     }
 
+    /// A part of what a recorded effect came to, by its name in the result: what has to be there before it is run again.
+    /// Never in a live run.
+    pub fn recorded_part(&self, id: &EffectId, part: &str) -> Option<Value> {
+        let state = self.shared.state();
+        let score = state.score.as_ref()?;
+        score.record(*score.index.get(id)?).result.get(part).cloned()
+    }
+
     /// Whether a run that goes on is still being told what it did before: nothing may be decided anew meanwhile.
     pub fn is_past(&self) -> bool {
         self.shared.state().memory.as_ref().is_some_and(|memory| !memory.is_over())
