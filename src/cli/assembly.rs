@@ -254,8 +254,9 @@ fn budget(plan: &Plan, play: &Play) -> Budget {
             for spent in &taken.spent {
                 let model = taken.manifest.models.get(&spent.role).map(String::as_str).unwrap_or_default();
                 let model = model.split_once('/').map_or(model, |(_, model)| model);
-                let purse = budget.purse(&spent.phase, &spent.role, model);
-                budget.note_spent(&purse, purse.amount(spent.turns, spent.usage));
+                let model = spent.fallback.as_deref().unwrap_or(model);
+                let purse = budget.purse(&spent.phase, &spent.role, &[model]);
+                budget.note_spent(&purse, purse.amount(0, spent.turns, spent.usage));
             }
             budget
         }

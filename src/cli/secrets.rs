@@ -37,11 +37,14 @@ pub(super) fn secret_inputs(scenario: &Scenario, mode: Mode) -> Granted<BTreeMap
     Ok(held)
 }
 
-/// Credentials: those the providers and tools use, whether a variable or a mount plan holds them, and whatever else the environment
-/// holds that looks like one.
+/// Credentials: those the providers and tools use, whether a variable or a mount plan holds them, secret inputs, and whatever
+/// else the environment and the inputs hold that looks like one.
 fn secrets(scenario: &Scenario) -> Vec<(String, Secret)> {
     let Scenario { plan, variables, registry, .. } = scenario;
     let mut secrets = Scrubber::credentials_in(variables);
+    let inputs =
+        plan.inputs.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+    secrets.extend(Scrubber::credentials_in(&inputs.collect()));
     for name in plan.secret_variables() {
         if let Some(value) = variables.get(&name).map(|value| value.trim()).filter(|value| !value.is_empty())
         {

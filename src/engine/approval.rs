@@ -74,7 +74,7 @@ pub(super) async fn run(phase: &PhaseScope, plan: &ApprovalPlan, busy: &Busy) ->
     let effects = &phase.company.stage.effects;
     let id = EffectId::engine(phase.id(), "answer", 1);
     phase.tell(Happening::ApprovalAsked { message: message.clone() });
-    let given = if effects.is_replay() || effects.is_recorded(&id) {
+    let given = if effects.is_replay() || effects.is_known(&id) {
         None
     } else {
         let rest = busy.rest();

@@ -49,7 +49,7 @@ pub(super) fn plan(scene: &Scene<'_>, paths: &Paths, file: &Path, report: &mut R
         phases: phases(scene, None)?,
         queue: queue?,
         limits: raw.limits.plan,
-        prices: scene.prices().only(raw.roles.iter().filter_map(|role| scene.model(role))),
+        prices: scene.prices().only(raw.roles.iter().filter_map(|role| scene.models(role)).flatten()),
         expect: conditions(&raw.expect),
         replay: replay?,
         faults: raw.faults.iter().flat_map(faults).collect(),

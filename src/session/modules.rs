@@ -23,7 +23,7 @@ use crate::plan::{
     KeyInfo, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, Plan, QueuePlan, RolePlan, Variables,
 };
 use crate::provider::mock::{self, Mock};
-use crate::provider::{BuildError, Line, Provider, Script};
+use crate::provider::{BuildError, Fallback, Line, Provider, Script, StandIns};
 use crate::store::IssueStore;
 use crate::tool::issue::{Audience, IssueTool, IssueToolSetup};
 use crate::tool::mcp::{self, Ground, Offered, ServerPlan, Servers};
@@ -130,6 +130,8 @@ pub struct Casting<'a> {
 pub struct Cast {
     /// Who answers.
     pub provider: Arc<dyn Provider>,
+    /// Who is asked in its place.
+    pub stand_ins: StandIns,
     /// What calls go over.
     pub line: Line,
     /// What the model may use.
@@ -359,6 +361,7 @@ impl Modules {
         }
         let context = self.context(&plan.context, provider.room(), &casting.path)?;
         Ok(Cast {
+            stand_ins: self.stand_ins(casting.role, provider.model())?,
             provider,
             line,
             tools,
@@ -463,6 +466,14 @@ impl Modules {
         };
         let built = self.registry.provider(spec, &self.variables, model);
         Ok((built.expect("a checked mount plan names providers of the catalogue")?, line))
+    }
+
+    /// Who is asked in place of a role's model.
+    fn stand_ins(&self, role: &RolePlan, model: &str) -> Result<StandIns, CastError> {
+        let fallback = Fallback::read(role.mount_plan.provider(), model)?;
+        let named = fallback.models.into_iter().map(|model| RolePlan { model: Some(model), ..role.clone() });
+        let built = named.map(|role| self.provider(&role).map(|(provider, _)| provider));
+        Ok(StandIns { providers: built.collect::<Result<_, _>>()?, refusals: fallback.refusals })
     }
 
     /// Builds a tool that knows nothing of the queue; `None` for the one that does.
