@@ -10,6 +10,7 @@ use super::registry::{Registry, ToolParts};
 use super::turn::{CallOrder, Deltas, LoopPolicy};
 use crate::chat::Room;
 use crate::context::{self, ContextManager};
+use crate::hook::cost::Costing;
 use crate::hook::logging::Logging;
 use crate::hook::redaction::Redaction;
 use crate::hook::shell::Place;
@@ -30,7 +31,7 @@ use crate::tool::sandbox::{self, Wanted};
 use crate::tool::settings::SettingError;
 use crate::tool::task::{self, Task};
 use crate::tool::workspace::Workspace;
-use crate::tool::{Built, HoldLog, Tool, bash, filesystem, search, todo, web};
+use crate::tool::{Built, HoldLog, JobBoard, Tool, bash, filesystem, search, todo, web};
 
 const MAX_ITERATIONS: KeyInfo = KeyInfo {
     name: "max_iterations",
@@ -209,6 +210,11 @@ impl Modules {
         self
     }
 
+    /// The commands that go on in the workspace in the background.
+    pub fn jobs(&self) -> &Arc<JobBoard> {
+        self.workspace.jobs()
+    }
+
     /// The servers that a role's mount plan names.
     ///
     /// # Errors
@@ -240,7 +246,9 @@ impl Modules {
     /// There is none.
     pub fn command(&self, own: &BTreeMap<String, String>) -> Result<Arc<dyn Tool>, String> {
         let seconds = limit::COMMAND_TIMEOUT.as_secs();
-        let config = serde_json::json!({"safety_profile": "unrestricted", "timeout": seconds});
+        let config = serde_json::json!({
+            "safety_profile": "unrestricted", "timeout": seconds, "max_background_jobs": 0,
+        });
         let config = config.as_object().expect("it is written as an object");
         match bash::build_with(config, self.workspace.clone(), &self.variables, own) {
             Ok(Built::Tools(tools) | Built::Partial { tools, .. }) => {
@@ -402,6 +410,20 @@ impl Modules {
             };
             if let Some(spec) = of(hook::logging::INFO.name) {
                 roles.insert(id.clone(), Logging::build(&spec.config, redaction)?);
+            }
+        }
+        Ok(roles)
+    }
+
+    /// How the model calls of each role are counted that are.
+    ///
+    /// # Errors
+    /// A hook's configuration makes no sense.
+    pub fn costing(plan: &Plan) -> Result<BTreeMap<RoleId, Costing>, CastError> {
+        let mut roles = BTreeMap::new();
+        for (id, role) in &plan.roles {
+            for spec in role.mount_plan.hooks.iter().filter(|spec| spec.module == hook::cost::INFO.name) {
+                roles.insert(id.clone(), Costing::build(&spec.config)?);
             }
         }
         Ok(roles)

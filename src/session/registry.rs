@@ -190,7 +190,13 @@ impl Registry {
             web::INFO,
             mcp::INFO,
         ]);
-        modules.extend([hook::shell::INFO, hook::approval::INFO, hook::logging::INFO, hook::redaction::INFO]);
+        modules.extend([
+            hook::shell::INFO,
+            hook::approval::INFO,
+            hook::logging::INFO,
+            hook::redaction::INFO,
+            hook::cost::INFO,
+        ]);
         modules.extend(self.tools.iter().map(|(info, _)| *info));
         modules.extend(self.hooks.iter().map(|(info, _)| *info));
         modules.extend(self.contexts.iter().map(|(info, _)| *info));

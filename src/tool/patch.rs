@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::snapshot::{DEPTH, Entry, What, open_file};
-use super::workspace::{RESERVED, SHOWN_ROOT, open_dir, plain, replace_path};
+use super::workspace::{SHOWN_ROOT, is_the_runners, open_dir, plain, replace_path};
 use crate::limit;
 use crate::secret::Scrubber;
 
@@ -266,9 +266,8 @@ fn descend<'a>(dir: &Dir, path: &'a str, missing: Missing) -> io::Result<(Dir, &
 
 fn check_path(path: &str) -> Result<(), PatchError> {
     let is_name = |name: &str| !matches!(name, "" | "." | "..") && !name.contains('\0');
-    let is_reserved = |name: &str| RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name));
     let mut names = path.split('/');
-    if names.clone().all(is_name) && !names.next().is_some_and(is_reserved) {
+    if names.clone().all(is_name) && !names.next().is_some_and(is_the_runners) {
         Ok(())
     } else {
         Err(PatchError::Path { path: path.escape_debug().to_string() })

@@ -42,6 +42,7 @@ mod store;
 mod streams;
 mod team;
 mod test_command;
+mod texts;
 mod trouble;
 mod web_tool;
 mod wire;

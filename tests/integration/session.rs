@@ -275,7 +275,7 @@ impl Scene {
             workspace: folder.path().to_owned(),
             budget: Budget::default(),
             faults: Arc::default(),
-            files: FileOrder::new(Commands::Free),
+            files: FileOrder::new(Commands::Free, Arc::default()),
             stop: stop.clone(),
         });
         let place =
