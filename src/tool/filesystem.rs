@@ -5,6 +5,7 @@
 
 mod edit;
 mod read;
+mod recall;
 mod write;
 
 use std::collections::BTreeMap;
@@ -167,8 +168,12 @@ impl Files {
     }
 
     fn remember(&self, real: &WorkPath, bytes: &[u8]) {
+        self.note(real, Sha256::digest(bytes).into());
+    }
+
+    fn note(&self, real: &WorkPath, hash: [u8; 32]) {
         let mut seen = self.seen.lock().expect("no code panics while it holds what was seen");
-        seen.insert(real.clone(), Sha256::digest(bytes).into());
+        seen.insert(real.clone(), hash);
     }
 
     /// Whether the session has read these very bytes at this path.

@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use crate::harness::Project;
 
 /// One scenario that a script plays.
-struct Case {
-    scenario: &'static str,
-    script: &'static str,
-    workspace: &'static str,
+pub(crate) struct Case {
+    pub(crate) scenario: &'static str,
+    pub(crate) script: &'static str,
+    pub(crate) workspace: &'static str,
     /// How it ends.
-    code: i32,
-    make: fn() -> Project,
+    pub(crate) code: i32,
+    pub(crate) make: fn() -> Project,
 }
 
 const DEMO: Case = Case {
@@ -151,7 +151,7 @@ expect: [issues.closed == 24]
 }
 
 /// What is the same of a queue whoever worked when: each issue with what became of it, and how often that happened.
-fn outcome(project: &Project, workspace: &str) -> BTreeMap<String, Value> {
+pub(crate) fn outcome(project: &Project, workspace: &str) -> BTreeMap<String, Value> {
     let issues = |words: &[&str]| {
         let line = [&["issues"], words, &["--workspace", workspace, "--json"]].concat();
         project.runner(line).run().expect_code(0).json()
@@ -186,12 +186,12 @@ fn effects(project: &Project) -> Vec<String> {
     ids.collect()
 }
 
-fn record<'a>(case: &Case, more: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn record<'a>(case: &Case, more: &[&'a str]) -> Vec<&'a str> {
     [&["record", case.scenario, "--script", case.script, "--to", "tape"], more].concat()
 }
 
 /// Kills the run after each of these effects, resumes it, and holds it against one that nobody killed.
-fn sweep(case: &Case, points: impl Fn(usize) -> Vec<usize>) {
+pub(crate) fn sweep(case: &Case, points: impl Fn(usize) -> Vec<usize>) {
     let whole = (case.make)();
     whole.runner(record(case, &[])).run().expect_code(case.code);
     let expected = outcome(&whole, case.workspace);

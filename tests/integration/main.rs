@@ -43,6 +43,7 @@ mod streams;
 mod team;
 mod test_command;
 mod texts;
+mod tools_resumed;
 mod trouble;
 mod web_tool;
 mod wire;

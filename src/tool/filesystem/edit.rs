@@ -9,9 +9,10 @@ use serde_json::{Map, Value, json};
 use super::super::arguments::Arguments;
 use super::super::workspace::Kind;
 use super::super::{CallContext, Tool, ToolOutput};
+use super::recall::recall;
 use super::{Done, FileError, Files, off_the_loop};
 use crate::chat::ToolSpec;
-use crate::event::{Access, Footprint, Policy};
+use crate::event::{Access, EffectId, Footprint, Policy};
 use crate::limit;
 
 pub(super) struct EditFile(pub(super) Arc<Files>);
@@ -55,6 +56,24 @@ impl Tool for EditFile {
     async fn run(&self, input: Map<String, Value>, _: CallContext) -> ToolOutput {
         off_the_loop(&self.0, input, edit).await
     }
+
+    async fn recall(
+        &self,
+        input: &Map<String, Value>,
+        _: &EffectId,
+        output: &ToolOutput,
+    ) -> Result<(), String> {
+        recall(&self.0, input, output, left).await;
+        Ok(())
+    }
+}
+
+/// Whether the file looks as the edit left it, as far as that can be told.
+fn left(_: &Files, arguments: Arguments<'_>, said: &Value, bytes: &[u8]) -> bool {
+    let new = arguments.text("new_string").unwrap_or_default();
+    let text = String::from_utf8_lossy(bytes);
+    let has_new = text.contains(new) || text.contains(&new.replace('\n', "\r\n"));
+    said["bytes_written"].as_u64() == Some(bytes.len() as u64) && has_new
 }
 
 fn edit(files: &Files, arguments: Arguments<'_>) -> Result<Done, FileError> {

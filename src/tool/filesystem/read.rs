@@ -9,9 +9,10 @@ use serde_json::{Map, Value, json};
 use super::super::arguments::Arguments;
 use super::super::workspace::{Found, Kind, PathError, RESERVED, WorkPath};
 use super::super::{CallContext, Tool, ToolOutput};
+use super::recall::recall;
 use super::{Done, FileError, Files, off_the_loop};
 use crate::chat::ToolSpec;
-use crate::event::{Access, Footprint, Policy};
+use crate::event::{Access, EffectId, Footprint, Policy};
 use crate::limit;
 
 /// Lines, or entries of a directory, shown unless a call asks for fewer.
@@ -60,6 +61,21 @@ impl Tool for ReadFile {
     async fn run(&self, input: Map<String, Value>, _: CallContext) -> ToolOutput {
         off_the_loop(&self.0, input, read).await
     }
+
+    async fn recall(
+        &self,
+        input: &Map<String, Value>,
+        _: &EffectId,
+        output: &ToolOutput,
+    ) -> Result<(), String> {
+        recall(&self.0, input, output, shows).await;
+        Ok(())
+    }
+}
+
+/// Whether the file, read again, shows what it showed.
+fn shows(files: &Files, arguments: Arguments<'_>, said: &Value, _: &[u8]) -> bool {
+    read(files, arguments).is_ok_and(|done| done.output == *said)
 }
 
 fn read(files: &Files, arguments: Arguments<'_>) -> Result<Done, FileError> {

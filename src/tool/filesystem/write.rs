@@ -9,9 +9,10 @@ use serde_json::{Map, Value, json};
 use super::super::arguments::Arguments;
 use super::super::workspace::Kind;
 use super::super::{CallContext, Tool, ToolOutput};
+use super::recall::recall;
 use super::{Done, FileError, Files, off_the_loop};
 use crate::chat::ToolSpec;
-use crate::event::{Access, Footprint, Policy};
+use crate::event::{Access, EffectId, Footprint, Policy};
 use crate::limit;
 
 pub(super) struct WriteFile(pub(super) Arc<Files>);
@@ -52,6 +53,21 @@ impl Tool for WriteFile {
     async fn run(&self, input: Map<String, Value>, _: CallContext) -> ToolOutput {
         off_the_loop(&self.0, input, write).await
     }
+
+    async fn recall(
+        &self,
+        input: &Map<String, Value>,
+        _: &EffectId,
+        output: &ToolOutput,
+    ) -> Result<(), String> {
+        recall(&self.0, input, output, wrote).await;
+        Ok(())
+    }
+}
+
+/// Whether the file holds what was written.
+fn wrote(_: &Files, arguments: Arguments<'_>, _: &Value, bytes: &[u8]) -> bool {
+    arguments.text("content").is_ok_and(|content| content.as_bytes() == bytes)
 }
 
 fn write(files: &Files, arguments: Arguments<'_>) -> Result<Done, FileError> {
