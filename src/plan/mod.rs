@@ -309,6 +309,15 @@ impl MountPlan {
     }
 }
 
+impl RolePlan {
+    /// The role as one of its agents has it. What belongs to the agent alone goes by this id.
+    #[must_use]
+    pub fn as_agent(&self, agent: &AgentPlan) -> Self {
+        let id = RoleId::new(format!("{}>{}", self.id, agent.name));
+        Self { id, mount_plan: agent.plan.clone(), ..self.clone() }
+    }
+}
+
 /// A sub-agent.
 #[derive(Debug, Clone, Serialize)]
 pub struct AgentPlan {

@@ -85,7 +85,7 @@ pub struct Modules {
     scripts: BTreeMap<String, String>,
     /// Where the commands of hooks are run, with which variables.
     hook_place: Place,
-    /// The tools of other programs that each role is offered.
+    /// The tools of other programs that each role is offered, and each agent that names servers of its own.
     offered: BTreeMap<RoleId, Offered>,
     /// Who carries those out; nobody in a replay.
     servers: Option<Arc<Servers>>,
@@ -301,24 +301,6 @@ impl Modules {
                 notices.push(Offstage { notice });
             }
         }
-        for role in plan.roles.values() {
-            let own: BTreeSet<String> =
-                self.mcp_servers(role)?.into_iter().map(|server| server.name).collect();
-            for agent in &role.mount_plan.agents {
-                let itself = RolePlan { mount_plan: agent.plan.clone(), ..role.clone() };
-                for server in
-                    self.mcp_servers(&itself)?.into_iter().filter(|server| !own.contains(&server.name))
-                {
-                    let notice = format!(
-                        "tool-mcp: the server {} of agent {} is not started; name it in the `tools` of {} itself",
-                        server.name,
-                        agent.name,
-                        role.mount_plan.file.display()
-                    );
-                    notices.push(Offstage { notice });
-                }
-            }
-        }
         Ok(notices)
     }
 
@@ -351,7 +333,7 @@ impl Modules {
                 }))),
             }
         }
-        let offered = self.offered.get(&casting.role.id).cloned().unwrap_or_default();
+        let offered = self.offered_to(&casting.role.id);
         let plans = self.mcp_servers(casting.role)?;
         tools.extend(mcp::tools(&plans, &offered, self.servers.as_deref(), &self.workspace));
         let mut names = BTreeSet::new();
@@ -370,6 +352,12 @@ impl Modules {
             system: casting.system,
             hooks: self.hooks(&plan.hooks)?,
         })
+    }
+
+    /// The tools of servers that a role is offered; an agent for which nothing else is known has those of its role.
+    fn offered_to(&self, role: &RoleId) -> Offered {
+        let of_role = || self.offered.get(&RoleId::new(role.as_str().split_once('>')?.0));
+        self.offered.get(role).or_else(of_role).cloned().unwrap_or_default()
     }
 
     fn context(
