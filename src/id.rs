@@ -44,11 +44,12 @@ text_id!(
     RunId
 );
 text_id!(
-    /// A phase of a scenario, as written in the file (kebab-case).
+    /// A phase of a scenario, as written in the file (kebab-case); one within another is known as `OUTER.ID`, an item of
+    /// a `for_each` as `ID.N`, a phase in the N-th round of a repetition as `OUTER.N.ID`.
     PhaseId
 );
 text_id!(
-    /// A role of a scenario, as written in the file (kebab-case).
+    /// A role of a scenario, as written in the file (kebab-case); one of an included scenario is `PHASE.ID`.
     RoleId
 );
 text_id!(
@@ -59,6 +60,37 @@ text_id!(
     /// An issue of the queue: `bd-` and eight base-36 characters, or whatever an imported file said.
     IssueId
 );
+
+impl PhaseId {
+    /// The ids in the file that it is made of, outer ones first; without the numbers of items and rounds.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.split('.').filter(|name| !name.starts_with(|c: char| c.is_ascii_digit()))
+    }
+
+    /// A phase within this one.
+    #[must_use]
+    pub fn inner(&self, id: &Self) -> Self {
+        Self(format!("{}.{id}", self.0))
+    }
+
+    /// One of its items or rounds, from 1.
+    #[must_use]
+    pub fn numbered(&self, number: usize) -> Self {
+        Self(format!("{}.{number}", self.0))
+    }
+
+    /// The phase, item or round that it is within; none if it stands at the top.
+    pub fn outer(&self) -> Option<Self> {
+        self.0.rsplit_once('.').map(|(outer, _)| Self(outer.to_owned()))
+    }
+}
+
+impl RoleId {
+    /// The id in its own file: `critic` of `review.critic`.
+    pub fn local(&self) -> &str {
+        self.0.rsplit_once('.').map_or(&self.0, |(_, local)| local)
+    }
+}
 
 impl RunId {
     /// A new id; sorts after every id made earlier on this machine.

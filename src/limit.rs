@@ -35,6 +35,18 @@ pub const STORE_BATCH: usize = 128;
 /// Sessions one scenario may declare: beyond it a machine of this class spends its time switching.
 pub const SESSIONS: usize = 1_024;
 
+/// Scenarios that one scenario may include, directly or not: more is a circle that nobody sees, or a mistake.
+pub const INCLUDES: usize = 64;
+
+/// How often a phase may be tried: what fails so often does not fail by chance.
+pub const PHASE_ATTEMPTS: u32 = 10;
+
+/// Items that a `for_each` may go through: each is a phase of its own, and a computed list may be anything.
+pub const ITEMS: usize = 1_000;
+
+/// Items of a `for_each` that run at the same time when nothing is said.
+pub const PARALLEL_ITEMS: usize = 4;
+
 /// Model calls within one prompt when the orchestrator sets no limit of its own.
 pub const MODEL_CALLS_PER_PROMPT: u32 = 50;
 

@@ -6,11 +6,16 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::cassettes::CassetteArguments;
+use super::completions::CompletionsArguments;
 use super::diff::DiffArguments;
+use super::doctor::DoctorArguments;
 use super::history::{CleanArguments, LogsArguments, RunsArguments, ShowArguments};
+use super::init::InitArguments;
 use super::issues::IssuesArgs;
 use super::mcp::McpArguments;
+use super::schema::SchemaArguments;
 use crate::effects::Deviations;
+use crate::event::Decision;
 use crate::fault::Fault;
 use crate::source::Change;
 
@@ -54,8 +59,16 @@ pub(super) enum Command {
     Test(TestArguments),
     /// Play a scenario with a script in many different orders, and say which of them goes wrong
     Explore(ExploreArguments),
+    /// Make a project to begin with, from a template that runs at once
+    Init(InitArguments),
     /// Say what is wrong with scenario files, without running them
     Check(CheckArguments),
+    /// Tell more about the code of a finding, with an example and its repair
+    Explain(ExplainArguments),
+    /// Print the JSON Schema of scenario files or of mount plans
+    Schema(SchemaArguments),
+    /// Say what is missing on this machine, and for a scenario
+    Doctor(DoctorArguments),
     /// List the runs of the project
     Runs(RunsArguments),
     /// Say what a run came to, and what can be done with it
@@ -68,10 +81,16 @@ pub(super) enum Command {
     Cassette(CassetteArguments),
     /// Remove the folders of old runs
     Clean(CleanArguments),
+    /// Say yes to a phase that waits for approval
+    Approve(ApproveArguments),
+    /// Say no to a phase that waits for approval
+    Reject(ApproveArguments),
     /// Look at the issue queue of a workspace, and change it
     Issues(IssuesArgs),
     /// Serve the issue queue of a workspace to other agents, as an MCP server
     Mcp(McpArguments),
+    /// Print the script with which a shell completes commands and options
+    Completions(CompletionsArguments),
 }
 
 /// When messages have colours.
@@ -111,6 +130,9 @@ pub(super) struct CommonArguments {
     /// Let something go wrong on purpose: EFFECT=http:STATUS, cut_after_event:N, error_event:TYPE, stall or kill
     #[arg(long, value_name = "EFFECT=FAULT", value_parser = Fault::from_text)]
     pub(super) fault: Vec<Fault>,
+    /// Read inputs from this file: a map of ids to values, as YAML, TOML or JSON
+    #[arg(long, value_name = "FILE")]
+    pub(super) input_file: Option<PathBuf>,
 }
 
 impl CommonArguments {
@@ -125,6 +147,7 @@ impl CommonArguments {
             json: false,
             fail_on: FailOn::Phase,
             fault: Vec::new(),
+            input_file: None,
         }
     }
 }
@@ -141,6 +164,9 @@ pub(super) enum FailOn {
 pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) common: CommonArguments,
+    /// Answer yes or no to a phase that asks for approval
+    #[arg(long, value_name = "PHASE=ANSWER", value_parser = phase_and_decision)]
+    pub(super) answer: Vec<(String, Decision)>,
     /// Ask models, whatever the scenario says about its recording
     #[arg(long, conflicts_with = "replay", env = "RUNNER_LIVE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) live: bool,
@@ -159,6 +185,9 @@ pub(super) struct RunArguments {
 pub(super) struct RecordArguments {
     #[command(flatten)]
     pub(super) common: CommonArguments,
+    /// Answer yes or no to a phase that asks for approval
+    #[arg(long, value_name = "PHASE=ANSWER", value_parser = phase_and_decision)]
+    pub(super) answer: Vec<(String, Decision)>,
     /// Let this script answer in place of every model; the recording says that it is scripted
     #[arg(long, value_name = "FILE")]
     pub(super) script: Option<PathBuf>,
@@ -205,6 +234,25 @@ pub(super) struct ResumeArguments {
     /// Let something go wrong on purpose: EFFECT=http:STATUS, cut_after_event:N, error_event:TYPE, stall or kill
     #[arg(long, value_name = "EFFECT=FAULT", value_parser = Fault::from_text)]
     pub(super) fault: Vec<Fault>,
+    /// Answer yes or no to a phase that asks for approval
+    #[arg(long, value_name = "PHASE=ANSWER", value_parser = phase_and_decision)]
+    pub(super) answer: Vec<(String, Decision)>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct ApproveArguments {
+    /// The run: its id, the beginning or end of it, or `latest`
+    #[arg(value_name = "RUN")]
+    pub(super) run: Option<String>,
+    /// The phase; needed only if several wait
+    #[arg(value_name = "PHASE")]
+    pub(super) phase: Option<String>,
+    /// Say something with it
+    #[arg(long, value_name = "TEXT")]
+    pub(super) note: Option<String>,
+    /// Who says so; without it, the variable USER
+    #[arg(long, value_name = "NAME")]
+    pub(super) by: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -325,9 +373,9 @@ pub(super) struct ExploreArguments {
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct CheckArguments {
-    /// Scenario files
-    #[arg(required = true)]
-    pub(super) files: Vec<PathBuf>,
+    /// Scenario files, and folders of them; without any, the project's scenarios/
+    #[arg(value_name = "FILE|DIR")]
+    pub(super) paths: Vec<PathBuf>,
     /// Set an input of the scenarios
     #[arg(short, long = "input", value_name = "NAME=VALUE", value_parser = name_and_value)]
     pub(super) input: Vec<(String, String)>,
@@ -340,6 +388,19 @@ pub(super) struct CheckArguments {
     /// Print the findings as JSON lines on standard output
     #[arg(long)]
     pub(super) json: bool,
+}
+
+fn phase_and_decision(text: &str) -> Result<(String, Decision), String> {
+    let wrong = || "write it as PHASE=yes or PHASE=no".to_owned();
+    let (phase, word) = text.split_once('=').filter(|(phase, _)| !phase.is_empty()).ok_or_else(wrong)?;
+    Ok((phase.to_owned(), Decision::from_text(word).ok_or_else(wrong)?))
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct ExplainArguments {
+    /// Codes, as RUN0201; without any, all there are are listed
+    #[arg(value_name = "CODE")]
+    pub(super) codes: Vec<String>,
 }
 
 pub(super) fn name_and_value(text: &str) -> Result<(String, String), String> {

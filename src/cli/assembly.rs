@@ -10,9 +10,11 @@ use tokio_util::sync::CancellationToken;
 use super::exit::Exit;
 use super::launch::{Play, Scenario, shown};
 use super::outside;
+use super::people::{Attendants, Terminal, deadlines};
 use super::refusal::{Granted, Refusal};
+use super::secrets::{scrubber, secret_inputs};
 use super::surroundings::complaint;
-use crate::clock::{ManualClock, SystemClock, Timestamp};
+use crate::clock::{Clock as _, ManualClock, SystemClock, Timestamp};
 use crate::effects::{Effects, Origin, Past, Setup as GateSetup, Time};
 use crate::engine::{self, Spent, Workspace};
 use crate::event::{
@@ -25,11 +27,11 @@ use crate::id::{RoleId, RunId, Seed};
 use crate::journal::{self, Fork, Given, Journal, Manifest, Record, RunFolder};
 use crate::plan::{Plan, RolePlan, WorkspaceStart};
 use crate::provider::Script;
-use crate::secret::{Scrubber, Secret, is_scrubbed};
+use crate::secret::{Scrubber, is_scrubbed};
 use crate::session::{Budget, Commands, FileOrder, Lines, Modules, Stage, Stop, Validators};
 use crate::store::SqliteStore;
 use crate::template::Templates;
-use crate::tool::mcp::{self, Servers};
+use crate::tool::mcp::Servers;
 use crate::tool::workspace::Workspace as ToolWorkspace;
 
 /// Time begins here in a scripted run, so that the same script records the same cassette.
@@ -122,6 +124,8 @@ pub(super) struct Beginning {
     pub(super) place: Place,
     /// Who hears of it.
     pub(super) listeners: Vec<Box<dyn Listener>>,
+    /// Whether a person can be asked.
+    pub(super) terminal: Terminal,
     /// Who may stop it.
     pub(super) stop: Stop,
 }
@@ -138,7 +142,7 @@ pub(super) enum Place {
 /// Puts the parts together, and makes the folders once nothing else can be wrong. What the last run left in a fresh
 /// workspace goes last of all.
 pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Granted<Ready> {
-    let Beginning { play, seed, place, listeners, stop } = beginning;
+    let Beginning { play, seed, place, listeners, terminal, stop } = beginning;
     let plan = &scenario.plan;
     let run = match &play {
         Play::Resume(taken) => taken.manifest.run.clone(),
@@ -177,6 +181,13 @@ pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Grante
         }
     };
     let Books { folder, journal, store, hub, origin, now, resumed } = books;
+    let attendants = Attendants {
+        answers: scenario.answers.clone(),
+        folder: folder.path().to_owned(),
+        deadlines: resumed.as_ref().map(|resumed| deadlines(&resumed.record)).unwrap_or_default(),
+        now: clock.now(),
+        terminal,
+    };
     let Site { mode, record, workspace: path, .. } = site;
     let gate = GateSetup {
         time: match (mode, head.evidence) {
@@ -211,6 +222,8 @@ pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Grante
         modules: Arc::new(modules),
         store,
         templates,
+        people: Arc::new(attendants),
+        secrets: secret_inputs(scenario),
         stage: Arc::new(stage),
     };
     let notices = [parts.notices, outside.notices].concat();
@@ -513,7 +526,6 @@ fn invalid<E: std::fmt::Display>(errors: &[E]) -> Refusal {
 
 /// What a recording of this run will say of itself; in a replay what the recording says.
 fn head(scenario: &Scenario, play: &Play, run: &RunId, seed: Option<String>) -> RecordingHead {
-    use crate::clock::Clock;
     let plan = &scenario.plan;
     let (evidence, epoch, default_seed) = match play {
         Play::Replay(replay) => return replay.recording.head.clone(),
@@ -565,36 +577,4 @@ pub(super) fn head_of(manifest: &Manifest) -> RecordingHead {
 fn recordable(inputs: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let kept = inputs.iter().filter(|(_, value)| !is_scrubbed(value));
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
-}
-
-/// What takes the credentials of a scenario's run out of every text.
-pub(super) fn scrubber(scenario: &Scenario) -> Scrubber {
-    Scrubber::new(&secrets(scenario))
-}
-
-/// Credentials: those the providers and tools use, whether a variable or a mount plan holds them, and whatever else the environment
-/// holds that looks like one.
-fn secrets(scenario: &Scenario) -> Vec<(String, Secret)> {
-    let Scenario { plan, variables, registry, .. } = scenario;
-    let mut secrets = Scrubber::credentials_in(variables);
-    for info in registry.catalogue() {
-        let Some(credential) = info.credential else { continue };
-        let plans = plan.roles.values().flat_map(|role| role.mount_plan.and_agents());
-        let specs = plans.flat_map(|plan| &plan.providers);
-        let values = specs
-            .filter(|spec| spec.module == info.name)
-            .filter_map(|spec| spec.config.get(credential.key)?.as_str())
-            .chain(variables.get(credential.variable).map(String::as_str));
-        for value in values.map(str::trim).filter(|value| !value.is_empty()) {
-            secrets.push((credential.variable.to_owned(), Secret::new(value.to_owned())));
-        }
-    }
-    let plans = plan.roles.values().flat_map(|role| role.mount_plan.and_agents());
-    let tools = plans.flat_map(|plan| &plan.tools);
-    for spec in tools.filter(|spec| spec.module == mcp::INFO.name) {
-        secrets.extend(mcp::secrets(&spec.config));
-    }
-    let of_tools = Modules::tool_credentials(plan, variables).into_iter();
-    secrets.extend(of_tools.map(|(name, value)| (name.to_owned(), Secret::new(value))));
-    secrets
 }

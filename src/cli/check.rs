@@ -1,45 +1,93 @@
 //! `runner check`: everything that is wrong with scenario files, without running anything.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::arguments::{CheckArguments, CommonArguments};
 use super::exit::Exit;
+use super::find_scenarios::{FindError, below, default_folder};
 use super::launch;
+use super::refusal::{Granted, Refusal};
 use super::surroundings::{Surroundings, tell};
-use crate::diagnostic::{Code, Diagnostic, Report, Severity};
+use crate::diagnostic::{Code, Diagnostic, Report, Severity, pointer};
 use crate::source::Sources;
 
 /// `runner check FILES`.
 pub(super) fn check(arguments: &CheckArguments, surroundings: &Surroundings) -> Exit {
+    match check_all(arguments, surroundings) {
+        Ok(exit) => exit,
+        Err(refusal) => refusal.complain(),
+    }
+}
+
+fn check_all(arguments: &CheckArguments, surroundings: &Surroundings) -> Granted<Exit> {
+    let files = files(&arguments.paths, &surroundings.working_dir).map_err(Refusal::invalid)?;
     let mut worst = Exit::Ok;
-    for file in &arguments.files {
-        let common = CommonArguments::of_file(file, &arguments.input, arguments.env_file.as_deref());
-        let loaded = match launch::read(&common, surroundings, Sources::new()) {
-            Ok(loaded) => loaded,
-            Err(refusal) => {
-                return refusal.complain();
-            }
-        };
-        let mut report = loaded.report;
-        if let Some(plan) = &loaded.plan {
-            for error in surroundings.registry.wrong_providers(plan, &loaded.variables) {
-                report.push(Diagnostic::error(Code::BadConfigValue, error.to_string()).at(&error.place));
-            }
-            let missing = surroundings.registry.missing_credentials(plan, &loaded.variables);
-            note_credentials(missing, arguments.env, &mut report);
-        }
-        launch::show(&report, &loaded.sources, surroundings, arguments.json);
-        let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
-        if !arguments.json {
-            tell(&format!("{}: {}\n", file.display(), verdict(errors, warnings)));
-        }
-        if errors > 0 {
+    let mut told: Vec<Diagnostic> = Vec::new();
+    for file in &files {
+        let report = check_file(file, arguments, surroundings)?;
+        if report.has_errors() {
             let exit = launch::exit_of(&report);
             // 2 comes before 3: what is wrong with a file is wrong everywhere, a credential only here.
             worst = if worst == Exit::Ok || exit == Exit::Invalid { exit } else { worst };
         }
+        told.extend(report.diagnostics().iter().cloned());
     }
-    worst
+    if !arguments.json {
+        if files.len() > 1 {
+            tell(&format!("{} files: {}\n", files.len(), verdict(&told)));
+        }
+        tell(&pointer(&told));
+    }
+    Ok(worst)
+}
+
+/// The files that are named and those in folders that are, each once. One that is not there is reported as any file is.
+fn files(paths: &[PathBuf], working_dir: &Path) -> Result<Vec<PathBuf>, FindError> {
+    let default;
+    let paths = if paths.is_empty() {
+        default = [default_folder(working_dir)?];
+        &default
+    } else {
+        paths
+    };
+    let mut files: Vec<PathBuf> = Vec::new();
+    for path in paths {
+        let found = if working_dir.join(path).is_dir() {
+            let found = below(path, working_dir)?;
+            if found.is_empty() {
+                return Err(FindError::Nothing { places: path.display().to_string() });
+            }
+            found
+        } else {
+            vec![path.clone()]
+        };
+        for file in found {
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Checks one file and tells of it.
+fn check_file(file: &Path, arguments: &CheckArguments, surroundings: &Surroundings) -> Granted<Report> {
+    let common = CommonArguments::of_file(file, &arguments.input, arguments.env_file.as_deref());
+    let loaded = launch::read(&common, surroundings, Sources::new())?;
+    let mut report = loaded.report;
+    if let Some(plan) = &loaded.plan {
+        for error in surroundings.registry.wrong_providers(plan, &loaded.variables) {
+            report.push(Diagnostic::error(Code::BadConfigValue, error.to_string()).at(&error.place));
+        }
+        let missing = surroundings.registry.missing_credentials(plan, &loaded.variables);
+        note_credentials(missing, arguments.env, &mut report);
+    }
+    launch::show(&report, &loaded.sources, surroundings, arguments.json);
+    if !arguments.json {
+        tell(&format!("{}: {}\n", file.display(), verdict(report.diagnostics())));
+    }
+    Ok(report)
 }
 
 fn note_credentials(missing: BTreeMap<&str, Vec<String>>, strict: bool, report: &mut Report) {
@@ -57,12 +105,13 @@ fn note_credentials(missing: BTreeMap<&str, Vec<String>>, strict: bool, report: 
     }
 }
 
-fn verdict(errors: usize, warnings: usize) -> String {
-    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    match (errors, warnings) {
+fn verdict(diagnostics: &[Diagnostic]) -> String {
+    let count = |severity: Severity| diagnostics.iter().filter(|told| told.severity == severity).count();
+    let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    match (count(Severity::Error), count(Severity::Warning)) {
         (0, 0) => "no problems".to_owned(),
-        (0, warnings) => count(warnings, "warning"),
-        (errors, 0) => count(errors, "error"),
-        (errors, warnings) => format!("{}, {}", count(errors, "error"), count(warnings, "warning")),
+        (0, warnings) => counted(warnings, "warning"),
+        (errors, 0) => counted(errors, "error"),
+        (errors, warnings) => format!("{}, {}", counted(errors, "error"), counted(warnings, "warning")),
     }
 }

@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use super::surroundings::tell;
 
-/// How the program ends. The first that applies wins: 70, 130 or 143, 2, 3, 6, 7, 5, 1, 8, 0.
+/// How the program ends. The first that applies wins: 70, 130 or 143, 2, 3, 6, 7, 4, 5, 1, 8, 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
     Ok,
     Failed,
     Invalid,
     Configuration,
+    Paused,
     Expectation,
     Divergence,
     Budget,
@@ -21,11 +22,12 @@ pub(super) enum Exit {
 }
 
 impl Exit {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Ok,
         Self::Failed,
         Self::Invalid,
         Self::Configuration,
+        Self::Paused,
         Self::Expectation,
         Self::Divergence,
         Self::Budget,
@@ -41,6 +43,7 @@ impl Exit {
             Self::Failed => 1,
             Self::Invalid => 2,
             Self::Configuration => 3,
+            Self::Paused => 4,
             Self::Expectation => 5,
             Self::Divergence => 6,
             Self::Budget => 7,
@@ -53,7 +56,7 @@ impl Exit {
 
     /// Of several the one that the program ends with: the order that is documented.
     pub(super) fn gravest(exits: impl IntoIterator<Item = Self>) -> Self {
-        const ORDER: [u8; 10] = [70, 130, 143, 2, 3, 6, 7, 5, 1, 8];
+        const ORDER: [u8; 11] = [70, 130, 143, 2, 3, 6, 7, 4, 5, 1, 8];
         let rank = |exit: &Self| ORDER.iter().position(|code| *code == exit.code()).unwrap_or(ORDER.len());
         exits.into_iter().min_by_key(rank).unwrap_or(Self::Ok)
     }
@@ -74,6 +77,7 @@ impl Exit {
             Self::Failed => "failed",
             Self::Invalid => "invalid",
             Self::Configuration => "configuration",
+            Self::Paused => "paused",
             Self::Expectation => "expectation",
             Self::Divergence => "divergence",
             Self::Budget => "budget",

@@ -8,9 +8,11 @@ use super::assembly::{self, Beginning, Place};
 use super::exit::Exit;
 use super::launch::{self, Play, Scenario, shown};
 use super::outcome;
+use super::people::Terminal;
 use super::play::{self, Played};
 use super::refusal::{Granted, Refusal};
 use super::run::script;
+use super::secrets::scrubber;
 use super::signals::Signals;
 use super::surroundings::Surroundings;
 use super::test::Tidy;
@@ -103,6 +105,7 @@ impl Player<'_> {
             seed: None,
             place: Place::OwnFolder,
             listeners: vec![Box::new(witness.clone())],
+            terminal: Terminal::Nobody,
             stop: self.stop.child(),
         };
         let ready = assembly::prepare(self.scenario, beginning).await?;
@@ -136,7 +139,7 @@ impl Player<'_> {
             return None;
         }
         let why = outcome::failure(end, self.scenario, Look::Plain);
-        let why = assembly::scrubber(self.scenario).scrub(why.trim());
+        let why = scrubber(self.scenario).scrub(why.trim());
         Some(format!("the run ended with exit {}: {}\n{why}", exit.code(), exit.name()))
     }
 }

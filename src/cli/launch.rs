@@ -1,5 +1,6 @@
 //! How a scenario on disk becomes something that can be run: loaded, and where its replies come from decided.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use super::surroundings::{Surroundings, tell};
 use crate::cassette;
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::effects::{Replay, Schedule, Strictness};
-use crate::event::{Evidence, Recording};
+use crate::event::{Decision, Evidence, Recording};
 use crate::fault::Faults;
 use crate::journal::Given;
 use crate::mount_plan::read_env_file;
@@ -32,6 +33,8 @@ pub(super) struct Scenario {
     pub(super) scripts: Vec<(String, String)>,
     /// What goes wrong on purpose.
     pub(super) faults: Arc<Faults>,
+    /// Answers to phases that ask for approval.
+    pub(super) answers: BTreeMap<String, Decision>,
     /// The modules that its mount plans may name.
     pub(super) registry: Registry,
 }
@@ -76,6 +79,9 @@ pub(super) fn scenario_of(
 ) -> Granted<Scenario> {
     let loaded = read(common, surroundings, sources)?;
     show(&loaded.report, &loaded.sources, surroundings, common.json);
+    if !common.json {
+        tell(&loaded.report.pointer());
+    }
     loaded.scenario()
 }
 
@@ -96,7 +102,8 @@ impl Loaded {
         let Self { report, plan, mut sources, variables, given, faults, registry } = self;
         let plan = plan.ok_or_else(|| Refusal { exit: exit_of(&report), text: String::new() })?;
         let scripts = mock_scripts(&plan, &mut sources)?;
-        Ok(Scenario { plan: Arc::new(plan), sources, variables, given, scripts, faults, registry })
+        let answers = BTreeMap::new();
+        Ok(Scenario { plan: Arc::new(plan), sources, variables, given, scripts, faults, answers, registry })
     }
 }
 
@@ -108,10 +115,11 @@ pub(super) fn read(
 ) -> Granted<Loaded> {
     let root_env = surroundings.working_dir.join(&common.file);
     let variables = variables(surroundings, common.env_file.as_deref(), &root_env)?;
+    let inputs = inputs(common, surroundings, &mut sources)?;
     let mut given = Given {
         working_dir: surroundings.working_dir.clone(),
         file: common.file.clone(),
-        inputs: common.input.iter().cloned().collect(),
+        inputs: inputs.clone(),
         changes: common.set.iter().map(ToString::to_string).collect(),
         env_file: common.env_file.clone(),
         workspace: common.workspace.clone(),
@@ -121,7 +129,7 @@ pub(super) fn read(
         file: common.file.clone(),
         working_dir: surroundings.working_dir.clone(),
         home: surroundings.home.clone(),
-        inputs: common.input.iter().cloned().collect(),
+        inputs,
         variables: &variables,
         catalogue: &surroundings.registry.catalogue(),
         tool_names: Vec::new(),
@@ -137,7 +145,35 @@ pub(super) fn read(
     }
     let faults = Arc::new(Faults::new(common.fault.clone()));
     let registry = surroundings.registry.clone();
-    Ok(Loaded { report: loaded.report, plan: loaded.plan, sources, variables, given, faults, registry })
+    let (report, plan) = (loaded.report, loaded.plan);
+    Ok(Loaded { report, plan, sources, variables, given, faults, registry })
+}
+
+/// The inputs that the command line sets: those of `--input-file`, and those of `-i` in place of them.
+fn inputs(
+    common: &CommonArguments,
+    surroundings: &Surroundings,
+    sources: &mut Sources,
+) -> Granted<BTreeMap<String, String>> {
+    let mut inputs = BTreeMap::new();
+    if let Some(path) = &common.input_file {
+        let wrong = |why: String| Refusal::invalid(format!("cannot use {}: {why}", path.display()));
+        let file = surroundings.working_dir.join(path);
+        let source = sources.read(&file, path).map_err(|error| wrong(error.to_string()))?;
+        let tree = sources.parse(source).map_err(|errors| {
+            wrong(errors.first().map_or_else(String::new, |error| error.message.clone()))
+        })?;
+        let entries = tree.as_map().ok_or_else(|| wrong("it is no map of inputs to values".to_owned()))?;
+        for entry in entries {
+            let value = match entry.value.as_text() {
+                Some(text) => text.to_owned(),
+                None => entry.value.to_json().to_string(),
+            };
+            inputs.insert(entry.key.clone(), value);
+        }
+    }
+    inputs.extend(common.input.iter().cloned());
+    Ok(inputs)
 }
 
 /// The arguments with those inputs that a scenario's recording was made with and that nobody sets now. What is wrong with
@@ -290,7 +326,7 @@ pub(super) fn require_credentials(scenario: &Scenario) -> Granted<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let mut text = String::new();
+    let (mut text, mut pointer) = (String::new(), String::new());
     for (variable, roles) in missing {
         let message =
             format!("{variable} is not set, and without it no model answers for {}", roles.join(", "));
@@ -309,8 +345,9 @@ pub(super) fn require_credentials(scenario: &Scenario) -> Granted<()> {
         let mut report = Report::new();
         report.push(Diagnostic::error(Code::MissingCredential, message).help(help));
         text += &report.render(&scenario.sources, crate::diagnostic::Look::Plain);
+        pointer = report.pointer();
     }
-    Err(Refusal { exit: Exit::Configuration, text })
+    Err(Refusal { exit: Exit::Configuration, text: text + &pointer })
 }
 
 /// A path for people: relative to the root where it lies below it.

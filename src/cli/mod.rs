@@ -1,28 +1,37 @@
 //! The command line: one file or folder a command. The only place that prints, and the only one that reads the
 //! environment, the working directory and the arguments.
 
+mod approve;
 mod arguments;
 mod assembly;
 mod cassettes;
 mod check;
+mod completions;
 mod diff;
+mod doctor;
 mod exit;
+mod explain;
 mod explore;
 mod find_effect;
 mod find_run;
+mod find_scenarios;
 mod fork;
 mod history;
+mod init;
 pub mod issues;
 mod launch;
 mod mcp;
 mod outcome;
 mod outside;
+mod people;
 mod pinned;
 mod play;
 mod proof;
 mod refusal;
 mod resume;
 mod run;
+mod schema;
+mod secrets;
 mod signals;
 mod staging;
 mod surroundings;
@@ -37,6 +46,7 @@ use arguments::{Arguments, Command};
 use exit::Exit;
 use surroundings::Surroundings;
 
+use crate::event::Decision;
 use crate::session::Registry;
 
 /// Reads the arguments of the process, does what they say, and answers with the exit code.
@@ -79,13 +89,20 @@ pub fn run(registry: Registry, arguments: impl IntoIterator<Item = OsString>) ->
             Command::Fork(arguments) => fork::fork(arguments, surroundings).await,
             Command::Test(arguments) => test::test(arguments, surroundings).await,
             Command::Explore(arguments) => explore::explore(arguments, surroundings).await,
+            Command::Init(arguments) => init::init(&arguments, &surroundings),
             Command::Check(arguments) => check::check(&arguments, &surroundings),
+            Command::Explain(arguments) => explain::explain(&arguments, &surroundings),
+            Command::Schema(arguments) => schema::schema(&arguments, &surroundings),
             Command::Runs(arguments) => history::runs(&arguments, &surroundings),
             Command::Show(arguments) => history::show(&arguments, &surroundings),
             Command::Logs(arguments) => history::logs(&arguments, &surroundings).await,
             Command::Diff(arguments) => diff::diff(&arguments, &surroundings),
             Command::Cassette(arguments) => cassettes::cassette(&arguments, &surroundings).await,
+            Command::Approve(arguments) => approve::answer(Decision::Yes, &arguments, &surroundings),
+            Command::Reject(arguments) => approve::answer(Decision::No, &arguments, &surroundings),
             Command::Clean(arguments) => history::clean(&arguments, &surroundings),
+            Command::Doctor(arguments) => doctor::doctor(&arguments, &surroundings),
+            Command::Completions(arguments) => completions::completions(&arguments, &surroundings),
             Command::Issues(arguments) => issues_command(&arguments, &surroundings).await,
             Command::Mcp(arguments) => mcp::mcp(&arguments, &surroundings).await,
         }

@@ -20,8 +20,10 @@ pub(super) fn exit(end: &RunEnd, signal: Option<Exit>, fail_on: FailOn) -> Exit 
         (Some(Halt::Diverged(_) | Halt::Unreadable(..)), None) => Exit::Divergence,
         (Some(_), None) => Exit::Failed,
         _ if end.budget_used_up => Exit::Budget,
+        _ if !end.paused.is_empty() => Exit::Paused,
         _ if !end.false_expectations.is_empty() => Exit::Expectation,
         _ if !end.unanswered.is_empty() => Exit::Failed,
+        _ if end.trouble.is_some() || end.inner_failure => Exit::Failed,
         _ if end.phases.iter().any(|(_, outcome)| bad(outcome.end)) => Exit::Failed,
         _ if fail_on == FailOn::Any && left > 0 => Exit::IssuesLeft,
         _ => Exit::Ok,
@@ -46,6 +48,9 @@ pub(super) fn failure(end: &RunEnd, scenario: &Scenario, look: Look) -> String {
     }
     if end.halt.is_some() {
         return text;
+    }
+    if let Some(trouble) = &end.trouble {
+        text += &complaint(trouble);
     }
     if end.is_late {
         let timeout = scenario.plan.limits.timeout.unwrap_or_default();
@@ -95,7 +100,9 @@ fn listed(reasons: &[String]) -> String {
 
 /// Why no recording is kept of a run; an older one then stays.
 pub(super) fn unfit_for_recording(end: &RunEnd) -> Option<&'static str> {
-    if end.halt.is_some() || end.stopped || end.broken.is_some() {
+    if !end.paused.is_empty() {
+        Some("that waits for a person")
+    } else if end.halt.is_some() || end.stopped || end.broken.is_some() {
         Some("that did not come to its end")
     } else if end.call_failed {
         Some("in which a model call failed")

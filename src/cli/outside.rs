@@ -52,7 +52,7 @@ pub(super) async fn open(modules: &Modules, plan: &Plan, play: &Play) -> Granted
 
 /// The servers of the roles that some session plays.
 fn wanted(modules: &Modules, plan: &Plan) -> Result<BTreeMap<RoleId, Vec<ServerPlan>>, CastError> {
-    let used: BTreeSet<_> = plan.phases.iter().flat_map(PhasePlan::sessions).map(|(_, role)| role).collect();
+    let used: BTreeSet<_> = plan.every_phase().flat_map(PhasePlan::sessions).map(|(_, role)| role).collect();
     let roles = used.iter().filter_map(|role| plan.roles.get(role));
     roles.map(|role| Ok((role.id.clone(), modules.mcp_servers(role)?))).collect()
 }

@@ -84,6 +84,7 @@ fn as_given(arguments: &Anew, manifest: &Manifest, working_dir: &Path) -> Grante
         json: arguments.json,
         fail_on: arguments.fail_on,
         fault: arguments.fault.clone(),
+        input_file: None,
     })
 }
 

@@ -130,7 +130,7 @@ pub(super) fn started(
     unfit: Option<String>,
 ) -> Happening {
     let plan = &scenario.plan;
-    let sessions: usize = plan.phases.iter().map(|phase| phase.sessions().len()).sum();
+    let sessions: usize = plan.every_phase().map(|phase| phase.sessions().len()).sum();
     Happening::RunStarted {
         run: ready.setup.run.clone(),
         scenario: plan.name.clone(),

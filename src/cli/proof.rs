@@ -4,6 +4,7 @@ use super::arguments::FailOn;
 use super::assembly::{self, Beginning, Place};
 use super::launch::{Play, Scenario};
 use super::outcome;
+use super::people::Terminal;
 use super::play;
 use super::refusal::Granted;
 use crate::diagnostic::Look;
@@ -18,6 +19,7 @@ pub(super) async fn unplayable(scenario: &Scenario, recording: &Recording) -> Gr
         seed: None,
         place: Place::OwnFolder,
         listeners: Vec::new(),
+        terminal: Terminal::Nobody,
         stop: Stop::default(),
     };
     let ready = assembly::prepare(scenario, beginning).await?;

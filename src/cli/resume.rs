@@ -10,6 +10,7 @@ use super::launch::{self, Play, Scenario};
 use super::pinned::{Anew, Pinned, pinned};
 use super::refusal::{Granted, Refusal};
 use super::run::play_out;
+use super::secrets::scrubber;
 use super::surroundings::Surroundings;
 use crate::engine;
 use crate::event::{EffectRecord, Evidence, Mode};
@@ -59,6 +60,7 @@ fn take(
         fault: arguments.fault.clone(),
     };
     let Pinned { common, mut scenario, script } = pinned(folder.path(), &manifest, &anew, surroundings)?;
+    scenario.answers = arguments.answer.iter().cloned().collect();
     if manifest.evidence != Evidence::Scripted {
         launch::require_credentials(&scenario)?;
     }
@@ -104,7 +106,7 @@ fn limits(arguments: &ResumeArguments) -> Granted<Vec<Change>> {
 
 /// Writes down what holds from here on, so that it holds whenever the run goes on again.
 fn remember(folder: &RunFolder, manifest: &mut Manifest, scenario: &Scenario) -> Granted<()> {
-    let scrubber = assembly::scrubber(scenario);
+    let scrubber = scrubber(scenario);
     let texts = manifest.texts(folder.path()).map_err(Refusal::configuration)?;
     manifest.given.changes = assembly::given(scenario, &scrubber).changes;
     manifest.plan = assembly::resolved(scenario, &scrubber);

@@ -10,6 +10,7 @@ use super::assembly::{self, Beginning, Place};
 use super::exit::Exit;
 use super::launch::{self, Play, Scenario};
 use super::outcome;
+use super::people::Terminal;
 use super::play::{self, Played};
 use super::proof;
 use super::refusal::{Granted, Refusal, Told};
@@ -33,6 +34,7 @@ pub(super) async fn run(arguments: RunArguments, surroundings: Surroundings) -> 
             None => arguments.common.clone(),
         };
         let mut scenario = launch::scenario(&common, &surroundings)?;
+        scenario.answers = arguments.answer.iter().cloned().collect();
         let play = match (&arguments.replay, &arguments.record) {
             (Some(from), _) => {
                 replayed(from.as_deref(), &scenario, &surroundings, (Strictness::Causal, None))?
@@ -69,6 +71,7 @@ pub(super) async fn record(arguments: RecordArguments, surroundings: Surrounding
     let begin = || -> Granted<(Scenario, Play)> {
         refuse_in_ci(&surroundings)?;
         let mut scenario = launch::scenario(&arguments.common, &surroundings)?;
+        scenario.answers = arguments.answer.iter().cloned().collect();
         let record = destination(arguments.to.as_deref(), &scenario, &surroundings)?;
         let play = match &arguments.script {
             Some(path) => {
@@ -195,7 +198,8 @@ pub(super) async fn play_out(
             return Refusal::configuration(format!("cannot listen for signals: {error}")).tell();
         }
     };
-    let beginning = Beginning { play, seed, place: Place::Scenario, listeners, stop };
+    let terminal = Terminal::find(surroundings.is_ci(), common.json);
+    let beginning = Beginning { play, seed, place: Place::Scenario, listeners, terminal, stop };
     let ready = match assembly::prepare(scenario, beginning).await {
         Ok(ready) => ready,
         Err(refusal) => return refusal.tell(),
@@ -248,6 +252,7 @@ pub(super) fn may_go_on(exit: Exit) -> bool {
         Exit::Ok | Exit::Invalid | Exit::Divergence | Exit::Expectation | Exit::IssuesLeft => false,
         Exit::Failed
         | Exit::Configuration
+        | Exit::Paused
         | Exit::Budget
         | Exit::Bug
         | Exit::Interrupted

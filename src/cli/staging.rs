@@ -15,8 +15,10 @@ use super::assembly::{self, Beginning, Place, Ready, Taken};
 use super::exit::Exit;
 use super::launch::{self, Play, Scenario};
 use super::outcome;
+use super::people::Terminal;
 use super::play;
 use super::refusal::{Granted, Refusal};
+use super::secrets::scrubber;
 use crate::diagnostic::Look;
 use crate::effects::{Divergence, Halt, Replay};
 use crate::engine;
@@ -60,6 +62,7 @@ pub(super) async fn stage(staging: Staging<'_>, replay: Replay) -> Granted<Stage
         seed: None,
         place: Place::OwnFolder,
         listeners: Vec::new(),
+        terminal: Terminal::Nobody,
         stop: Stop::default(),
     };
     let ready = assembly::prepare(before, beginning).await?;
@@ -118,7 +121,7 @@ async fn adopt(
     (after, fork, to): (&Scenario, Fork, Option<PathBuf>),
 ) -> Granted<(Manifest, Record)> {
     write(journal, played).await.map_err(Refusal::configuration)?;
-    let scrubber = assembly::scrubber(after);
+    let scrubber = scrubber(after);
     let before = Manifest::read(folder.path()).map_err(Refusal::configuration)?;
     let manifest = Manifest {
         mode: Mode::Live,

@@ -27,6 +27,13 @@ macro_rules! codes {
                     $(Self::$name => concat!($($title),*).trim_ascii(),)*
                 }
             }
+
+            /// The page about it, in Markdown: why it is wrong, an example, what is said of it, and the example repaired.
+            pub fn page(self) -> &'static str {
+                match self {
+                    $(Self::$name => include_str!(concat!("../../docs/diagnostics/RUN", $number, ".md")),)*
+                }
+            }
         }
     };
 }
@@ -61,6 +68,8 @@ codes! {
     OutOfRange = "0208",
     /// A list or text that must say something is empty.
     Empty = "0209",
+    /// Two keys say the same thing.
+    SaidTwice = "0210",
 
     // 03: names
     /// An id is not written as ids are.
@@ -97,10 +106,14 @@ codes! {
     IgnoredSetting = "0406",
     /// A worker that claims has nothing to claim with.
     NoIssueTool = "0407",
+    /// A key does not go with the kind of the phase.
+    WrongKey = "0408",
     /// A limit in dollars cannot be kept, because a model has no price.
     UnpricedModel = "0410",
     /// A price is given for a model that no role asks.
     UnusedPrice = "0411",
+    /// A scenario cannot be included.
+    BadInclude = "0412",
 
     // 05: inputs, paths, prompts and conditions
     /// A path leaves the project root.
@@ -125,6 +138,12 @@ codes! {
     BadChange = "0510",
     /// A fault names no model call of the scenario.
     BadFault = "0511",
+    /// A schema of an answer cannot be used.
+    BadSchema = "0512",
+    /// An issue of the scenario cannot be made.
+    BadSeed = "0513",
+    /// A secret would be shown to a model or kept in a recording.
+    SecretShown = "0514",
 
     // 06: mount plans
     /// There is no such mount plan.

@@ -7,5 +7,5 @@ mod report;
 
 pub use code::Code;
 pub use nearest::nearest;
-pub use render::{Look, github_error};
+pub use render::{Look, github_error, pointer};
 pub use report::{Diagnostic, Report, Severity};

@@ -1,5 +1,6 @@
 //! How a report is shown: to people with the line that is wrong, to programs as JSON, to GitHub as workflow commands.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -34,6 +35,11 @@ impl Report {
             out.push('\n');
         }
         out
+    }
+
+    /// The command that tells more about the errors, as a line for people; nothing where there are none.
+    pub fn pointer(&self) -> String {
+        pointer(self.diagnostics())
     }
 
     /// The report for programs: one object a mistake.
@@ -142,6 +148,16 @@ fn visible(text: &str, span: Range<usize>) -> Range<usize> {
     start..start + width
 }
 
+/// The command that tells more about the errors among these; warnings are told of often, and need no page each time.
+pub fn pointer<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>) -> String {
+    let errors = diagnostics.into_iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+    let codes: BTreeSet<&str> = errors.map(|diagnostic| diagnostic.code.as_str()).collect();
+    if codes.is_empty() {
+        return String::new();
+    }
+    format!("help: runner explain {}\n", codes.into_iter().collect::<Vec<_>>().join(" "))
+}
+
 fn one_line(text: &str) -> String {
     text.lines().collect::<Vec<_>>().join(" ")
 }
@@ -215,6 +231,15 @@ mod tests {
         let (sources, report, _) = sample();
         insta::assert_snapshot!(serde_json::to_string_pretty(&report.to_json(&sources)).expect("serialises"));
         insta::assert_snapshot!("github", report.to_github(&sources));
+    }
+
+    #[test]
+    fn errors_have_a_page_each_and_warnings_are_not_pointed_at() {
+        let (_, report, _) = sample();
+        assert_eq!(report.pointer(), "help: runner explain RUN0101 RUN0201 RUN0202\n");
+        let mut warned = Report::new();
+        warned.push(Diagnostic::warning(Code::UnusedInput, "nothing uses it"));
+        assert_eq!(warned.pointer(), "");
     }
 
     #[test]

@@ -160,7 +160,8 @@ fn differs(one: &EffectRecord, other: &EffectRecord, of: (&Recording, &Recording
             | EffectKind::Queue
             | EffectKind::Wake
             | EffectKind::Budget
-            | EffectKind::Hook => ("state", "comes to something else"),
+            | EffectKind::Hook
+            | EffectKind::Answer => ("state", "comes to something else"),
         };
         let mut found = split(class, one, format!("{} {} {what}", one.kind.as_str(), one.id));
         found.equal = one.key.iter().map(|segment| segment.label.clone()).collect();

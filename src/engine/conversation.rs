@@ -1,24 +1,34 @@
 //! A phase of one conversation: its prompts in turn.
 
+use serde_json::Value;
+
 use super::queue::Proxy;
 use super::scope::Scope;
-use super::{PhaseOutcome, PhaseScope};
+use super::{PhaseOutcome, PhaseScope, output};
 use crate::effects::{Busy, Halt};
 use crate::event::{EffectId, Happening, PhaseEnd, SessionEnd, Whereabouts};
 use crate::id::{RoleId, SessionName};
 use crate::issue::Takes;
-use crate::plan::SessionPlan;
+use crate::plan::{OutputPlan, SessionPlan};
 use crate::session::{Casting, Delegates, Identity, PromptEnd, Session};
 use crate::store::{AttemptCount, Operation};
 use crate::tool::HoldLog;
 
 /// Holds the conversation.
-pub(super) async fn run(phase: &PhaseScope, plan: &SessionPlan, busy: &Busy) -> Result<PhaseOutcome, Halt> {
+pub(super) async fn run(
+    phase: &PhaseScope,
+    plan: &SessionPlan,
+    attempt: u32,
+    busy: &Busy,
+) -> Result<PhaseOutcome, Halt> {
     let mut outcome = PhaseOutcome::completed();
-    let name = SessionName::new(plan.role.as_str());
+    let name = SessionName::new(plan.role.local());
     let scope = Scope::of_phase(phase).with_role(&phase.company, &plan.role);
     let holds = HoldLog::default();
-    let mut session = match SeatPlan::alone(phase, &plan.role, &name, &holds).fill(phase, busy).await? {
+    let mut seat = SeatPlan::alone(phase, &plan.role, &name, &holds);
+    // A second try is a conversation of its own.
+    seat.fresh = Some(attempt).filter(|attempt| *attempt > 1);
+    let mut session = match seat.fill(phase, busy).await? {
         Ok(session) => session,
         Err(reason) => {
             outcome.fail(reason);
@@ -26,14 +36,28 @@ pub(super) async fn run(phase: &PhaseScope, plan: &SessionPlan, busy: &Busy) -> 
         }
     };
     let mut last = PromptEnd { end: SessionEnd::Completed, text: String::new(), error: None };
-    for (number, prompt) in (1..).zip(&plan.prompts) {
-        let id = EffectId::engine(phase.id(), "prompt", number);
+    let before = (attempt - 1) * plan.prompts.len() as u32;
+    for (at, prompt) in plan.prompts.iter().enumerate() {
+        let id = EffectId::engine(phase.id(), "prompt", before + at as u32 + 1);
+        let is_last = at + 1 == plan.prompts.len();
+        let asks_for_data = plan.output.as_ref().filter(|_| is_last);
         match phase.company.render(busy, id, prompt, &scope).await? {
-            Ok(text) => last = session.prompt(busy, &text).await?,
+            Ok(mut text) => {
+                text.extend(asks_for_data.map(output::request));
+                last = session.prompt(busy, &text).await?;
+            }
             Err(error) => last.end = SessionEnd::Failed { reason: error.to_string() },
         }
         if !goes_on(&last.end) {
             break;
+        }
+        if let Some(wanted) = asks_for_data {
+            match answer(&mut session, wanted, &mut last, busy).await? {
+                Ok(value) => {
+                    outcome.facts.insert("output".to_owned(), value);
+                }
+                Err(reason) => last.end = SessionEnd::Failed { reason },
+            }
         }
     }
     hand_back(phase, session.path(), &name, &holds, busy).await?;
@@ -41,6 +65,25 @@ pub(super) async fn run(phase: &PhaseScope, plan: &SessionPlan, busy: &Busy) -> 
     judge(&last, name.as_str(), &mut outcome);
     outcome.text = last.text;
     Ok(outcome)
+}
+
+/// Reads the answer of a session that must be data; one that is not may be mended once.
+async fn answer(
+    session: &mut Session,
+    wanted: &OutputPlan,
+    last: &mut PromptEnd,
+    busy: &Busy,
+) -> Result<Result<Value, String>, Halt> {
+    let problem = match output::read(wanted, &last.text) {
+        Ok(value) => return Ok(Ok(value)),
+        Err(problem) => problem,
+    };
+    *last = session.prompt(busy, &output::repair(&problem)).await?;
+    if let Some(reason) = failure(&last.end) {
+        return Ok(Err(reason));
+    }
+    let read = output::read(wanted, &last.text);
+    Ok(read.map_err(|problem| format!("its answer is not the data that `output` demands: {problem}")))
 }
 
 /// Whether a session may be given another prompt: it has answered, if only with a summary.

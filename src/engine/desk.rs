@@ -2,6 +2,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::board::{BlockSetup, Ends};
 use super::roster::{MonitorOrder, Pause, Seat, WatchSetup, WorkerOrder};
 use crate::effects::Busy;
 use crate::id::PhaseId;
@@ -54,6 +55,11 @@ pub enum Mail {
         /// Which.
         phase: PhaseId,
     },
+    /// A phase begins others and waits for them.
+    PhasesBegin {
+        /// They, and where the answer goes.
+        setup: Box<BlockSetup>,
+    },
     /// The queue has changed by these events.
     QueueChanged {
         /// `blocked`, `closed` …
@@ -100,6 +106,14 @@ impl Desk {
         let (reply, order) = oneshot::channel();
         self.leave(Mail::MonitorAsks { phase: phase.clone(), due, reply }, busy);
         wait(order, busy).await
+    }
+
+    /// Begins phases and waits until all have ended. `None` when the run is over.
+    pub async fn run_phases(&self, setup: BlockSetup, busy: &Busy) -> Option<Ends> {
+        let (reply, ends) = oneshot::channel();
+        let setup = Box::new(BlockSetup { reply: Some(reply), ..setup });
+        self.leave(Mail::PhasesBegin { setup }, busy);
+        wait(ends, busy).await
     }
 }
 

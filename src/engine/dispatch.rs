@@ -1,60 +1,47 @@
 //! The dispatcher: starts phases, owns who waits, carries out what the roster decides. One inbox, one event at a time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 
+use super::board::{BlockSetup, Board, Finished, Member, Start, Weather};
 use super::desk::{Desk, Letter, Mail};
 use super::roster::{MonitorOrder, Order, Outlook, Roster, Seat, WorkerOrder};
-use super::scope::Scope;
-use super::{Company, PhaseOutcome, PhaseScope, RunEnd, Setup, phase};
+use super::shell::{self, Occasion};
+use super::{Company, PhaseOutcome, PhaseScope, RunEnd, Setup, phase, seeding};
 use crate::clock::{Timestamp, later};
 use crate::effects::{Alarm, Asked, Busy, Halt, Ran};
-use crate::event::{EffectId, EffectKind, Happening, PhaseEnd, Policy, Whereabouts};
+use crate::event::{EffectId, EffectKind, Happening, Policy, Whereabouts};
 use crate::id::{IdSource, PhaseId, RunId, Seed};
 use crate::journal::holds_lock;
-use crate::plan::{Condition, OnFailure, PhaseKind};
-use crate::store::{Answer, Caller, Counts, Export, IssueStore, Notice, Operation, StoreError};
+use crate::plan::{PhaseKind, PhaseTurn};
+use crate::session::Stop;
+use crate::store::{Answer, Caller, Export, IssueStore, Notice, Operation, StoreError};
 
 type PhaseTask = (usize, Result<PhaseOutcome, Halt>, Busy);
 
-struct Dispatcher {
-    company: Arc<Company>,
+pub(super) struct Dispatcher {
+    pub(super) company: Arc<Company>,
     inbox: mpsc::UnboundedReceiver<Letter>,
     roster: Roster,
     workers: HashMap<Seat, oneshot::Sender<(WorkerOrder, Busy)>>,
     monitors: HashMap<PhaseId, oneshot::Sender<(MonitorOrder, Busy)>>,
     tasks: JoinSet<PhaseTask>,
-    states: Vec<PhaseState>,
+    pub(super) board: Board,
     /// Stops what this run started, without stopping whoever started the run.
-    stop: crate::session::Stop,
+    pub(super) stop: Stop,
     alarm: Option<Alarm>,
     /// When the next lease lapses or deferral ends, as last seen.
     deadline: Option<Timestamp>,
-    halt: Option<Halt>,
-    broken: Option<String>,
-    /// A phase has failed, or the time is up, and the rest is not to run.
-    failed: bool,
+    pub(super) halt: Option<Halt>,
+    pub(super) broken: Option<String>,
     /// The run has taken as long as it may; a replay knows from the beginning.
-    is_late: bool,
-}
-
-/// What became of the run's own expectations.
-#[derive(Default)]
-struct Expectations {
-    /// Those that are false.
-    wrong: Vec<Condition>,
-    /// Those that are neither, and why.
-    unanswered: Vec<(Condition, String)>,
-}
-
-enum PhaseState {
-    Pending,
-    Running,
-    Ended(PhaseOutcome),
+    pub(super) is_late: bool,
+    /// Why no phase could begin, if so.
+    pub(super) setup_failure: Option<String>,
 }
 
 /// How many issues the queue holds before the run begins.
@@ -82,7 +69,7 @@ pub async fn export(store: &Arc<dyn IssueStore>, run: &RunId) -> Result<Export, 
 }
 
 /// Who looks at the queue without being an effect of the run.
-fn outsider(run: &RunId, what: &str, at: Timestamp) -> Caller {
+pub(super) fn outsider(run: &RunId, what: &str, at: Timestamp) -> Caller {
     Caller {
         run: None,
         effect: None,
@@ -103,44 +90,52 @@ fn member(run: &RunId, what: &str, at: Timestamp) -> Caller {
 /// Runs a plan from its first phase to its last expectation.
 pub async fn run(setup: Setup) -> RunEnd {
     let (desk, inbox) = Desk::new();
-    let Setup { plan, run, modules, store, templates, stage } = setup;
-    let company =
-        Arc::new(Company { plan, run, modules, store, templates, stage, desk, others_seen: Arc::default() });
+    let Setup { plan, run, modules, store, templates, stage, people, secrets } = setup;
+    let company = Arc::new(Company {
+        plan,
+        run,
+        modules,
+        store,
+        templates,
+        stage,
+        people,
+        secrets,
+        desk,
+        others_seen: Arc::default(),
+    });
     listen_to_queue(&company);
     let busy = company.stage.effects.busy();
-    let states = company.plan.phases.iter().map(|_| PhaseState::Pending).collect();
     let stop = company.stage.stop.child();
-    let mut roster = Roster::default();
-    for phase in &company.plan.phases {
-        if let PhaseKind::Monitor(monitor) = &phase.kind {
-            roster.expect_watch(&phase.id, &monitor.watches);
-        }
-    }
     let mut dispatcher = Dispatcher {
         company: company.clone(),
         inbox,
-        roster,
+        roster: Roster::default(),
         workers: HashMap::new(),
         monitors: HashMap::new(),
         tasks: JoinSet::new(),
-        states,
+        board: Board::default(),
         stop,
         alarm: None,
         // What had lapsed before is seen at the first look.
         deadline: Some(Timestamp::MIN),
         halt: None,
         broken: None,
-        failed: false,
         is_late: false,
+        setup_failure: None,
     };
     dispatcher.is_late = company.stage.effects.is_recorded(&timeout_id());
-    dispatcher.failed = dispatcher.is_late;
     let mut keeper = JoinSet::new();
     if !company.stage.effects.is_replay() && company.stage.effects.is_real_time() {
         keeper.spawn(keep_leases(company.clone()));
     }
     match dispatcher.free_dead_leases().await {
-        Ok(()) => dispatcher.serve(busy).await,
+        Ok(()) => match dispatcher.set_up(&busy).await {
+            Ok(()) => dispatcher.serve(busy).await,
+            Err(halt) => {
+                dispatcher.halt = Some(halt);
+                drop(busy);
+            }
+        },
         Err(halt) => {
             dispatcher.halt = Some(halt);
             drop(busy);
@@ -205,8 +200,35 @@ impl Dispatcher {
         reclaimed.map(drop).map_err(|refused| Halt::Queue(refused.error))
     }
 
+    /// Does what comes before the first phase: the commands of the workspace, and the issues of the queue.
+    async fn set_up(&mut self, busy: &Busy) -> Result<(), Halt> {
+        let company = self.company.clone();
+        let commands = &company.plan.workspace.setup;
+        let done = match shell::run_all(&company, Occasion::Setup, commands, busy).await? {
+            Ok(()) => seeding::begin(&company, busy).await?,
+            Err(reason) => Err(reason),
+        };
+        self.setup_failure = done.err();
+        Ok(())
+    }
+
     /// Serves until every phase has ended.
     async fn serve(&mut self, busy: Busy) {
+        let phases: Vec<_> = self.company.plan.phases.iter().map(|plan| Arc::new(plan.clone())).collect();
+        self.add(BlockSetup {
+            parent: None,
+            phases: phases
+                .into_iter()
+                .map(|plan| Member { id: plan.id.clone(), plan, surroundings: Arc::default() })
+                .collect(),
+            width: usize::MAX,
+            outside: Arc::default(),
+            stop: self.stop.clone(),
+            reply: None,
+        });
+        if self.is_late {
+            self.board.fail_all();
+        }
         self.start_phases(&busy);
         drop(busy);
         let soft = self.stop.soft.clone();
@@ -276,16 +298,28 @@ impl Dispatcher {
         self.tasks.shutdown().await;
     }
 
+    /// Adds phases, and tells the roster of the monitors among them.
+    fn add(&mut self, setup: BlockSetup) {
+        for Member { id, plan, .. } in &setup.phases {
+            let PhaseKind::Monitor(monitor) = &plan.kind else { continue };
+            self.roster.expect_watch(id, &beside(id, &monitor.watches));
+        }
+        for member in setup.phases.iter().filter(|member| member.plan.turn == PhaseTurn::Finally) {
+            self.roster.exempt(&member.id);
+        }
+        self.board.add(setup);
+    }
+
     /// The run has taken as long as it may: who works ends its turn, and nobody begins anything.
     fn be_late(&mut self) {
         self.is_late = true;
-        self.failed = true;
+        self.board.fail_all();
         self.roster.stop();
         self.stop.soft.cancel();
     }
 
     /// Puts on record that the run was stopped because it took too long.
-    async fn tell_late(&self, busy: &Busy) -> Result<(), Halt> {
+    pub(super) async fn tell_late(&self, busy: &Busy) -> Result<(), Halt> {
         let asked = Asked::engine(timeout_id(), EffectKind::Wake, Policy::Tape);
         let effects = &self.company.stage.effects;
         effects.perform(busy, asked, |_| async { Some(Ran::plain("late".into())) }).await.map(drop)
@@ -311,17 +345,16 @@ impl Dispatcher {
     }
 
     fn ended(&mut self, at: usize, outcome: PhaseOutcome) {
-        let plan = &self.company.plan.phases[at];
-        self.roster.close(&plan.id);
-        let bad = matches!(outcome.end, PhaseEnd::Failed | PhaseEnd::Stalled);
-        if bad && plan.on_failure == OnFailure::Stop {
-            self.failed = true;
-            self.roster.stop();
-            if !self.company.stage.effects.is_replay() {
-                self.stop.soft.cancel();
-            }
+        self.roster.close(&self.board.phase(at).id);
+        self.board.end(at, outcome);
+        if !self.board.stops_others(at) {
+            return;
         }
-        self.states[at] = PhaseState::Ended(outcome);
+        let (phases, stops) = self.board.fail_beside(at);
+        phases.iter().for_each(|phase| self.roster.stop_phase(phase));
+        if !self.company.stage.effects.is_replay() {
+            stops.iter().for_each(|stop| stop.soft.cancel());
+        }
     }
 
     fn read(&mut self, mail: Mail) {
@@ -338,98 +371,118 @@ impl Dispatcher {
                 self.roster.monitor_asks(&phase, due);
                 self.monitors.insert(phase, reply);
             }
-            Mail::TimeIsUp { phase } => self.roster.stop_phase(&phase),
+            Mail::TimeIsUp { phase } => {
+                let (phases, _) = self.board.be_late(&phase);
+                phases.iter().for_each(|phase| self.roster.stop_phase(phase));
+            }
+            Mail::PhasesBegin { setup } => {
+                if let Some(parent) = &setup.parent {
+                    // It waits for what it began, and is in no turn meanwhile.
+                    self.roster.rest(parent);
+                    // A replay knows from the beginning.
+                    if self.company.stage.effects.is_recorded(&phase::timeout_id(parent)) {
+                        self.board.be_late(parent);
+                    }
+                }
+                self.add(*setup);
+            }
             Mail::QueueChanged { events } => self.roster.queue_changed(events.iter().map(String::as_str)),
         }
     }
 
-    /// Starts every phase whose needs have ended; skips the rest when the run is over.
+    /// Starts every phase whose needs have ended; skips the rest when the run is over; tells who waits for phases that are.
     fn start_phases(&mut self, busy: &Busy) {
         loop {
-            // What was done before the run went on is played to its end, whoever wants to stop.
-            let wants_stop =
-                self.company.stage.stop.soft.is_cancelled() && !self.company.stage.effects.is_past();
-            let stopped = wants_stop || self.halt.is_some();
-            let ended: BTreeMap<&PhaseId, &PhaseOutcome> = self.ended_phases();
-            let ready = self.company.plan.phases.iter().enumerate().find(|(at, plan)| {
-                let pending = matches!(self.states[*at], PhaseState::Pending);
-                let skipped = self.is_to_be_skipped(&plan.id);
-                let needs_ended = plan.needs.iter().all(|need| ended.contains_key(need));
-                pending && (stopped || if skipped { self.failed } else { needs_ended })
-            });
-            let Some((at, _)) = ready else { return };
-            let scope = self.scope(at);
-            if stopped {
-                let outcome = phase::skipped(&scope, "the run was stopped");
-                self.roster.close(scope.id());
-                self.states[at] = PhaseState::Ended(outcome);
-                continue;
+            while let Some(start) = self.next_start() {
+                match start {
+                    Start::Begin(at) => self.begin(at, busy),
+                    Start::Skip(at) => self.skip(at, busy.fork()),
+                    Start::Drop(at) => {
+                        let scope = self.scope(at);
+                        let why = match self.setup_failure {
+                            Some(_) => "the setup of the workspace failed",
+                            None => "the run was stopped",
+                        };
+                        let outcome = phase::skipped(&scope, why).cut_short();
+                        self.roster.close(&scope.id);
+                        self.board.end(at, outcome);
+                    }
+                }
             }
-            self.roster.begin(scope.id());
-            if self.failed && self.is_to_be_skipped(scope.id()) {
-                self.skip(scope, busy.fork());
-                continue;
+            let finished = self.board.finished();
+            if finished.is_empty() {
+                return;
             }
-            if scope.plan().when.is_none() {
-                phase::announce(&scope);
+            for Finished { parent, ends, reply } in finished {
+                if let Some(parent) = parent {
+                    self.roster.begin(&parent);
+                }
+                // Whoever waits may have been ended; then there is nothing to tell.
+                let _ = reply.send((ends, busy.fork()));
             }
-            let token = busy.fork();
-            self.states[at] = PhaseState::Running;
-            self.tasks.spawn(async move {
-                let effects = &scope.company.stage.effects;
-                let outcome = match effects.turn(&token, &format!("phase {at:05}"), scope.id().as_str()).await
-                {
-                    Ok(()) => phase::run(scope, &token).await,
-                    Err(halt) => Err(halt),
-                };
-                (at, outcome, token)
-            });
         }
     }
 
-    /// Whether a phase that has not begun is never to begin, once another has failed. Which phases had begun by then is
-    /// chance, so a replay looks it up.
-    fn is_to_be_skipped(&self, id: &PhaseId) -> bool {
+    fn next_start(&self) -> Option<Start> {
         let effects = &self.company.stage.effects;
-        if effects.is_replay() { effects.is_recorded(&phase::skip_id(id)) } else { self.failed }
+        // What was done before the run went on is played to its end, whoever wants to stop.
+        let wants_stop = self.company.stage.stop.soft.is_cancelled() && !effects.is_past();
+        let recorded = |id: &PhaseId| effects.is_recorded(&phase::skip_id(id));
+        self.board.next(&Weather {
+            stopped: wants_stop,
+            halted: self.halt.is_some() || self.setup_failure.is_some(),
+            // Which phases had begun when another failed is chance, so a replay looks it up.
+            recorded_skip: effects.is_replay().then_some(&recorded),
+        })
+    }
+
+    fn begin(&mut self, at: usize, busy: &Busy) {
+        let scope = self.scope(at);
+        self.roster.begin(&scope.id);
+        if scope.plan.when.is_none() {
+            phase::announce(&scope);
+        }
+        let (token, order) = (busy.fork(), self.board.phase(at).order.clone());
+        self.board.begin(at);
+        self.tasks.spawn(async move {
+            let effects = &scope.company.stage.effects;
+            let outcome = match effects.turn(&token, &order, scope.id.as_str()).await {
+                Ok(()) => phase::run(scope, &token).await,
+                Err(halt) => Err(halt),
+            };
+            (at, outcome, token)
+        });
     }
 
     /// Skips a phase because another has failed.
-    fn skip(&mut self, scope: PhaseScope, token: Busy) {
-        let outcome = phase::skipped(&scope, "a phase before it failed");
-        let at = scope.at;
-        self.states[at] = PhaseState::Running;
+    fn skip(&mut self, at: usize, token: Busy) {
+        let scope = self.scope(at);
+        self.roster.begin(&scope.id);
+        let outcome = phase::skipped(&scope, "a phase before it failed").cut_short();
+        self.board.begin(at);
         self.tasks.spawn(async move {
             let outcome = phase::skip(&scope, &token).await.map(|()| outcome);
             (at, outcome, token)
         });
     }
 
-    fn ended_phases(&self) -> BTreeMap<&PhaseId, &PhaseOutcome> {
-        let ids = self.company.plan.phases.iter().map(|plan| &plan.id);
-        let ended = ids.zip(&self.states).filter_map(|(id, state)| match state {
-            PhaseState::Ended(outcome) => Some((id, outcome)),
-            PhaseState::Pending | PhaseState::Running => None,
-        });
-        ended.collect()
-    }
-
     fn scope(&self, at: usize) -> PhaseScope {
-        let ended = self.ended_phases();
-        let mut needed = BTreeSet::new();
-        let mut open = vec![&self.company.plan.phases[at]];
-        while let Some(plan) = open.pop() {
-            for need in &plan.needs {
-                if needed.insert(need) {
-                    open.extend(self.company.plan.phase(need));
-                }
+        let live = self.board.phase(at);
+        let stop = match live.plan.turn {
+            PhaseTurn::InOrder => self.board.stop_of(at).child(),
+            // It runs although others are stopped, but not when everything is.
+            PhaseTurn::Finally => {
+                Stop { soft: self.stop.hard.child_token(), hard: self.board.stop_of(at).hard.child_token() }
             }
+        };
+        PhaseScope {
+            company: self.company.clone(),
+            id: live.id.clone(),
+            plan: live.plan.clone(),
+            seen: Arc::new(self.board.seen(at)),
+            surroundings: live.surroundings.clone(),
+            stop,
         }
-        let seen = needed
-            .into_iter()
-            .filter_map(|id| ended.get(id).map(|outcome| (id.clone(), (outcome.end, outcome.text.clone()))))
-            .collect();
-        PhaseScope { company: self.company.clone(), at, ended: Arc::new(seen), stop: self.stop.child() }
     }
 
     /// Decides who goes on, and tells them.
@@ -483,103 +536,11 @@ impl Dispatcher {
         self.deadline = deadlines.first().map(|deadline| deadline.at);
         Ok(Outlook { ready, deadlines })
     }
+}
 
-    /// Looks at the final expectations and sums up.
-    async fn end(mut self) -> RunEnd {
-        let busy = self.company.stage.effects.busy();
-        let mut expectations = Expectations::default();
-        let stopped = self.company.stage.stop.soft.is_cancelled();
-        if self.halt.is_none() {
-            self.halt = self.company.stage.effects.halted();
-        }
-        let goes_well = self.halt.is_none() && self.broken.is_none() && !stopped;
-        if goes_well && self.is_late {
-            self.halt = self.tell_late(&busy).await.err();
-        } else if goes_well && !self.was_cut_short() {
-            match self.check_expectations(&busy).await {
-                Ok(found) => expectations = found,
-                Err(halt) => self.halt = Some(halt),
-            }
-        }
-        if self.halt.is_none() && self.broken.is_none() && !stopped {
-            self.halt = self.company.stage.effects.finish().err();
-        }
-        let (counts, issues) = self.last_look().await;
-        let ids = self.company.plan.phases.iter().map(|plan| plan.id.clone());
-        let outcome = |state| match state {
-            PhaseState::Ended(outcome) => outcome,
-            PhaseState::Pending => PhaseOutcome::new(PhaseEnd::Skipped),
-            PhaseState::Running => PhaseOutcome::new(PhaseEnd::Cancelled),
-        };
-        let phases: Vec<_> = ids.zip(self.states.into_iter().map(outcome)).collect();
-        let Expectations { wrong: of_run, unanswered } = expectations;
-        let of_phases = phases.iter().flat_map(|(_, outcome)| outcome.false_expectations.clone());
-        let wrong = of_phases.chain(of_run).collect();
-        RunEnd {
-            budget_used_up: self.is_late || phases.iter().any(|(_, outcome)| outcome.budget_used_up),
-            is_late: self.is_late,
-            credential_refused: phases.iter().any(|(_, outcome)| outcome.credential_refused),
-            call_failed: phases.iter().any(|(_, outcome)| outcome.call_failed),
-            phases,
-            false_expectations: wrong,
-            unanswered,
-            halt: self.halt,
-            stopped,
-            broken: self.broken,
-            others_worked: self.company.others_seen.load(Ordering::Relaxed),
-            counts,
-            issues,
-        }
-    }
-
-    /// Whether a failed phase kept others from running: what the run was to reach is then no question any more.
-    fn was_cut_short(&self) -> bool {
-        let plans = self.company.plan.phases.iter();
-        plans.zip(&self.states).any(|(plan, state)| match state {
-            PhaseState::Ended(outcome) => {
-                outcome.end == PhaseEnd::Failed && plan.on_failure == OnFailure::Stop
-            }
-            PhaseState::Pending | PhaseState::Running => false,
-        })
-    }
-
-    async fn check_expectations(&self, busy: &Busy) -> Result<Expectations, Halt> {
-        let mut found = Expectations::default();
-        let company = &self.company;
-        let mut scope = Scope::of_run(company);
-        scope.see_phases(&self.ended_phases());
-        for (number, condition) in (1..).zip(&company.plan.expect) {
-            let id = EffectId::run("expect", number);
-            let holds = match company.holds(busy, id, condition, &scope).await? {
-                Ok(holds) => holds,
-                Err(error) => {
-                    found.unanswered.push((condition.clone(), error.reason));
-                    continue;
-                }
-            };
-            let event = Happening::ExpectChecked { condition: condition.text.clone(), holds };
-            company.stage.hub.tell(company.stage.effects.now(), &Whereabouts::default(), event);
-            if !holds {
-                found.wrong.push(condition.clone());
-            }
-        }
-        Ok(found)
-    }
-
-    /// The queue at the very end, for people. What a run that could not end in order still holds is given back.
-    async fn last_look(&self) -> (Counts, Vec<crate::issue::Issue>) {
-        let company = &self.company;
-        let caller = |what: &str| outsider(&company.run, what, company.stage.effects.now());
-        if !company.stage.effects.is_replay() {
-            let reclaim = Operation::Reclaim { runs: vec![company.run.clone()] };
-            // A queue that cannot be written any more is what the run has already failed with.
-            let _ = company.store.apply(caller("reclaim"), reclaim).await;
-        }
-        match company.store.apply(caller("end"), Operation::Snapshot).await.map(|applied| applied.answer) {
-            Ok(Answer::Snapshot(snapshot)) => (snapshot.counts, snapshot.issues),
-            _ => (Counts::default(), Vec::new()),
-        }
-    }
+/// The name in the run of a phase that stands beside another.
+pub(super) fn beside(id: &PhaseId, other: &PhaseId) -> PhaseId {
+    id.outer().map_or_else(|| other.clone(), |outer| outer.inner(other))
 }
 
 /// The effect that says that the run took too long.

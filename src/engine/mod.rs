@@ -7,16 +7,23 @@
 //!         └─ keeper: renews leases in real time
 //! ```
 
+mod approval;
+mod board;
+mod closing;
 mod conversation;
 mod desk;
 mod dispatch;
+mod group;
 mod monitor;
+mod output;
 mod phase;
 mod pool;
 mod queue;
 mod resume;
 mod roster;
 mod scope;
+mod seeding;
+mod shell;
 mod spent;
 mod undo;
 mod worker;
@@ -26,18 +33,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+pub use approval::{Given, Nobody, People, Question};
 pub use dispatch::{begin, export, run};
 pub use resume::{ResumeError, TakeUp, TakenUp, take_up};
 pub use spent::{Spent, spent};
 pub use undo::undo;
 pub use workspace::{Beginning, Workspace, WorkspaceError};
 
+use serde_json::{Map, Value};
+
 use crate::effects::Halt;
 use crate::event::{PhaseEnd, SessionEnd, Whereabouts};
 use crate::id::{PhaseId, RunId};
 use crate::issue::Issue;
-use crate::plan::{Condition, Plan};
+use crate::plan::{Condition, PhasePlan, Plan};
 use crate::provider::ErrorClass;
+use crate::secret::Secret;
 use crate::session::{Modules, PromptEnd, Stage, Stop};
 use crate::store::{Counts, IssueStore};
 use crate::template::Templates;
@@ -56,13 +67,23 @@ pub struct Setup {
     pub templates: Templates,
     /// What all sessions share: the gate, who listens, when to stop.
     pub stage: Arc<Stage>,
+    /// Who is asked for approval.
+    pub people: Arc<dyn People>,
+    /// The values of secret inputs, by the environment variables that hold them. Only commands are given them.
+    pub secrets: BTreeMap<String, Secret>,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone)]
 pub struct RunEnd {
-    /// Every phase in the order of the file.
+    /// Every phase at the top, in the order of the file.
     pub phases: Vec<(PhaseId, PhaseOutcome)>,
+    /// The phases that wait for a person.
+    pub paused: Vec<PhaseId>,
+    /// What went wrong before the first or after the last phase.
+    pub trouble: Option<String>,
+    /// Whether a phase within another failed, though that one went on.
+    pub inner_failure: bool,
     /// Conditions that are false: of phases and of the run.
     pub false_expectations: Vec<Condition>,
     /// Conditions of the run that are neither true nor false, and why.
@@ -96,8 +117,14 @@ pub struct PhaseOutcome {
     pub end: PhaseEnd,
     /// Why, a line each.
     pub reasons: Vec<String>,
-    /// What its session said last; of a pool or a monitor nothing.
+    /// What its session said last, or its command printed; of others nothing.
     pub text: String,
+    /// What else is known of it, by the names that templates use.
+    pub facts: Map<String, Value>,
+    /// Whether it was kept from doing what it is there for by the failure of another.
+    pub was_cut_short: bool,
+    /// Whether a phase within it failed, though it went on.
+    pub inner_failure: bool,
     /// Conditions of it that are false.
     pub false_expectations: Vec<Condition>,
     /// Whether a provider refused the credential.
@@ -114,6 +141,9 @@ impl PhaseOutcome {
             end,
             reasons: Vec::new(),
             text: String::new(),
+            facts: Map::new(),
+            was_cut_short: false,
+            inner_failure: false,
             false_expectations: Vec::new(),
             credential_refused: false,
             budget_used_up: false,
@@ -123,6 +153,20 @@ impl PhaseOutcome {
 
     fn completed() -> Self {
         Self::new(PhaseEnd::Completed)
+    }
+
+    /// The same, kept from doing what it is there for.
+    fn cut_short(mut self) -> Self {
+        self.was_cut_short = true;
+        self
+    }
+
+    /// What templates see of it.
+    fn told(&self) -> Value {
+        let mut told = self.facts.clone();
+        told.insert("status".to_owned(), self.end.as_str().into());
+        told.insert("text".to_owned(), self.text.as_str().into());
+        Value::Object(told)
     }
 
     fn fail(&mut self, reason: String) {
@@ -150,6 +194,8 @@ pub(crate) struct Company {
     store: Arc<dyn IssueStore>,
     templates: Templates,
     stage: Arc<Stage>,
+    people: Arc<dyn People>,
+    secrets: BTreeMap<String, Secret>,
     desk: desk::Desk,
     /// Whether another process has changed the queue while the run went on.
     others_seen: Arc<AtomicBool>,
@@ -159,20 +205,23 @@ pub(crate) struct Company {
 #[derive(Clone)]
 pub(crate) struct PhaseScope {
     company: Arc<Company>,
-    /// Its place in the plan.
-    at: usize,
-    /// How the phases that it needs, directly or not, have ended: no others may be seen, since they may still run.
-    ended: Arc<BTreeMap<PhaseId, (PhaseEnd, String)>>,
+    /// Its name in the run.
+    id: PhaseId,
+    plan: Arc<PhasePlan>,
+    /// How phases have ended that it may know of, by their ids in the file.
+    seen: Arc<Map<String, Value>>,
+    /// What it sees of what it stands in.
+    surroundings: Arc<board::Surroundings>,
     stop: Stop,
 }
 
 impl PhaseScope {
-    fn plan(&self) -> &crate::plan::PhasePlan {
-        &self.company.plan.phases[self.at]
+    fn plan(&self) -> &PhasePlan {
+        &self.plan
     }
 
     fn id(&self) -> &PhaseId {
-        &self.plan().id
+        &self.id
     }
 
     fn tell(&self, event: crate::event::Happening) {

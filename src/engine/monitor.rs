@@ -2,6 +2,7 @@
 
 use super::conversation::{SeatPlan, goes_on, hand_back, judge};
 use super::desk::Mail;
+use super::dispatch::beside;
 use super::roster::{MonitorOrder, WatchSetup};
 use super::scope::Scope;
 use super::{PhaseOutcome, PhaseScope};
@@ -15,10 +16,10 @@ use crate::tool::HoldLog;
 /// Watches until the watched phase is over or the checks are used up.
 pub(super) async fn run(phase: &PhaseScope, plan: &MonitorPlan, busy: &Busy) -> Result<PhaseOutcome, Halt> {
     let mut outcome = PhaseOutcome::completed();
-    let name = SessionName::new(plan.role.as_str());
+    let name = SessionName::new(plan.role.local());
     let holds = HoldLog::default();
     let setup = WatchSetup {
-        watches: plan.watches.clone(),
+        watches: beside(phase.id(), &plan.watches),
         on: plan.on.iter().map(|event| event.trim_start_matches("issue.").to_owned()).collect(),
         every: plan.every,
     };
@@ -69,7 +70,7 @@ pub(super) async fn run(phase: &PhaseScope, plan: &MonitorPlan, busy: &Busy) -> 
 fn tell_looked(phase: &PhaseScope, plan: &MonitorPlan, trigger: String, due: bool) {
     let place = Whereabouts {
         phase: Some(phase.id().clone()),
-        session: Some(SessionName::new(plan.role.as_str())),
+        session: Some(SessionName::new(plan.role.local())),
         role: Some(plan.role.clone()),
     };
     let stage = &phase.company.stage;

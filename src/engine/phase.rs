@@ -2,12 +2,12 @@
 
 use super::desk::Mail;
 use super::scope::Scope;
-use super::{PhaseOutcome, PhaseScope, conversation, monitor, pool};
+use super::{PhaseOutcome, PhaseScope, approval, conversation, group, monitor, pool, seeding, shell};
 use crate::clock::later;
 use crate::effects::{Asked, Busy, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Happening, PhaseEnd, Policy};
 use crate::id::PhaseId;
-use crate::plan::PhaseKind;
+use crate::plan::{PhaseKind, RetryPlan};
 
 /// Tells that a phase begins. The dispatcher does so for a phase without a condition, so that phases which start together
 /// are told in the order of the file.
@@ -29,6 +29,9 @@ pub(super) async fn run(phase: PhaseScope, busy: &Busy) -> Result<PhaseOutcome, 
         announce(&phase);
     }
     let (mut outcome, is_late) = work_in_time(&phase, busy).await?;
+    if outcome.end == PhaseEnd::Paused {
+        return Ok(outcome);
+    }
     if is_late {
         be_late(&phase, busy, &mut outcome).await?;
     }
@@ -40,11 +43,42 @@ pub(super) async fn run(phase: PhaseScope, busy: &Busy) -> Result<PhaseOutcome, 
 }
 
 async fn work(phase: &PhaseScope, busy: &Busy) -> Result<PhaseOutcome, Halt> {
+    if let Some(each) = &phase.plan().for_each {
+        return group::each(phase, each, busy).await;
+    }
     match &phase.plan().kind {
-        PhaseKind::Session(session) => conversation::run(phase, session, busy).await,
+        PhaseKind::Session(_) | PhaseKind::Shell(_) => retried(phase, busy).await,
         PhaseKind::Workers(workers) => pool::run(phase, workers, busy).await,
         PhaseKind::Monitor(watch) => monitor::run(phase, watch, busy).await,
+        PhaseKind::Issues(issues) => seeding::run(phase, issues, busy).await,
+        PhaseKind::Approval(question) => approval::run(phase, question, busy).await,
+        PhaseKind::Repeat(repeat) => group::repeat(phase, repeat, busy).await,
+        PhaseKind::Include(include) => group::include(phase, include, busy).await,
     }
+}
+
+/// Does the work of a phase, again while it fails and may be tried again.
+async fn retried(phase: &PhaseScope, busy: &Busy) -> Result<PhaseOutcome, Halt> {
+    let RetryPlan { attempts, backoff } = phase.plan().retry;
+    let mut wait = backoff;
+    for attempt in 1.. {
+        let outcome = match &phase.plan().kind {
+            PhaseKind::Session(session) => conversation::run(phase, session, attempt, busy).await?,
+            PhaseKind::Shell(command) => shell::run(phase, command, attempt, busy).await?,
+            _ => unreachable!("only these two are tried again as a whole"),
+        };
+        // What the run may spend is no luck that changes, nor is a refused credential.
+        let is_luck =
+            outcome.end == PhaseEnd::Failed && !outcome.budget_used_up && !outcome.credential_refused;
+        if attempt >= attempts || !is_luck {
+            return Ok(outcome);
+        }
+        phase.tell(Happening::PhaseRetried { attempt, reasons: outcome.reasons });
+        let id = EffectId::engine(phase.id(), "backoff", attempt);
+        phase.company.stage.effects.pause(busy, &id, wait).await;
+        wait *= 2;
+    }
+    unreachable!("the loop ends with the last attempt")
 }
 
 /// Does the work of a phase, and says whether that took longer than it may: its sessions are stopped then. When that met
@@ -80,7 +114,7 @@ async fn be_late(phase: &PhaseScope, busy: &Busy, outcome: &mut PhaseOutcome) ->
 }
 
 /// The effect that [`be_late`] is.
-fn timeout_id(phase: &PhaseId) -> EffectId {
+pub(super) fn timeout_id(phase: &PhaseId) -> EffectId {
     EffectId::engine(phase, "timeout", 1)
 }
 

@@ -165,7 +165,8 @@ fn believed(record: &Record, applied: &BTreeMap<EffectId, Standing>) -> BTreeSet
             | EffectKind::Render
             | EffectKind::Wake
             | EffectKind::Budget
-            | EffectKind::Hook => continue,
+            | EffectKind::Hook
+            | EffectKind::Answer => continue,
         };
         let (Some(holder), Some(change)) = (holder, change) else { continue };
         held.retain(|(_, issue)| !change.ended.contains(issue));

@@ -82,6 +82,8 @@ pub struct Roster {
     /// Counts arrivals, so that the longest-waiting is known.
     arrivals: u64,
     stopping: bool,
+    /// Phases that begin and go on although everything else is stopping.
+    exempt: BTreeSet<PhaseId>,
     /// Phases in which nobody begins anything any more.
     stopped: BTreeSet<PhaseId>,
 }
@@ -236,6 +238,16 @@ impl Roster {
         self.stopping = true;
     }
 
+    /// Stopping does not concern this phase.
+    pub fn exempt(&mut self, phase: &PhaseId) {
+        self.exempt.insert(phase.clone());
+    }
+
+    /// A phase waits for others that it has begun.
+    pub fn rest(&mut self, phase: &PhaseId) {
+        self.begun.remove(phase);
+    }
+
     /// In this phase nobody begins anything any more.
     pub fn stop_phase(&mut self, phase: &PhaseId) {
         self.stopped.insert(phase.clone());
@@ -271,8 +283,8 @@ impl Roster {
     pub fn decide(&mut self, outlook: &Outlook, now: Timestamp) -> (Vec<Order>, Option<Timestamp>) {
         let mut orders = Vec::new();
         if self.stopping {
-            self.stop_waiting(|_| true, &mut orders);
-            return (orders, None);
+            let exempt = self.exempt.clone();
+            self.stop_waiting(|phase| !exempt.contains(phase), &mut orders);
         }
         let stopped = self.stopped.clone();
         self.stop_waiting(|phase| stopped.contains(phase), &mut orders);

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Company, PhaseOutcome, PhaseScope};
 use crate::effects::{Asked, Busy, Halt, Ran};
-use crate::event::{Access, EffectId, EffectKind, Footprint, PhaseEnd, Policy, Segment};
-use crate::id::{PhaseId, RoleId, canonical_json};
+use crate::event::{Access, EffectId, EffectKind, Footprint, Policy, Segment};
+use crate::id::{RoleId, canonical_json};
 use crate::issue::Issue;
 use crate::plan::{Condition, WorkerPlan};
 use crate::store::{Answer, Operation, Snapshot};
@@ -57,32 +57,46 @@ impl Scope {
     /// What a template of a phase sees.
     pub(super) fn of_phase(phase: &PhaseScope) -> Self {
         let mut scope = Self::of_run(&phase.company);
-        scope.set_phases(phase.ended.iter().map(|(id, (end, text))| (id, *end, text.as_str())));
+        scope.names.extend(phase.surroundings.names.clone());
+        scope.see_phases(Map::clone(&phase.seen));
         scope
     }
 
     /// Adds how these phases have ended.
-    pub(super) fn see_phases(&mut self, ended: &BTreeMap<&PhaseId, &PhaseOutcome>) {
-        self.set_phases(ended.iter().map(|(id, outcome)| (*id, outcome.end, outcome.text.as_str())));
+    pub(super) fn see_phases(&mut self, ended: Map<String, Value>) {
+        self.names.insert("phases".to_owned(), Value::Object(ended));
     }
 
     /// The same with how the phase itself has ended, for its own expectations.
     pub(super) fn with_end(mut self, phase: &PhaseScope, outcome: &PhaseOutcome) -> Self {
-        let others = phase.ended.iter().map(|(id, (end, text))| (id, *end, text.as_str()));
-        self.set_phases(others.chain(std::iter::once((phase.id(), outcome.end, outcome.text.as_str()))));
+        let mut seen = Map::clone(&phase.seen);
+        seen.insert(phase.plan().id.to_string(), outcome.told());
+        self.see_phases(seen);
         self
     }
 
-    fn set_phases<'a>(&mut self, ended: impl Iterator<Item = (&'a PhaseId, PhaseEnd, &'a str)>) {
-        let shown =
-            ended.map(|(id, end, text)| (id.to_string(), json!({"status": end.as_str(), "text": text})));
-        self.names.insert("phases".to_owned(), Value::Object(shown.collect()));
+    /// The same with names of what it stands in, and with how more phases have ended.
+    pub(super) fn within(mut self, names: &Map<String, Value>, ended: &Map<String, Value>) -> Self {
+        self.names.extend(names.clone());
+        match self.names.get_mut("phases") {
+            Some(Value::Object(phases)) => phases.extend(ended.clone()),
+            _ => self.see_phases(ended.clone()),
+        }
+        self
+    }
+
+    /// The same with the values of secret inputs, for what only a command is given.
+    pub(super) fn with_secrets(mut self, secrets: &BTreeMap<String, String>) -> Self {
+        if let Some(Value::Object(inputs)) = self.names.get_mut("inputs") {
+            inputs.extend(secrets.iter().map(|(id, value)| (id.clone(), Value::from(value.as_str()))));
+        }
+        self
     }
 
     /// The same for a role.
     pub(super) fn with_role(mut self, company: &Company, role: &RoleId) -> Self {
         let plan = &company.plan.roles[role];
-        let role = json!({"id": role.as_str(), "takes": plan.takes, "vars": plan.vars});
+        let role = json!({"id": role.local(), "takes": plan.takes, "vars": plan.vars});
         self.names.insert("role".to_owned(), role);
         self
     }
@@ -124,6 +138,53 @@ impl Company {
         };
         let value = self.evaluate(busy, rendering, scope).await?;
         Ok(value.map(|value| value.as_str().unwrap_or_default().to_owned()))
+    }
+
+    /// Renders a template that stands in the scenario.
+    pub(super) async fn render_text(
+        &self,
+        busy: &Busy,
+        id: EffectId,
+        text: &str,
+        scope: &Scope,
+    ) -> Result<Result<String, RenderError>, Halt> {
+        let rendering = Rendering {
+            id,
+            what: "render a text of the scenario".to_owned(),
+            source: text.to_owned(),
+            reads_queue: self.templates.text_reads_queue(text),
+            render: Box::new(|context| {
+                let text = self.templates.render_text(text, context).map_err(|error| error.to_string())?;
+                Ok(Value::String(text))
+            }),
+        };
+        let value = self.evaluate(busy, rendering, scope).await?;
+        Ok(value.map(|value| value.as_str().unwrap_or_default().to_owned()))
+    }
+
+    /// Evaluates an expression whose value is a list.
+    pub(super) async fn list(
+        &self,
+        busy: &Busy,
+        id: EffectId,
+        expression: &Condition,
+        scope: &Scope,
+    ) -> Result<Result<Vec<Value>, RenderError>, Halt> {
+        let rendering = Rendering {
+            id,
+            what: format!("evaluate `{}`", expression.text),
+            source: expression.text.clone(),
+            reads_queue: self.templates.expression_reads_queue(&expression.text),
+            render: Box::new(|context| {
+                let items = self.templates.list(&expression.text, context);
+                items.map(Value::Array).map_err(|error| error.to_string())
+            }),
+        };
+        let value = self.evaluate(busy, rendering, scope).await?;
+        Ok(value.map(|value| match value {
+            Value::Array(items) => items,
+            _ => Vec::new(),
+        }))
     }
 
     /// Finds out whether a condition holds.

@@ -8,7 +8,10 @@
 //! |---|---|
 //! | completed, or what needs it has begun | nothing |
 //! | has not ended | where a session was stopped, that it took too long |
-//! | failed, stalled, was cancelled or skipped | also: orders to go home, a budget's refusal, the last call or prompt of a session if it failed, its expectations |
+//! | failed, stalled, was cancelled or skipped | also: orders to go home, a budget's refusal, the last call or prompt of a session if it failed, its command, a person's answer, its expectations |
+//! | runs at the end, and others go on | all it did |
+//!
+//! What stands within a phase stands or falls with it, and so does a round before another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +19,7 @@ use crate::chat::{Reply, StopReason};
 use crate::event::{EffectId, EffectKind, EffectRecord, PhaseEnd, StopCause};
 use crate::id::PhaseId;
 use crate::journal::Record;
-use crate::plan::{PhaseKind, PhasePlan, Plan};
+use crate::plan::{PhaseKind, PhasePlan, PhaseTurn, Plan};
 
 /// How a phase is taken up again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,26 +30,34 @@ enum Fate {
     GoesOn,
     /// Its end does not stand.
     Reopened,
+    /// It is done from the beginning: it runs at the end, and the end is not yet.
+    Anew,
 }
 
 /// The effects that are set aside, in the order in which they happened.
 pub fn undo(plan: &Plan, record: &Record) -> Vec<EffectId> {
-    let fates = fates(plan, record);
+    let past = Past::new(plan, record);
     let mut actors: BTreeMap<(&str, String), Vec<&EffectRecord>> = BTreeMap::new();
     let mut undone = BTreeSet::new();
     for effect in &record.effects {
         let phase = effect.id.phase();
-        let Some(planned) = plan.phases.iter().find(|planned| planned.id.as_str() == phase) else {
-            // Of the run itself: only what it was to reach at its end.
-            undone.insert((effect.seq, &effect.id));
+        let name = PhaseId::from(phase);
+        let Some(planned) = plan.phase(&name) else {
+            // Of the run itself: what it was to reach at its end; what it began with only if it never got further.
+            let began_with = matches!(engine_name(&effect.id), Some("setup" | "seed" | "text"));
+            if !began_with || past.begun.is_empty() {
+                undone.insert((effect.seq, &effect.id));
+            }
             continue;
         };
-        if fates[&planned.id] == Fate::Stands {
-            continue;
-        }
+        let fate = past.fate(&name);
         match actor(&effect.id, planned) {
+            _ if fate == Fate::Stands => {}
+            _ if fate == Fate::Anew => {
+                undone.insert((effect.seq, &effect.id));
+            }
             Some(actor) => actors.entry((phase, actor)).or_default().push(effect),
-            None if fates[&planned.id] == Fate::Reopened && is_of_the_end(&effect.id)
+            None if fate == Fate::Reopened && is_of_the_end(&effect.id)
                 || engine_name(&effect.id) == Some("timeout") =>
             {
                 undone.insert((effect.seq, &effect.id));
@@ -55,7 +66,7 @@ pub fn undo(plan: &Plan, record: &Record) -> Vec<EffectId> {
         }
     }
     for ((phase, _), effects) in &actors {
-        let fate = fates[&PhaseId::from(*phase)];
+        let fate = past.fate(&PhaseId::from(*phase));
         let Some(first) = end_of(effects, fate) else { continue };
         undone.extend(
             effects.iter().filter(|effect| effect.seq >= first).map(|effect| (effect.seq, &effect.id)),
@@ -64,45 +75,88 @@ pub fn undo(plan: &Plan, record: &Record) -> Vec<EffectId> {
     undone.into_iter().map(|(_, id)| id.clone()).collect()
 }
 
-fn fates<'a>(plan: &'a Plan, record: &Record) -> BTreeMap<&'a PhaseId, Fate> {
-    let begun: BTreeSet<&str> = record
-        .effects
-        .iter()
-        .filter(|effect| !effect.id.as_str().ends_with("/!skipped-1"))
-        .map(|effect| effect.id.phase())
-        .collect();
-    let mut fates: BTreeMap<&PhaseId, Fate> = BTreeMap::new();
-    for phase in &plan.phases {
-        let followed = plan
-            .phases
-            .iter()
-            .any(|later| begun.contains(later.id.as_str()) && later.needs.contains(&phase.id));
-        let fate = match record.ended.get(&phase.id) {
+/// How the phases of a run stood, by their names in the run.
+struct Past<'a> {
+    plan: &'a Plan,
+    record: &'a Record,
+    /// Those that have done something.
+    begun: BTreeSet<&'a str>,
+}
+
+impl<'a> Past<'a> {
+    fn new(plan: &'a Plan, record: &'a Record) -> Self {
+        let effects = record.effects.iter().filter(|effect| !effect.id.as_str().ends_with("/!skipped-1"));
+        let begun = effects.map(|effect| effect.id.phase()).filter(|phase| *phase != "run").collect();
+        Self { plan, record, begun }
+    }
+
+    fn fate(&self, id: &PhaseId) -> Fate {
+        let around = id.outer().map_or(Fate::GoesOn, |outer| self.fate(&outer));
+        if matches!(around, Fate::Stands | Fate::Anew) {
+            return around;
+        }
+        let is_round = id.as_str().rsplit('.').next().is_some_and(|name| name.parse::<u32>().is_ok());
+        let Some(phase) = self.plan.phase(id) else { return Fate::GoesOn };
+        if is_round && !self.record.ended.contains_key(id) {
+            return if self.has_later(id) { Fate::Stands } else { Fate::GoesOn };
+        }
+        let beside = |other: &PhaseId| id.outer().map_or_else(|| other.clone(), |outer| outer.inner(other));
+        if !is_round && phase.turn == PhaseTurn::Finally {
+            let waits_for = self.siblings(id).iter().filter(|other| other.turn == PhaseTurn::InOrder);
+            if waits_for.map(|other| self.fate(&beside(&other.id))).any(|fate| fate != Fate::Stands) {
+                return Fate::Anew;
+            }
+        }
+        let follows = |other: &PhasePlan| {
+            other.needs.contains(&phase.id) && self.has_begun(&beside(&other.id)) && !is_round
+        };
+        let fate = match self.record.ended.get(id) {
             Some(PhaseEnd::Completed) => Fate::Stands,
-            Some(_) if followed => Fate::Stands,
+            Some(_) if self.siblings(id).iter().any(follows) => Fate::Stands,
             Some(_) => Fate::Reopened,
             None => Fate::GoesOn,
         };
-        fates.insert(&phase.id, fate);
-    }
-    // Who watches a phase goes home with it, and comes back with it.
-    for phase in &plan.phases {
-        if let PhaseKind::Monitor(monitor) = &phase.kind
-            && fates.get(&monitor.watches) == Some(&Fate::Reopened)
-        {
-            fates.insert(&phase.id, Fate::Reopened);
+        // Who watches a phase goes home with it, and comes back with it.
+        match &phase.kind {
+            PhaseKind::Monitor(monitor) if self.fate(&beside(&monitor.watches)) == Fate::Reopened => {
+                Fate::Reopened
+            }
+            _ => fate,
         }
     }
-    fates
+
+    /// The phases beside a phase.
+    fn siblings(&self, id: &PhaseId) -> &'a [PhasePlan] {
+        let outer = id.outer().and_then(|outer| self.plan.phase(&outer));
+        outer.map_or(self.plan.phases.as_slice(), PhasePlan::inner)
+    }
+
+    fn has_begun(&self, id: &PhaseId) -> bool {
+        let within = format!("{id}.");
+        self.begun.iter().any(|begun| *begun == id.as_str() || begun.starts_with(&within))
+    }
+
+    /// Whether a round after this one has begun.
+    fn has_later(&self, round: &PhaseId) -> bool {
+        let Some((outer, number)) = round.as_str().rsplit_once('.') else { return false };
+        let number: u32 = number.parse().unwrap_or(u32::MAX);
+        let numbers = self.begun.iter().filter_map(|begun| begun.strip_prefix(outer)?.strip_prefix('.'));
+        numbers.filter_map(|rest| rest.split('.').next()?.parse::<u32>().ok()).any(|other| other > number)
+    }
 }
 
 /// Who in a phase did something; `None` for the phase itself.
 fn actor(id: &EffectId, phase: &PhasePlan) -> Option<String> {
     let is_pool = matches!(phase.kind, PhaseKind::Workers(_));
+    let is_plain =
+        !matches!(phase.kind, PhaseKind::Session(_) | PhaseKind::Workers(_) | PhaseKind::Monitor(_));
     let plain = |name: &str| name.split(':').next().unwrap_or(name).to_owned();
     if let Some(session) = id.session() {
         let name = session.split_once('/').map_or(session, |(_, name)| name);
         return Some(if is_pool { plain(name) } else { String::new() });
+    }
+    if is_plain {
+        return None;
     }
     let what = engine_name(id)?;
     match what.split_once('.') {
@@ -121,7 +175,20 @@ fn engine_name(id: &EffectId) -> Option<&str> {
 
 /// Whether the phase did it at its end.
 fn is_of_the_end(id: &EffectId) -> bool {
-    matches!(engine_name(id), Some("expect" | "left" | "skipped" | "timeout"))
+    matches!(
+        engine_name(id),
+        Some(
+            "expect"
+                | "inner-expect"
+                | "left"
+                | "skipped"
+                | "timeout"
+                | "answer"
+                | "shell"
+                | "seed"
+                | "import"
+        )
+    )
 }
 
 /// The commit number of the first effect of an actor that belongs to its end.
@@ -141,9 +208,12 @@ fn is_end(effect: &EffectRecord, fate: Fate) -> bool {
             None => effect.result == "stopped" || effect.result == "end" && fate == Fate::Reopened,
         },
         EffectKind::Budget => fate == Fate::Reopened && effect.result == "refused",
-        EffectKind::Llm | EffectKind::Tool | EffectKind::Render | EffectKind::Queue | EffectKind::Hook => {
-            false
-        }
+        EffectKind::Llm
+        | EffectKind::Tool
+        | EffectKind::Render
+        | EffectKind::Queue
+        | EffectKind::Hook
+        | EffectKind::Answer => false,
     }
 }
 

@@ -134,6 +134,8 @@ pub enum EffectKind {
     Budget,
     /// What hooks said.
     Hook,
+    /// What a person answered.
+    Answer,
 }
 
 impl EffectKind {
@@ -147,12 +149,13 @@ impl EffectKind {
             Self::Wake => "wake",
             Self::Budget => "budget",
             Self::Hook => "hook",
+            Self::Answer => "answer",
         }
     }
 
     /// Reads the word in a ledger.
     pub fn from_text(text: &str) -> Option<Self> {
-        [Self::Llm, Self::Tool, Self::Render, Self::Queue, Self::Wake, Self::Budget, Self::Hook]
+        [Self::Llm, Self::Tool, Self::Render, Self::Queue, Self::Wake, Self::Budget, Self::Hook, Self::Answer]
             .into_iter()
             .find(|kind| kind.as_str() == text)
     }

@@ -1,5 +1,7 @@
 //! What people and tools are told of a run, in order. The screen, the journal and the summary read only this.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::EffectId;
@@ -76,6 +78,8 @@ pub enum PhaseEnd {
     Skipped,
     /// The run was stopped.
     Cancelled,
+    /// It waits for a person, or for a phase that does; the run goes on with it when it is resumed.
+    Paused,
 }
 
 impl PhaseEnd {
@@ -87,7 +91,33 @@ impl PhaseEnd {
             Self::Failed => "failed",
             Self::Skipped => "skipped",
             Self::Cancelled => "cancelled",
+            Self::Paused => "paused",
         }
+    }
+}
+
+/// What a person answers who is asked for approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Go on.
+    Yes,
+    /// Do not.
+    No,
+}
+
+impl Decision {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+        }
+    }
+
+    /// Reads the word.
+    pub fn from_text(text: &str) -> Option<Self> {
+        [Self::Yes, Self::No].into_iter().find(|decision| decision.as_str() == text)
     }
 }
 
@@ -365,6 +395,48 @@ pub enum Happening {
         is_error: bool,
         /// The answer's first line, cut.
         output: String,
+    },
+    /// A phase failed and is tried again.
+    #[serde(rename = "phase.retried")]
+    PhaseRetried {
+        /// The try that failed, from 1.
+        attempt: u32,
+        /// Why.
+        reasons: Vec<String>,
+    },
+    /// A round of a repetition begins.
+    #[serde(rename = "round.started")]
+    RoundStarted {
+        /// Which, from 1.
+        round: u32,
+        /// How many there are at most.
+        max: u32,
+    },
+    /// A person is asked.
+    #[serde(rename = "approval.asked")]
+    ApprovalAsked {
+        /// What.
+        message: String,
+    },
+    /// Nobody is there to answer: the run pauses.
+    #[serde(rename = "approval.awaited")]
+    ApprovalAwaited {
+        /// What was asked.
+        message: String,
+        /// How long an answer is waited for, from now.
+        timeout: Option<Duration>,
+        /// The answer if none comes in time.
+        default: Option<Decision>,
+    },
+    /// A person has answered.
+    #[serde(rename = "approval.given")]
+    ApprovalGiven {
+        /// What.
+        answer: Decision,
+        /// Who.
+        by: String,
+        /// What was said with it.
+        note: String,
     },
     /// An issue changed.
     #[serde(rename = "issue.changed")]

@@ -8,6 +8,7 @@ mod agents;
 mod config;
 mod env_file;
 mod read;
+mod schema;
 mod substitute;
 
 use std::path::Path;
@@ -17,6 +18,7 @@ use crate::plan::{ModuleInfo, MountPlan, Variables};
 use crate::source::{Format, Place, ReadError, Route, Sources};
 
 pub use env_file::{EnvFileError, read_env_file};
+pub use schema::schema;
 
 /// Reads and checks a mount plan. `file` is where it is, `shown` how people know it. `None` when the report got an error.
 pub fn load(

@@ -418,7 +418,7 @@ fn says_something(node: &Node) -> bool {
         && !node.as_list().is_some_and(<[_]>::is_empty)
 }
 
-fn section(kind: ModuleKind) -> &'static str {
+pub(super) fn section(kind: ModuleKind) -> &'static str {
     match kind {
         ModuleKind::Orchestrator => "orchestrator",
         ModuleKind::Context => "context",

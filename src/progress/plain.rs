@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use super::{Out, put};
 use crate::clock::Timestamp;
 use crate::event::{
-    EffectId, Envelope, Evidence, Happening, Listener, Mode, PhaseEnd, SessionEnd, StopCause,
+    Decision, EffectId, Envelope, Evidence, Happening, Listener, Mode, PhaseEnd, SessionEnd, StopCause,
 };
 use crate::id::{IssueId, SessionName};
 
@@ -76,6 +76,9 @@ impl State {
             let who = match (&envelope.session, &envelope.event) {
                 (Some(session), _) => session.to_string(),
                 (None, Happening::IssueChanged { actor, .. }) => actor.clone(),
+                (None, Happening::ToolStarted { .. } | Happening::ToolEnded { .. }) => {
+                    envelope.phase.as_ref().map_or_else(|| "the workspace".to_owned(), ToString::to_string)
+                }
                 (None, _) => String::new(),
             };
             if self.timeless {
@@ -134,6 +137,7 @@ impl State {
                 let who = match kind.as_str() {
                     "workers" => format!("WORKERS: Starting ({})", names.join(", ")),
                     "monitor" => format!("{}: Monitoring", names.join(", ").to_uppercase()),
+                    kind if names.is_empty() => format!("{}: Starting", kind.to_uppercase()),
                     _ => format!("{}: Starting", names.join(", ").to_uppercase()),
                 };
                 Some(format!("\n=== {who} === [phase {phase}]\n"))
@@ -148,6 +152,27 @@ impl State {
             Happening::PhaseEnded { end, reasons } => {
                 let reasons: String = reasons.iter().map(|reason| format!("    {reason}\n")).collect();
                 Some(format!("=== phase {phase}: {} ===\n{reasons}", end.as_str()))
+            }
+            Happening::PhaseRetried { attempt, reasons } => {
+                Some(format!("phase {phase}: try {attempt} failed, again: {}\n", cut(&reasons.join("; "))))
+            }
+            Happening::RoundStarted { round, max } => {
+                Some(format!("--- phase {phase}: round {round}/{max} ---\n"))
+            }
+            Happening::ApprovalAsked { message } => Some(format!("phase {phase} asks: {message}\n")),
+            Happening::ApprovalAwaited { timeout, default, .. } => {
+                let until = timeout.map(|timeout| {
+                    let answer = default.unwrap_or(Decision::No).as_str();
+                    format!(", for {timeout:?}; without one it is {answer}")
+                });
+                let until = until.unwrap_or_default();
+                Some(format!(
+                    "phase {phase} waits for an answer{until}: the run pauses when nothing else is left\n"
+                ))
+            }
+            Happening::ApprovalGiven { answer, by, note } => {
+                let note = if note.is_empty() { String::new() } else { format!(": {note}") };
+                Some(format!("phase {phase}: {} by {by}{note}\n", answer.as_str()))
             }
             Happening::RunFinished { outcome, .. } => Some(match outcome.as_str() {
                 "ok" => format!("\n=== {} complete! ===\n", self.scenario),

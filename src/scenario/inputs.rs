@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::LoadRequest;
 use super::paths::relative;
-use super::raw::{InputType, RawInput};
+use super::raw::RawInput;
 use crate::diagnostic::{Code, Diagnostic, Report, nearest};
+use crate::plan::InputType;
 use crate::source::Place;
 
 /// The values of all inputs; what has none or a wrong one is reported and left out.
@@ -53,7 +54,7 @@ fn value(input: &RawInput, request: &LoadRequest<'_>, report: &mut Report) -> Op
         .map(|text| (text, format!("`-i {id}=…`")))
         .or_else(|| request.variables.get(&variable).map(|text| (text, format!("`{variable}`"))));
     if let Some((text, origin)) = given {
-        let read = read(input.kind, text).ok_or_else(|| format!("is not a {}", input.kind.as_str()));
+        let read = input.kind.read(text).ok_or_else(|| format!("is not a {}", input.kind.as_str()));
         let checked = read.and_then(|value| fits(input, &value).map(|()| value));
         return checked
             .map_err(|problem| {
@@ -77,36 +78,23 @@ fn value(input: &RawInput, request: &LoadRequest<'_>, report: &mut Report) -> Op
     None
 }
 
-fn read(kind: InputType, text: &str) -> Option<Value> {
-    match kind {
-        InputType::Text | InputType::Path => Some(Value::from(text)),
-        InputType::Number => match text.trim().parse::<i64>() {
-            Ok(number) => Some(Value::from(number)),
-            Err(_) => {
-                let number = text.trim().parse::<f64>().ok()?;
-                serde_json::Number::from_f64(number).map(Value::Number)
-            }
-        },
-        InputType::Boolean => text.trim().parse::<bool>().ok().map(Value::from),
-        InputType::List if text.trim_start().starts_with('[') => {
-            serde_json::from_str::<Vec<Value>>(text).ok().map(Value::from)
-        }
-        InputType::List => {
-            Some(text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect::<Vec<_>>().into())
-        }
-    }
-}
-
 /// Whether a value is of the input's type and one of its choices, or what is wrong with it.
-fn fits(input: &RawInput, value: &Value) -> Result<(), String> {
+pub(super) fn fits(input: &RawInput, value: &Value) -> Result<(), String> {
     let right = match input.kind {
-        InputType::Text | InputType::Path => value.is_string(),
+        InputType::String | InputType::Path => value.is_string(),
         InputType::Number => value.is_number(),
         InputType::Boolean => value.is_boolean(),
         InputType::List => value.is_array(),
     };
     if !right {
         return Err(format!("is not a {}", input.kind.as_str()));
+    }
+    let is_name =
+        |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if input.is_secret() && !value.as_str().is_some_and(is_name) {
+        return Err(
+            "is not the name of an environment variable, and a secret is named, not written".to_owned()
+        );
     }
     if input.kind == InputType::Path && value.as_str().is_some_and(|path| relative(path).is_none()) {
         return Err("is not a path inside the project".to_owned());
@@ -127,12 +115,16 @@ fn fits(input: &RawInput, value: &Value) -> Result<(), String> {
 
 fn check_declaration(input: &RawInput, report: &mut Report) {
     let id = &input.id.value;
+    if input.is_secret() && input.kind != InputType::String {
+        let message = format!("input `{id}` is secret, so its value is the name of a variable: a string");
+        report.push(Diagnostic::error(Code::BadInput, message).at(&input.id.place));
+    }
     let mut wrong = |problem: String, place: &Place| {
         report.push(Diagnostic::error(Code::BadInput, format!("{problem} of input `{id}`")).at(place));
     };
     for choice in &input.choices {
         let right = match input.kind {
-            InputType::Text | InputType::Path => choice.value.is_string(),
+            InputType::String | InputType::Path => choice.value.is_string(),
             InputType::Number => choice.value.is_number(),
             InputType::Boolean => choice.value.is_boolean(),
             InputType::List => !choice.value.is_array() && !choice.value.is_object(),

@@ -1,11 +1,13 @@
 //! How a scenario file becomes a `Plan`: read, lowered, checked by rules, resolved. All mistakes come in one report.
 //!
 //! ```text
-//! text ──▶ Node ──lower──▶ RawScenario ──inputs, mount plans, prompts──▶ Scene ──rules──▶ Plan
+//! text ──▶ Node ──lower──▶ RawScenario ──includes, inputs, mount plans, prompts──▶ Scene ──rules──▶ Plan
 //! ```
 
+mod attachments;
 mod faults;
 mod graph;
+mod includes;
 mod inputs;
 mod lower;
 mod mount_plans;
@@ -15,6 +17,8 @@ mod prompts;
 mod raw;
 mod resolve;
 mod rules;
+mod schema;
+pub mod shape;
 mod table;
 
 use std::collections::BTreeMap;
@@ -22,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 pub use inputs::variable as input_variable;
 pub use paths::project_root;
+pub use schema::schema;
 
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::plan::{ModuleInfo, Plan, Variables};
@@ -99,11 +104,13 @@ fn load_into(request: &LoadRequest<'_>, sources: &mut Sources, report: &mut Repo
             return None;
         }
     };
-    let raw = lower::lower(&tree, source, report)?;
+    let mut raw = lower::lower(&tree, source, report)?;
     let paths = paths::Paths::new(&file, &request.working_dir, request.home.as_deref());
+    includes::follow(&mut raw, &file, &paths, sources, report);
     let inputs = inputs::values(&raw.inputs, request, report);
     let mount_plans = mount_plans::load(&raw, &paths, request, sources, report);
     let prompts = prompts::read(&raw, &paths, sources, report);
+    let attachments = attachments::read(&raw, &paths, sources, report);
     let scene = rules::Scene {
         graph: graph::Graph::new(&raw.phases),
         raw: &raw,
@@ -112,6 +119,7 @@ fn load_into(request: &LoadRequest<'_>, sources: &mut Sources, report: &mut Repo
         inputs: &inputs,
         mount_plans: &mount_plans,
         prompts: &prompts,
+        attachments: &attachments,
     };
     rules::check(&scene, report);
     resolve::plan(&scene, &paths, &file, report)

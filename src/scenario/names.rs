@@ -3,22 +3,25 @@
 //! | names | where |
 //! |---|---|
 //! | `inputs.*`, `scenario.{name,description}`, `run.id`, `issues` | everywhere |
-//! | `phases.ID.status`, and `phases.ID.text` of a session phase | of the phases that have surely ended: all that a phase needs; for its own `expect` also itself; for the final `expect` all |
+//! | `phases.ID.status`, and what its kind leaves: `text`, `output`, `exit_code`, `answer`, `rounds`, `items` | of the phases that have surely ended: all that a phase needs, and those that the phase around it sees; for its own `expect` also itself; for the final `expect` all |
+//! | `round`, `previous.ID` | within a repetition |
+//! | the item, under the name of `as` | in what a phase with `for_each` does |
 //! | `role.{id,takes,vars}` | in prompts and system prompts |
 //! | `worker.{name,index,takes}` | in those of a workers phase |
 //! | `iteration`, `max_iterations` | in the prompt of a workers phase |
 //! | `issue.*` | in the prompt of a workers phase under `claim: engine` |
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::raw::{InputType, RawKind, RawRole};
+use super::attachments;
+use super::raw::{RawInput, RawItems, RawKind, RawRole};
 use super::rules::Scene;
 use crate::clock::Timestamp;
 use crate::id::IssueId;
 use crate::issue::{Issue, Status, Takes};
-use crate::plan::ClaimBy;
+use crate::plan::{Capture, ClaimBy, InputType};
 use crate::store::{Counts, Snapshot};
 use crate::template::TemplateContext;
 
@@ -50,25 +53,173 @@ pub(super) enum Use {
     Prompt,
 }
 
-/// The names of a condition that is evaluated when these phases have ended.
-pub(super) fn for_condition(scene: &Scene<'_>, ended: &BTreeSet<usize>, sample: Sample) -> TemplateContext {
+/// Where in a scenario a template or condition stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spot {
+    /// At the top: for the run as a whole.
+    Run,
+    /// At a phase, which is looked at as a whole.
+    Phase(usize),
+    /// In what a phase does, once for each of its items if it has any.
+    Work(usize),
+    /// Among the phases within a phase.
+    Within(usize),
+}
+
+/// The names of a condition at a spot, evaluated when these phases have ended.
+pub(super) fn for_condition(
+    scene: &Scene<'_>,
+    spot: Spot,
+    ended: &BTreeSet<usize>,
+    sample: Sample,
+) -> TemplateContext {
     let mut names = Map::new();
-    names.insert("inputs".to_owned(), inputs(scene));
     let name = scene.raw.name.as_ref().map_or("sample", |name| &name.value);
     let description = scene.raw.description.as_ref().map_or("", |text| &text.value);
     names.insert("scenario".to_owned(), json!({"name": name, "description": description}));
     names.insert("run".to_owned(), json!({"id": "0198c5a0-0000-7000-8000-000000000000"}));
-    let phases = ended.iter().map(|at| {
-        let mut facts = Map::from_iter([("status".to_owned(), Value::from("completed"))]);
-        if matches!(scene.raw.phases[*at].kind, Some(RawKind::Session(_))) {
-            facts.insert("text".to_owned(), Value::from("sample"));
-        }
-        (scene.graph.name(*at), Value::Object(facts))
-    });
-    names.insert("phases".to_owned(), Value::Object(phases.collect()));
     let mut context = TemplateContext::new(names).with_issues(queue(sample));
     context.open = vec!["issues.metadata".to_owned(), "issue.metadata".to_owned()];
+    add_phases(scene, ended, sample, &mut context);
+    add_surroundings(scene, spot, sample, &mut context);
     context
+}
+
+/// What is known of phases that have ended.
+fn add_phases(scene: &Scene<'_>, ended: &BTreeSet<usize>, sample: Sample, context: &mut TemplateContext) {
+    let mut phases = Map::new();
+    // A phase beside hides one of the same name further out.
+    let mut ended: Vec<&usize> = ended.iter().collect();
+    ended.sort_by_key(|at| scene.graph.depth(**at));
+    for at in ended {
+        let name = scene.graph.name(*at);
+        let path = format!("phases.{name}");
+        context.unknown.retain(|unknown| !unknown.starts_with(&format!("{path}.")));
+        phases.insert(name, Value::Object(facts(scene, *at, &path, sample, &mut context.unknown)));
+    }
+    context.variables.insert("phases".to_owned(), Value::Object(phases));
+}
+
+/// What is known of one phase that has ended; the paths of values that only a run knows are added.
+fn facts(
+    scene: &Scene<'_>,
+    at: usize,
+    path: &str,
+    sample: Sample,
+    unknown: &mut Vec<String>,
+) -> Map<String, Value> {
+    let phase = &scene.raw.phases[at];
+    let mut facts = Map::from_iter([("status".to_owned(), Value::from("completed"))]);
+    let mut not_known = |key: &str| unknown.push(format!("{path}.{key}"));
+    let mut own = Map::new();
+    match &phase.kind {
+        Some(RawKind::Session(_)) => {
+            own.insert("text".to_owned(), Value::from("sample"));
+            if let Some(output) = scene.attachments.outputs.get(&at) {
+                own.insert("output".to_owned(), attachments::sample(&output.schema));
+            }
+        }
+        Some(RawKind::Shell(shell)) => {
+            own.insert("exit_code".to_owned(), Value::from(0));
+            match shell.capture {
+                Capture::Text => {
+                    own.insert("text".to_owned(), Value::from("sample"));
+                }
+                Capture::Json => {
+                    own.insert("output".to_owned(), Value::Null);
+                }
+                Capture::None => {}
+            }
+        }
+        Some(RawKind::Approval(_)) => {
+            own.insert("answer".to_owned(), Value::from("yes"));
+        }
+        Some(RawKind::Repeat(_)) => {
+            own.insert("rounds".to_owned(), Value::from(1));
+        }
+        _ => {}
+    }
+    let is_json = matches!(&phase.kind, Some(RawKind::Shell(shell)) if shell.capture == Capture::Json);
+    if phase.for_each.is_some() {
+        let items = if sample == Sample::Busy { vec![Value::Object(own)] } else { Vec::new() };
+        facts.insert("items".to_owned(), Value::Array(items));
+        not_known("items");
+    } else {
+        if is_json {
+            not_known("output");
+        }
+        facts.extend(own);
+    }
+    facts
+}
+
+/// What is seen of the scenario, the repetitions and the items that a spot stands in: from the inside outwards.
+fn add_surroundings(scene: &Scene<'_>, spot: Spot, sample: Sample, context: &mut TemplateContext) {
+    let (mut next, mut in_work) = match spot {
+        Spot::Run => (None, false),
+        Spot::Phase(at) => (Some(at), false),
+        Spot::Work(at) | Spot::Within(at) => (Some(at), true),
+    };
+    let mut is_within = matches!(spot, Spot::Within(_));
+    while let Some(at) = next {
+        let phase = &scene.raw.phases[at];
+        if is_within {
+            match &phase.kind {
+                Some(RawKind::Include(include)) => {
+                    let declared = include.of.as_ref().map(|of| of.inputs.as_slice()).unwrap_or_default();
+                    context.variables.insert("inputs".to_owned(), inputs(declared, &BTreeMap::new()));
+                    return;
+                }
+                Some(RawKind::Repeat(_)) => add_round(scene, at, sample, context),
+                _ => {}
+            }
+        }
+        if let Some(each) = phase.for_each.as_ref().filter(|_| in_work)
+            && !context.variables.contains_key(&each.name.value)
+        {
+            add_item(scene, at, sample, context);
+        }
+        next = scene.graph.outer(at);
+        (is_within, in_work) = (true, true);
+    }
+    let declared = inputs(&scene.raw.inputs, scene.inputs);
+    context.variables.insert("inputs".to_owned(), declared);
+}
+
+fn add_round(scene: &Scene<'_>, at: usize, sample: Sample, context: &mut TemplateContext) {
+    if context.variables.contains_key("round") {
+        return;
+    }
+    // The first round sees no round before it; what is asked of one must be asked under a condition.
+    let round = if sample == Sample::Busy { 2 } else { 1 };
+    let mut previous = Map::new();
+    if sample == Sample::Busy {
+        for inner in scene.graph.inner(at) {
+            let name = scene.graph.name(inner);
+            let path = format!("previous.{name}");
+            previous.insert(name, Value::Object(facts(scene, inner, &path, sample, &mut context.unknown)));
+        }
+    }
+    context.variables.insert("round".to_owned(), Value::from(round));
+    context.variables.insert("previous".to_owned(), Value::Object(previous));
+}
+
+fn add_item(scene: &Scene<'_>, at: usize, sample: Sample, context: &mut TemplateContext) {
+    let Some(each) = &scene.raw.phases[at].for_each else { return };
+    let name = each.name.value.clone();
+    let found = match &each.items {
+        Some(RawItems::Written(items)) => items.first().cloned(),
+        Some(RawItems::Computed(expression)) => {
+            let around = for_condition(scene, Spot::Phase(at), &scene.graph.seen(at), sample);
+            let items = scene.prompts.templates.list(&expression.value, &around).unwrap_or_default();
+            items.into_iter().next().filter(|item| !item.is_null())
+        }
+        None => None,
+    };
+    if found.is_none() {
+        context.unknown.push(name.clone());
+    }
+    context.variables.insert(name, found.unwrap_or(Value::Null));
 }
 
 /// The names of a template of a session in a phase.
@@ -79,13 +230,14 @@ pub(super) fn for_template(
     usage: Use,
     sample: Sample,
 ) -> TemplateContext {
-    let mut context = for_condition(scene, &scene.graph.all_needs(phase), sample);
+    let mut context = for_condition(scene, Spot::Work(phase), &scene.graph.seen(phase), sample);
     let names = &mut context.variables;
     let role = speaker.role;
+    let id = role.local();
     let takes = role.takes.as_ref().map(|takes| takes.value.clone()).unwrap_or_default();
-    names.insert("role".to_owned(), json!({"id": role.id.value, "takes": takes, "vars": role.vars}));
+    names.insert("role".to_owned(), json!({"id": id, "takes": takes, "vars": role.vars}));
     if let Some(takes) = speaker.takes {
-        let name = format!("{}-1", role.id.value);
+        let name = format!("{id}-1");
         names.insert("worker".to_owned(), json!({"name": name, "index": 1, "takes": takes}));
     }
     let Some(RawKind::Workers(workers)) = &scene.raw.phases[phase].kind else { return context };
@@ -101,11 +253,13 @@ pub(super) fn for_template(
     context
 }
 
-fn inputs(scene: &Scene<'_>) -> Value {
-    let values = scene.raw.inputs.iter().map(|input| {
+/// The inputs that a template may show, with their values or with samples.
+fn inputs(declared: &[RawInput], values: &BTreeMap<String, Value>) -> Value {
+    let shown = declared.iter().filter(|input| !input.is_secret());
+    let values = shown.map(|input| {
         let id = &input.id.value;
-        let value = scene.inputs.get(id).cloned().unwrap_or_else(|| match input.kind {
-            InputType::Text | InputType::Path => Value::from("sample"),
+        let value = values.get(id).cloned().unwrap_or_else(|| match input.kind {
+            InputType::String | InputType::Path => Value::from("sample"),
             InputType::Number => Value::from(1),
             InputType::Boolean => Value::from(true),
             InputType::List => json!(["sample"]),

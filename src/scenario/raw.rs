@@ -2,10 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use crate::event::Policy;
+use crate::event::{Decision, Policy};
 use crate::fault::FaultKind;
 use crate::issue::Takes;
-use crate::plan::{ClaimBy, LimitsPlan, OnFailure, ReplayWhen, SessionLife, WhenEmpty};
+use crate::plan::{
+    Capture, ClaimBy, InputType, Isolation, LimitsPlan, OnFailure, ReplayWhen, SessionLife, WhenEmpty,
+};
 use crate::price::Price;
 use crate::source::{Place, Route};
 
@@ -16,14 +18,16 @@ pub(super) struct Located<T> {
     pub(super) place: Place,
 }
 
-/// A whole file.
+/// A whole file; once its includes are followed, also what these bring.
 #[derive(Debug)]
 pub(super) struct RawScenario {
     pub(super) name: Option<Located<String>>,
     pub(super) description: Option<Located<String>>,
     pub(super) workspace: Option<RawWorkspace>,
     pub(super) inputs: Vec<RawInput>,
+    /// Those of an included file are called `PHASE.ID`.
     pub(super) roles: Vec<RawRole>,
+    /// All of them, those within another somewhere behind it.
     pub(super) phases: Vec<RawPhase>,
     pub(super) queue: RawQueue,
     pub(super) limits: RawLimits,
@@ -55,37 +59,33 @@ pub(super) struct RawLimits {
 pub(super) struct RawWorkspace {
     pub(super) path: Located<String>,
     pub(super) fresh: bool,
-}
-
-/// What an input takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum InputType {
-    Text,
-    Number,
-    Boolean,
-    List,
-    Path,
-}
-
-impl InputType {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Text => "string",
-            Self::Number => "number",
-            Self::Boolean => "boolean",
-            Self::List => "list",
-            Self::Path => "path",
-        }
-    }
+    pub(super) isolation: Option<Located<Isolation>>,
+    pub(super) setup: Vec<Located<String>>,
+    pub(super) teardown: Vec<Located<String>>,
 }
 
 #[derive(Debug)]
 pub(super) struct RawInput {
     pub(super) id: Located<String>,
     pub(super) kind: InputType,
+    pub(super) secret: Option<Located<bool>>,
     pub(super) default: Option<Located<Value>>,
     pub(super) required: Option<Located<bool>>,
     pub(super) choices: Vec<Located<Value>>,
+}
+
+impl RawInput {
+    /// Whether its value is a secret, which only commands are given.
+    pub(super) fn is_secret(&self) -> bool {
+        self.secret.as_ref().is_some_and(|secret| secret.value)
+    }
+}
+
+impl RawRole {
+    /// Its id in its own file.
+    pub(super) fn local(&self) -> &str {
+        self.id.value.rsplit_once('.').map_or(&self.id.value, |(_, local)| local)
+    }
 }
 
 #[derive(Debug)]
@@ -97,6 +97,7 @@ pub(super) struct RawRole {
     pub(super) model: Option<Located<String>>,
     pub(super) vars: Map<String, Value>,
     pub(super) limits: RawLimits,
+    pub(super) workspace: Option<Located<String>>,
 }
 
 #[derive(Debug)]
@@ -108,12 +109,51 @@ pub(super) struct RawPhase {
     pub(super) needs: Option<Vec<Located<String>>>,
     pub(super) when: Option<Located<String>>,
     pub(super) on_failure: OnFailure,
+    pub(super) finally: Option<Located<bool>>,
+    pub(super) for_each: Option<RawForEach>,
+    pub(super) retry: Option<RawRetry>,
     pub(super) limits: RawLimits,
     pub(super) expect: Vec<Located<String>>,
+    pub(super) place: Place,
+    /// The phase that it stands in, by its position among all.
+    pub(super) within: Option<usize>,
+}
+
+#[derive(Debug)]
+pub(super) struct RawForEach {
+    pub(super) items: Option<RawItems>,
+    pub(super) name: Located<String>,
+    pub(super) max_parallel: Option<u32>,
+    pub(super) on_failure: OnFailure,
+    pub(super) place: Place,
+}
+
+#[derive(Debug)]
+pub(super) enum RawItems {
+    Written(Vec<Value>),
+    Computed(Located<String>),
+}
+
+#[derive(Debug)]
+pub(super) struct RawRetry {
+    pub(super) attempts: u32,
+    pub(super) backoff: std::time::Duration,
     pub(super) place: Place,
 }
 
 impl RawPhase {
+    /// Whether somebody has to do it.
+    pub(super) fn needs_role(&self) -> bool {
+        let of_people =
+            |kind: &RawKind| matches!(kind, RawKind::Session(_) | RawKind::Workers(_) | RawKind::Monitor(_));
+        self.kind.as_ref().is_none_or(of_people)
+    }
+
+    /// Whether it runs at the end, whatever happened.
+    pub(super) fn is_final(&self) -> bool {
+        self.finally.as_ref().is_some_and(|finally| finally.value)
+    }
+
     /// The id as it is shown, or the position of a phase that has none.
     pub(super) fn shown(&self) -> String {
         match (&self.id, self.place.route.0.last()) {
@@ -129,12 +169,89 @@ pub(super) enum RawKind {
     Session(RawSession),
     Workers(RawWorkers),
     Monitor(RawMonitor),
+    Issues(RawIssues),
+    Shell(RawShell),
+    Approval(RawApproval),
+    Repeat(RawRepeat),
+    Include(RawInclude),
 }
 
 #[derive(Debug)]
 pub(super) struct RawSession {
     pub(super) role: Option<Located<String>>,
     pub(super) prompts: Vec<Located<String>>,
+    pub(super) output: Option<RawOutput>,
+}
+
+/// The schema of an answer.
+#[derive(Debug)]
+pub(super) enum RawOutput {
+    File(Located<String>),
+    Written(Located<Value>),
+}
+
+#[derive(Debug)]
+pub(super) struct RawIssues {
+    pub(super) create: Vec<RawSeed>,
+    pub(super) from: Option<Located<String>>,
+}
+
+#[derive(Debug)]
+pub(super) struct RawSeed {
+    pub(super) key: Option<Located<String>>,
+    pub(super) title: Option<Located<String>>,
+    pub(super) description: Option<Located<String>>,
+    pub(super) priority: Option<u8>,
+    pub(super) issue_type: Option<Located<String>>,
+    pub(super) metadata: Map<String, Value>,
+    pub(super) labels: Vec<Located<String>>,
+    pub(super) estimate_minutes: Option<u32>,
+    pub(super) blocking_notes: Option<Located<String>>,
+    pub(super) parent: Option<Located<String>>,
+    pub(super) depends_on: Vec<Located<String>>,
+    pub(super) place: Place,
+}
+
+#[derive(Debug)]
+pub(super) struct RawShell {
+    pub(super) run: Option<Located<String>>,
+    pub(super) env: Vec<(Located<String>, Located<String>)>,
+    pub(super) expect_exit: Vec<i32>,
+    pub(super) capture: Capture,
+}
+
+#[derive(Debug)]
+pub(super) struct RawApproval {
+    pub(super) message: Option<Located<String>>,
+    pub(super) timeout: Option<std::time::Duration>,
+    pub(super) default: Option<Located<Decision>>,
+}
+
+#[derive(Debug)]
+pub(super) struct RawRepeat {
+    pub(super) until: Option<Located<String>>,
+    pub(super) max: Option<u32>,
+    pub(super) or_continue: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct RawInclude {
+    pub(super) file: Option<Located<String>>,
+    pub(super) inputs: Vec<(Located<String>, Located<Value>)>,
+    /// What the file says of itself; none while it has not been read, or could not be.
+    pub(super) of: Option<RawIncluded>,
+}
+
+/// What an included file says of itself, beside its roles and phases.
+#[derive(Debug)]
+pub(super) struct RawIncluded {
+    /// From the root.
+    pub(super) file: String,
+    pub(super) name: Option<Located<String>>,
+    pub(super) description: Option<Located<String>>,
+    pub(super) inputs: Vec<RawInput>,
+    pub(super) limits: RawLimits,
+    pub(super) expect: Vec<Located<String>>,
 }
 
 #[derive(Debug)]
@@ -170,6 +287,7 @@ pub(super) struct RawQueue {
     pub(super) store: Option<Located<String>>,
     pub(super) lease: Option<std::time::Duration>,
     pub(super) max_attempts: Option<u32>,
+    pub(super) issues: Vec<RawSeed>,
 }
 
 #[derive(Debug)]
@@ -186,6 +304,19 @@ impl RawKind {
             Self::Session(session) => session.role.iter().collect(),
             Self::Workers(workers) => workers.pool.iter().filter_map(|entry| entry.role.as_ref()).collect(),
             Self::Monitor(monitor) => monitor.role.iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn roles_mut(&mut self) -> Vec<&mut Located<String>> {
+        match self {
+            Self::Session(session) => session.role.iter_mut().collect(),
+            Self::Workers(workers) => {
+                workers.pool.iter_mut().filter_map(|entry| entry.role.as_mut()).collect()
+            }
+            Self::Monitor(monitor) => monitor.role.iter_mut().collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -195,6 +326,7 @@ impl RawKind {
             Self::Session(session) => session.prompts.iter().collect(),
             Self::Workers(workers) => workers.prompt.iter().collect(),
             Self::Monitor(monitor) => monitor.prompt.iter().collect(),
+            _ => Vec::new(),
         }
     }
 }

@@ -1,11 +1,16 @@
 //! How what is written becomes what will run: references followed, defaults filled in.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
+use serde_json::Value;
 
 use super::paths::{Paths, normal, relative};
-use super::raw::{Located, RawFault, RawKind, RawMonitor, RawPhase, RawRole, RawSession, RawWorkers};
+use super::raw::{
+    Located, RawFault, RawForEach, RawInclude, RawInput, RawItems, RawKind, RawMonitor, RawPhase, RawRole,
+    RawSeed, RawSession, RawWorkers,
+};
 use super::rules::Scene;
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::event::EffectId;
@@ -14,14 +19,18 @@ use crate::id::{PhaseId, RoleId};
 use crate::issue::Takes;
 use crate::limit;
 use crate::plan::{
-    ClaimBy, Condition, MonitorPlan, PhaseKind, PhasePlan, Plan, PoolPlan, QUEUE_FILE, QueuePlan, ReplayPlan,
-    ReplayWhen, RolePlan, SessionLife, SessionPlan, WorkersPlan, WorkspacePlan, WorkspaceStart,
+    ApprovalPlan, ClaimBy, Condition, ForEachPlan, IncludeInput, IncludePlan, InputSource, Isolation,
+    IssuesPlan, Items, LimitsPlan, MonitorPlan, PhaseKind, PhasePlan, PhaseTurn, Plan, PoolPlan, QUEUE_FILE,
+    QueuePlan, RepeatPlan, ReplayPlan, ReplayWhen, RetryPlan, RolePlan, SeedPlan, SessionLife, SessionPlan,
+    ShellPlan, Unmet, WorkersPlan, WorkspacePlan, WorkspaceStart,
 };
+use crate::source::Place;
 
 /// The plan of a scenario; `None` if something it needs is wrong, which the report says.
 pub(super) fn plan(scene: &Scene<'_>, paths: &Paths, file: &Path, report: &mut Report) -> Option<Plan> {
     let raw = scene.raw;
     let workspace = workspace(scene, paths, report);
+    let folders = folders(scene, report);
     let queue = queue(scene, report);
     let replay = replay(scene, paths, report);
     if report.has_errors() {
@@ -34,9 +43,16 @@ pub(super) fn plan(scene: &Scene<'_>, paths: &Paths, file: &Path, report: &mut R
         file: file.strip_prefix(&paths.root).unwrap_or(file).to_owned(),
         root: paths.root.clone(),
         workspace: workspace?,
-        inputs: scene.inputs.clone(),
-        roles: raw.roles.iter().map(|role| resolve_role(scene, role)).collect::<Option<IndexMap<_, _>>>()?,
-        phases: (0..raw.phases.len()).map(|at| resolve_phase(scene, at)).collect::<Option<Vec<_>>>()?,
+        inputs: inputs(scene, |input| !input.is_secret()).collect(),
+        secrets: inputs(scene, RawInput::is_secret)
+            .filter_map(|(id, variable)| Some((id, variable.as_str()?.to_owned())))
+            .collect(),
+        roles: raw
+            .roles
+            .iter()
+            .map(|role| resolve_role(scene, role, &folders))
+            .collect::<Option<IndexMap<_, _>>>()?,
+        phases: phases(scene, None)?,
         queue: queue?,
         limits: raw.limits.plan,
         prices: scene.prices().only(raw.roles.iter().filter_map(|role| scene.model(role))),
@@ -59,7 +75,51 @@ fn workspace(scene: &Scene<'_>, paths: &Paths, report: &mut Report) -> Option<Wo
         (None, Some(workspace)) => paths.workspace(&workspace.path, report)?,
         (None, None) => paths.root.clone(),
     };
-    Some(WorkspacePlan { path, start, place })
+    let texts = |written: &[Located<String>]| written.iter().map(|text| text.value.clone()).collect();
+    Some(WorkspacePlan {
+        path,
+        start,
+        isolation: written
+            .and_then(|workspace| workspace.isolation.as_ref())
+            .map_or(Isolation::Shared, |isolation| isolation.value),
+        setup: written.map(|workspace| texts(&workspace.setup)).unwrap_or_default(),
+        teardown: written.map(|workspace| texts(&workspace.teardown)).unwrap_or_default(),
+        place,
+    })
+}
+
+/// The folders in the workspace that roles work in.
+fn folders(scene: &Scene<'_>, report: &mut Report) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for role in &scene.raw.roles {
+        let Some(written) = &role.workspace else { continue };
+        match relative(&written.value) {
+            Some(folder) => {
+                found.insert(role.id.value.clone(), folder);
+            }
+            None => {
+                let message = format!("`{}` is not a folder inside the workspace", written.value);
+                report.push(
+                    Diagnostic::error(Code::PathLeavesRoot, message)
+                        .at(&written.place)
+                        .help("the workspace of a role starts at that of the scenario, and stays below it"),
+                );
+            }
+        }
+    }
+    found
+}
+
+/// The inputs of the scenario of which this is true, with their values.
+fn inputs<'a>(
+    scene: &'a Scene<'_>,
+    is_wanted: impl Fn(&RawInput) -> bool + 'a,
+) -> impl Iterator<Item = (String, Value)> + 'a {
+    let wanted = scene.raw.inputs.iter().filter(move |input| is_wanted(input));
+    wanted.filter_map(|input| {
+        let id = &input.id.value;
+        Some((id.clone(), scene.inputs.get(id)?.clone()))
+    })
 }
 
 fn queue(scene: &Scene<'_>, report: &mut Report) -> Option<QueuePlan> {
@@ -84,6 +144,7 @@ fn queue(scene: &Scene<'_>, report: &mut Report) -> Option<QueuePlan> {
         path: PathBuf::from(path?),
         lease: raw.lease.unwrap_or(limit::LEASE),
         max_attempts: raw.max_attempts.unwrap_or(limit::ATTEMPTS),
+        issues: seeds(&raw.issues)?,
     })
 }
 
@@ -107,7 +168,11 @@ fn faults(raw: &RawFault) -> impl Iterator<Item = Fault> + '_ {
         .map(move |attempt| Fault { at: FaultPlace::Effect(call.attempt(attempt)), kind: raw.kind.clone() })
 }
 
-fn resolve_role(scene: &Scene<'_>, role: &RawRole) -> Option<(RoleId, RolePlan)> {
+fn resolve_role(
+    scene: &Scene<'_>,
+    role: &RawRole,
+    folders: &BTreeMap<String, String>,
+) -> Option<(RoleId, RolePlan)> {
     let id = RoleId::new(role.id.value.as_str());
     let plan = RolePlan {
         id: id.clone(),
@@ -117,6 +182,7 @@ fn resolve_role(scene: &Scene<'_>, role: &RawRole) -> Option<(RoleId, RolePlan)>
         model: role.model.as_ref().map(|model| model.value.clone()),
         vars: role.vars.clone(),
         limits: role.limits.plan,
+        workspace: folders.get(&role.id.value).cloned(),
         place: role.id.place.clone(),
     };
     Some((id, plan))
@@ -131,28 +197,144 @@ fn prompt_name(path: &Located<String>) -> String {
     relative(&path.value).unwrap_or_else(|| path.value.clone())
 }
 
+/// The phases that stand right within a phase, or at the top.
+fn phases(scene: &Scene<'_>, within: Option<usize>) -> Option<Vec<PhasePlan>> {
+    let all = 0..scene.raw.phases.len();
+    all.filter(|at| scene.graph.outer(*at) == within).map(|at| resolve_phase(scene, at)).collect()
+}
+
 fn resolve_phase(scene: &Scene<'_>, at: usize) -> Option<PhasePlan> {
     let raw = &scene.raw.phases[at];
+    let once = RetryPlan::ONCE;
     Some(PhasePlan {
         id: PhaseId::new(raw.id.as_ref()?.value.as_str()),
-        kind: kind(scene, raw)?,
+        kind: kind(scene, at, raw)?,
         needs: scene.graph.needs(at).iter().map(|need| PhaseId::new(scene.graph.name(*need))).collect(),
+        turn: if raw.is_final() { PhaseTurn::Finally } else { PhaseTurn::InOrder },
+        for_each: match &raw.for_each {
+            Some(each) => Some(for_each(each)?),
+            None => None,
+        },
+        retry: raw
+            .retry
+            .as_ref()
+            .map_or(once, |retry| RetryPlan { attempts: retry.attempts, backoff: retry.backoff }),
         when: raw.when.as_ref().map(condition),
         on_failure: raw.on_failure,
-        limits: raw.limits.plan,
+        limits: limits(raw),
         expect: conditions(&raw.expect),
         place: raw.place.clone(),
     })
 }
 
-fn kind(scene: &Scene<'_>, raw: &RawPhase) -> Option<PhaseKind> {
+/// The limits of a phase; an included scenario has its own, and the narrower of two holds.
+fn limits(raw: &RawPhase) -> LimitsPlan {
+    match &raw.kind {
+        Some(RawKind::Include(RawInclude { of: Some(of), .. })) => raw.limits.plan.and(&of.limits.plan),
+        _ => raw.limits.plan,
+    }
+}
+
+fn for_each(raw: &RawForEach) -> Option<ForEachPlan> {
+    Some(ForEachPlan {
+        items: match raw.items.as_ref()? {
+            RawItems::Written(items) => Items::Written(items.clone()),
+            RawItems::Computed(expression) => Items::Computed(condition(expression)),
+        },
+        name: raw.name.value.clone(),
+        max_parallel: raw.max_parallel.map_or(limit::PARALLEL_ITEMS, |most| most as usize),
+        on_failure: raw.on_failure,
+    })
+}
+
+fn kind(scene: &Scene<'_>, at: usize, raw: &RawPhase) -> Option<PhaseKind> {
     Some(match raw.kind.as_ref()? {
-        RawKind::Session(RawSession { role, prompts }) => PhaseKind::Session(SessionPlan {
+        RawKind::Session(RawSession { role, prompts, .. }) => PhaseKind::Session(SessionPlan {
             role: RoleId::new(role.as_ref()?.value.as_str()),
             prompts: prompts.iter().map(prompt_name).collect(),
+            output: scene.attachments.outputs.get(&at).cloned(),
         }),
         RawKind::Workers(workers) => PhaseKind::Workers(resolve_workers(scene, workers)?),
         RawKind::Monitor(monitor) => PhaseKind::Monitor(resolve_monitor(monitor)?),
+        RawKind::Issues(issues) => PhaseKind::Issues(IssuesPlan {
+            create: seeds(&issues.create)?,
+            from: scene.attachments.issues.get(&at).cloned(),
+        }),
+        RawKind::Shell(shell) => PhaseKind::Shell(ShellPlan {
+            run: shell.run.as_ref()?.value.clone(),
+            env: shell.env.iter().map(|(name, value)| (name.value.clone(), value.value.clone())).collect(),
+            expect_exit: shell.expect_exit.clone(),
+            capture: shell.capture,
+        }),
+        RawKind::Approval(approval) => PhaseKind::Approval(ApprovalPlan {
+            message: approval.message.as_ref()?.value.clone(),
+            timeout: approval.timeout,
+            default: approval.default.as_ref().map(|answer| answer.value),
+        }),
+        RawKind::Repeat(repeat) => PhaseKind::Repeat(RepeatPlan {
+            phases: phases(scene, Some(at))?,
+            until: condition(repeat.until.as_ref()?),
+            max: repeat.max?,
+            unmet: if repeat.or_continue { Unmet::Completes } else { Unmet::Fails },
+        }),
+        RawKind::Include(include) => PhaseKind::Include(resolve_include(scene, at, include)?),
+    })
+}
+
+fn resolve_include(scene: &Scene<'_>, at: usize, raw: &RawInclude) -> Option<IncludePlan> {
+    let of = raw.of.as_ref()?;
+    let text = |text: &Option<Located<String>>| text.as_ref().map(|text| text.value.clone());
+    let stem = || Path::new(&of.file).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let inputs = of.inputs.iter().map(|input| include_input(input, raw, &scene.raw.phases[at].place));
+    Some(IncludePlan {
+        file: PathBuf::from(&of.file),
+        name: text(&of.name).or_else(stem).unwrap_or_default(),
+        description: text(&of.description).unwrap_or_default(),
+        phases: phases(scene, Some(at))?,
+        inputs: inputs.collect(),
+        expect: conditions(&of.expect),
+    })
+}
+
+fn include_input(input: &RawInput, raw: &RawInclude, place: &Place) -> IncludeInput {
+    let given = raw.inputs.iter().find(|(name, _)| name.value == input.id.value).map(|(_, value)| value);
+    let written = given.or(input.default.as_ref());
+    let value = match written.map(|written| &written.value) {
+        Some(Value::String(text)) if input.is_secret() => InputSource::Secret(text.clone()),
+        Some(Value::String(text)) if text.contains("{{") || text.contains("{%") => {
+            InputSource::Template(text.clone())
+        }
+        Some(value) => InputSource::Value(value.clone()),
+        None => InputSource::Value(Value::Null),
+    };
+    IncludeInput {
+        id: input.id.value.clone(),
+        kind: input.kind,
+        value,
+        choices: input.choices.iter().map(|choice| choice.value.clone()).collect(),
+        place: written.map_or_else(|| place.clone(), |written| written.place.clone()),
+    }
+}
+
+fn seeds(raw: &[RawSeed]) -> Option<Vec<SeedPlan>> {
+    raw.iter().map(seed).collect()
+}
+
+fn seed(raw: &RawSeed) -> Option<SeedPlan> {
+    let text = |text: &Option<Located<String>>| text.as_ref().map(|text| text.value.clone());
+    Some(SeedPlan {
+        key: text(&raw.key),
+        title: text(&raw.title)?,
+        description: text(&raw.description).unwrap_or_default(),
+        priority: raw.priority,
+        issue_type: text(&raw.issue_type),
+        metadata: raw.metadata.clone(),
+        labels: raw.labels.iter().map(|label| label.value.clone()).collect(),
+        estimate_minutes: raw.estimate_minutes,
+        blocking_notes: text(&raw.blocking_notes),
+        parent: text(&raw.parent),
+        depends_on: raw.depends_on.iter().map(|key| key.value.clone()).collect(),
+        place: raw.place.clone(),
     })
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::chat::Usage;
 use crate::effects::Busy;
 use crate::id::{PhaseId, RoleId};
-use crate::plan::{LimitsPlan, Plan};
+use crate::plan::{LimitsPlan, PhasePlan, Plan};
 use crate::price::{Price, Prices, Usd};
 
 /// The budget of a run, with what its models cost.
@@ -223,17 +223,24 @@ impl Budget {
     pub fn new(plan: &Plan) -> Self {
         let mut budget = Self { prices: plan.prices.clone(), ..Self::default() };
         budget.run = budget.open(plan.limits);
-        for phase in &plan.phases {
-            if let Some(account) = budget.open(phase.limits) {
-                budget.phases.insert(phase.id.clone(), account);
-            }
-        }
+        budget.open_phases(None, &plan.phases);
         for role in plan.roles.values() {
             if let Some(account) = budget.open(role.limits) {
                 budget.roles.insert(role.id.clone(), account);
             }
         }
         budget
+    }
+
+    /// Accounts for phases within a phase, by their names in the file: rounds and items share one.
+    fn open_phases(&mut self, outer: Option<&PhaseId>, phases: &[PhasePlan]) {
+        for phase in phases {
+            let id = outer.map_or_else(|| phase.id.clone(), |outer| outer.inner(&phase.id));
+            if let Some(account) = self.open(phase.limits) {
+                self.phases.insert(id.clone(), account);
+            }
+            self.open_phases(Some(&id), phase.inner());
+        }
     }
 
     /// The same at other prices.
@@ -254,8 +261,15 @@ impl Budget {
 
     /// What a session of this role pays its calls from.
     pub fn purse(&self, phase: &PhaseId, role: &RoleId, model: &str) -> Purse {
-        let accounts = [self.run, self.phases.get(phase).copied(), self.roles.get(role).copied()];
-        Purse { accounts: accounts.into_iter().flatten().collect(), price: self.prices.of(model) }
+        let mut accounts = Vec::from_iter(self.run);
+        let mut name: Option<PhaseId> = None;
+        for part in phase.names().map(PhaseId::from) {
+            let id = name.map_or_else(|| part.clone(), |outer: PhaseId| outer.inner(&part));
+            accounts.extend(self.phases.get(&id));
+            name = Some(id);
+        }
+        accounts.extend(self.roles.get(role));
+        Purse { accounts, price: self.prices.of(model) }
     }
 
     /// A purse with a share of another's: what is spent from it is spent from that one too, but no more than this.

@@ -379,7 +379,7 @@ fn refusal(trouble: &str) -> Value {
 }
 
 /// A text cut to what fits a line of the screen.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     const LINE: usize = 200;
     let line = text.lines().next().unwrap_or_default();
     match line.char_indices().nth(LINE) {

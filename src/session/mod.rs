@@ -3,6 +3,7 @@
 mod ask;
 mod budget;
 mod call;
+mod command;
 mod delegate;
 mod files;
 mod hooks;
@@ -22,11 +23,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use ask::used_by;
 pub use budget::{Amount, Budget, Purse};
+pub use command::{CommandAsked, CommandEnd, run_command};
 pub use delegate::Delegates;
 pub use files::{Commands, FileOrder};
 use kit::Kit;
 pub use modules::{Cast, CastError, Casting, Lines, Modules, Offstage};
-pub use registry::{RegisterError, Registry, ToolParts};
+pub use registry::{CredentialFound, CredentialUse, RegisterError, Registry, ToolParts};
 pub use turn::{CallOrder, Deltas, HAND_BACK, LoopPolicy, Offer, Step, Turn, WRAP_UP};
 pub use validate::Validators;
 

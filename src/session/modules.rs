@@ -238,6 +238,23 @@ impl Modules {
         wanted.into_iter().filter_map(|wanted| wanted.without().transpose()).collect()
     }
 
+    /// What runs a command that the scenario itself names, given these variables; none where there is no shell.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn command(&self, own: &BTreeMap<String, String>) -> Result<Arc<dyn Tool>, String> {
+        let seconds = limit::COMMAND_TIMEOUT.as_secs();
+        let config = serde_json::json!({"safety_profile": "unrestricted", "timeout": seconds});
+        let config = config.as_object().expect("it is written as an object");
+        match bash::build_with(config, self.workspace.clone(), &self.variables, own) {
+            Ok(Built::Tools(tools) | Built::Partial { tools, .. }) => {
+                Ok(tools.into_iter().next().expect("there is a tool in what was built"))
+            }
+            Ok(Built::Absent { notice }) => Err(notice),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// What servers are started with.
     pub fn ground(&self) -> Ground<'_> {
         Ground {

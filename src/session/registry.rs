@@ -45,6 +45,30 @@ pub struct Registry {
     providers: Vec<(ModuleInfo, Arc<MakeProvider>)>,
 }
 
+/// A credential that sessions of a plan ask models with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialUse {
+    /// The variable that holds it.
+    pub variable: &'static str,
+    /// Whether there is no answer without it.
+    pub need: Need,
+    /// Where it is found.
+    pub found: CredentialFound,
+    /// The roles that use it.
+    pub roles: Vec<String>,
+}
+
+/// Where a credential is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialFound {
+    /// It is not there.
+    Nowhere,
+    /// In its variable.
+    InVariable,
+    /// In the mount plan, or in a variable that the mount plan names in its place.
+    InMountPlan,
+}
+
 /// A module cannot be added.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
@@ -213,28 +237,48 @@ impl Registry {
         plan: &Plan,
         variables: &Variables,
     ) -> BTreeMap<&'static str, Vec<String>> {
-        let mut missing: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+        let uses = self.credential_uses(plan, variables).into_iter();
+        let missing =
+            uses.filter(|used| used.need == Need::Required && used.found == CredentialFound::Nowhere);
+        missing.map(|used| (used.variable, used.roles)).collect()
+    }
+
+    /// The credentials that the plan's sessions ask models with, by variable, and where each is found.
+    pub fn credential_uses(&self, plan: &Plan, variables: &Variables) -> Vec<CredentialUse> {
+        let mut uses: Vec<CredentialUse> = Vec::new();
         let used: BTreeSet<_> =
-            plan.phases.iter().flat_map(crate::plan::PhasePlan::sessions).map(|(_, role)| role).collect();
+            plan.every_phase().flat_map(crate::plan::PhasePlan::sessions).map(|(_, role)| role).collect();
         let used = used.iter().filter_map(|role| plan.roles.get(role));
         let specs =
             used.flat_map(|role| role.mount_plan.and_agents().map(move |plan| (role, plan.provider())));
         for (role, spec) in specs {
             let info = self.catalogue().into_iter().find(|info| info.name == spec.module);
             let Some(credential) = info.and_then(|info| info.credential) else { continue };
-            if credential.need == Need::Optional {
-                continue;
-            }
-            let is_set = |value: Option<&str>| value.is_some_and(|text| !text.trim().is_empty());
-            let in_config = is_set(spec.config.get(credential.key).and_then(Value::as_str));
-            if !in_config && !is_set(variables.get(credential.variable).map(String::as_str)) {
-                let roles = missing.entry(credential.variable).or_default();
-                if !roles.contains(&role.id.to_string()) {
-                    roles.push(role.id.to_string());
-                }
+            let filled = |value: &&str| !value.trim().is_empty();
+            let in_config = spec.config.get(credential.key).and_then(Value::as_str).filter(filled);
+            let in_variable = variables.get(credential.variable).map(String::as_str).filter(filled);
+            let found = match (in_config, in_variable) {
+                (None, None) => CredentialFound::Nowhere,
+                (Some(config), variable) if variable != Some(config) => CredentialFound::InMountPlan,
+                _ => CredentialFound::InVariable,
+            };
+            let role = role.id.to_string();
+            let is_same = |used: &&mut CredentialUse| {
+                (used.variable, used.need, used.found) == (credential.variable, credential.need, found)
+            };
+            match uses.iter_mut().find(is_same) {
+                Some(used) if used.roles.contains(&role) => {}
+                Some(used) => used.roles.push(role),
+                None => uses.push(CredentialUse {
+                    variable: credential.variable,
+                    need: credential.need,
+                    found,
+                    roles: vec![role],
+                }),
             }
         }
-        missing
+        uses.sort_by_key(|used| used.variable);
+        uses
     }
 
     /// What is wrong with the providers that ask a server, each mistake once: what a run would find before it begins.

@@ -14,7 +14,7 @@ mod soundness;
 mod sqlite;
 mod transfer;
 
-pub use request::{Claim, Edit, Filter, NewIssue, Search, Update};
+pub use request::{Claim, Edit, Filter, NewIssue, PlannedIssue, Search, Update};
 pub use soundness::{Finding, Rule, Soundness};
 pub use sqlite::SqliteStore;
 pub use transfer::{Export, Format, Import, Imported, Incoming, Original, Outgoing, Remark, Remarks};
@@ -75,6 +75,8 @@ impl Caller {
 pub enum Operation {
     /// Makes an issue. Answers `Issue`.
     Create(NewIssue),
+    /// Makes several issues that refer to each other, all or none. Answers `Issues`, in this order.
+    CreateAll(Vec<PlannedIssue>),
     /// Looks one up. Answers `Issue`, comments included; `NotFound` otherwise.
     Get {
         /// Which.

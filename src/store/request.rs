@@ -39,6 +39,17 @@ pub struct NewIssue {
     pub blocking_notes: Option<String>,
 }
 
+/// A new issue among others that are made with it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlannedIssue {
+    /// It.
+    pub issue: NewIssue,
+    /// The one of them that it is a part of, by its position.
+    pub parent: Option<usize>,
+    /// Those that must be closed before it is ready, by their positions.
+    pub waits_for: Vec<usize>,
+}
+
 /// Which issues to list. Empty lists all.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

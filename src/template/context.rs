@@ -20,6 +20,8 @@ pub struct TemplateContext {
     /// Names below which every further name is defined, as dotted paths: their content is not known before a run.
     /// `issues.metadata` stands for the metadata of every issue of the queue.
     pub open: Vec<String>,
+    /// Names whose value is not known before a run, as dotted paths: it may be anything.
+    pub unknown: Vec<String>,
     /// What `define` was called with.
     defined: Vec<String>,
 }
@@ -74,9 +76,14 @@ impl TemplateContext {
         if self.open.iter().any(|open| open == path) {
             return Value::from_object(Anything);
         }
-        let leads_on = |paths: &[String]| paths.iter().any(|other| other.starts_with(&format!("{path}.")));
+        if self.unknown.iter().any(|unknown| unknown == path) {
+            return Value::from_object(Unknown);
+        }
+        let leads_on = |paths: &Vec<String>| paths.iter().any(|other| other.starts_with(&format!("{path}.")));
         match value {
-            serde_json::Value::Object(map) if leads_on(&self.open) || leads_on(&self.defined) => {
+            serde_json::Value::Object(map)
+                if [&self.open, &self.unknown, &self.defined].into_iter().any(leads_on) =>
+            {
                 Value::from_pairs(
                     map.iter().map(|(key, value)| (key.clone(), self.lower(&format!("{path}.{key}"), value))),
                 )
@@ -125,6 +132,24 @@ impl Object for Anything {
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         Enumerator::Str(&["sample"])
+    }
+}
+
+/// Stands for a value that only a run knows: it may be a text, a number, a list or a map.
+#[derive(Debug)]
+pub(super) struct Unknown;
+
+impl Object for Unknown {
+    fn get_value(self: &Arc<Self>, _: &Value) -> Option<Value> {
+        Some(Value::from_object(Self))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(vec![Value::from_object(Self)])
+    }
+
+    fn render(self: &Arc<Self>, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("sample")
     }
 }
 

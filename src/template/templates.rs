@@ -7,7 +7,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
 
-use super::context::TemplateContext;
+use super::context::{TemplateContext, Unknown};
 use super::error::{Mistake, TemplateError};
 use super::includes::{Includes, include_path, includes};
 use crate::id::canonical_json;
@@ -49,10 +49,31 @@ impl Templates {
     /// # Errors
     /// It names something undefined, fails, or takes too many steps.
     pub fn render(&self, name: &str, context: &TemplateContext) -> Result<String, TemplateError> {
+        self.environment.get_template(name).and_then(|template| template.render(context.to_value())).map_err(
+            |error| self.with_suggestion(TemplateError::new(&error, name), &|| BTreeSet::new(), context),
+        )
+    }
+
+    /// Renders a template that stands in the scenario itself.
+    ///
+    /// # Errors
+    /// It is not written as templates are, names something undefined, fails, or takes too many steps.
+    pub fn render_text(&self, text: &str, context: &TemplateContext) -> Result<String, TemplateError> {
         self.environment
-            .get_template(name)
+            .template_from_named_str("", text)
             .and_then(|template| template.render(context.to_value()))
-            .map_err(|error| self.with_suggestion(TemplateError::new(&error, name), "", context))
+            .map_err(|error| {
+                self.with_suggestion(TemplateError::new(&error, ""), &|| self.text_names(text), context)
+            })
+    }
+
+    /// Whether a template that stands in the scenario itself is written as templates are.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn check_text(&self, text: &str) -> Result<(), TemplateError> {
+        let template = self.environment.template_from_named_str("", text);
+        template.map(|_| ()).map_err(|error| TemplateError::new(&error, ""))
     }
 
     /// Whether an expression is written as expressions are.
@@ -71,29 +92,52 @@ impl Templates {
     /// # Errors
     /// It is no expression, names something undefined, fails, or is neither true nor false.
     pub fn holds(&self, text: &str, context: &TemplateContext) -> Result<bool, TemplateError> {
-        let value = self
-            .environment
-            .compile_expression_owned(text.to_owned())
-            .and_then(|expression| expression.eval(context.to_value()))
-            .map_err(|error| self.with_suggestion(TemplateError::new(&error, ""), text, context))?;
-        let failure = |message: String| TemplateError {
-            mistake: Mistake::Failure,
-            template: String::new(),
-            line: 1,
-            range: None,
-            message,
-            did_you_mean: None,
-        };
+        let value = self.evaluate(text, context)?;
         match value.kind() {
             ValueKind::Bool => Ok(value.is_true()),
-            ValueKind::Undefined => {
-                let error = failure(format!("`{}` is undefined", text.trim()));
-                Err(self.with_suggestion(error, text, context))
-            }
+            _ if value.downcast_object_ref::<Unknown>().is_some() => Ok(true),
             kind => Err(failure(format!(
                 "a condition is true or false, and this is a {kind}; compare it with something"
             ))),
         }
+    }
+
+    /// Evaluates an expression whose value is a list.
+    ///
+    /// # Errors
+    /// It is no expression, names something undefined, fails, or is no list.
+    pub fn list(
+        &self,
+        text: &str,
+        context: &TemplateContext,
+    ) -> Result<Vec<serde_json::Value>, TemplateError> {
+        let value = self.evaluate(text, context)?;
+        if value.downcast_object_ref::<Unknown>().is_some() {
+            return Ok(vec![serde_json::Value::Null]);
+        }
+        let no_list = || failure(format!("this must be a list, and it is a {}", value.kind()));
+        if !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
+            return Err(no_list());
+        }
+        let json = serde_json::to_value(&value).map_err(|error| failure(error.to_string()))?;
+        match json {
+            serde_json::Value::Array(items) => Ok(items),
+            _ => Err(no_list()),
+        }
+    }
+
+    fn evaluate(&self, text: &str, context: &TemplateContext) -> Result<Value, TemplateError> {
+        let names = || self.expression_names(text);
+        let value = self
+            .environment
+            .compile_expression_owned(text.to_owned())
+            .and_then(|expression| expression.eval(context.to_value()))
+            .map_err(|error| self.with_suggestion(TemplateError::new(&error, ""), &names, context))?;
+        if value.is_undefined() {
+            let error = failure(format!("`{}` is undefined", text.trim()));
+            return Err(self.with_suggestion(error, &names, context));
+        }
+        Ok(value)
     }
 
     /// Whether a rendering of this template may look at the queue, itself or through what it includes.
@@ -125,6 +169,27 @@ impl Templates {
             .unwrap_or_default()
     }
 
+    /// The names a template that stands in the scenario itself looks up, with those of all it includes.
+    pub fn text_names(&self, text: &str) -> BTreeSet<String> {
+        let mut names: BTreeSet<String> = self
+            .environment
+            .template_from_named_str("", text)
+            .map(|template| template.undeclared_variables(true).into_iter().collect())
+            .unwrap_or_default();
+        let included = includes(text);
+        let all = self.includes.keys().filter(|_| included.computed).cloned();
+        let named = included.names.iter().filter_map(|target| include_path(&target.name, ""));
+        for name in all.chain(named) {
+            names.extend(self.names(&name));
+        }
+        names
+    }
+
+    /// Whether a rendering of such a template may look at the queue.
+    pub fn text_reads_queue(&self, text: &str) -> bool {
+        self.text_names(text).iter().any(|path| is_queue(path))
+    }
+
     /// A template with all it includes; with every template there is if a name is computed.
     fn closure(&self, name: &str) -> BTreeSet<String> {
         let mut seen = BTreeSet::new();
@@ -142,11 +207,11 @@ impl Templates {
         seen
     }
 
-    /// Looks for the name that was meant where an undefined one stands in a template, or in this expression.
+    /// Looks for the name that was meant where an undefined one stands in a template, or in a text with these names.
     fn with_suggestion(
         &self,
         mut error: TemplateError,
-        expression: &str,
+        own: &dyn Fn() -> BTreeSet<String>,
         context: &TemplateContext,
     ) -> TemplateError {
         let quoted = error.message.strip_prefix('`').and_then(|rest| rest.strip_suffix("` is undefined"));
@@ -159,7 +224,7 @@ impl Templates {
             return error;
         }
         let names = if error.template.is_empty() {
-            self.expression_names(expression)
+            own()
         } else {
             let template = self.environment.get_template(&error.template);
             template
@@ -189,6 +254,17 @@ impl Templates {
     }
 }
 
+fn failure(message: String) -> TemplateError {
+    TemplateError {
+        mistake: Mistake::Failure,
+        template: String::new(),
+        line: 1,
+        range: None,
+        message,
+        did_you_mean: None,
+    }
+}
+
 fn is_queue(path: &str) -> bool {
     path == "issues" || path.starts_with("issues.")
 }
@@ -210,7 +286,17 @@ fn environment() -> Environment<'static> {
         include_path(name, parent).map_or(Cow::Borrowed(OUTSIDE), Cow::Owned)
     });
     environment.add_filter("tojson", to_json);
+    environment.add_filter("truncate_tokens", truncate_tokens);
     environment
+}
+
+/// The beginning of a text, so long that a model counts about this many tokens: four characters for one.
+fn truncate_tokens(text: Cow<'_, str>, tokens: usize) -> String {
+    let most = tokens.saturating_mul(4);
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", text[..end].trim_end()),
+        None => text.into_owned(),
+    }
 }
 
 /// JSON with sorted keys: one text for one value, so that a recorded prompt is found again.

@@ -8,6 +8,7 @@ mod attend;
 mod jobs;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -143,6 +144,19 @@ pub fn build(
     workspace: Arc<Workspace>,
     variables: &Variables,
 ) -> Result<Built, SettingError> {
+    build_with(config, workspace, variables, &BTreeMap::new())
+}
+
+/// The same for commands that are given variables of their own.
+///
+/// # Errors
+/// A value of the configuration cannot be used.
+pub fn build_with(
+    config: &Map<String, Value>,
+    workspace: Arc<Workspace>,
+    variables: &Variables,
+    own: &BTreeMap<String, String>,
+) -> Result<Built, SettingError> {
     let settings = Settings::new(INFO.name, config);
     let directory = settings.working_dir(&workspace)?;
     let timeout = Duration::from_secs(settings.count("timeout")?.unwrap_or(30));
@@ -172,7 +186,8 @@ pub fn build(
             notice: "tool-bash: neither bash nor sh was found, so the tool `bash` is absent".to_owned(),
         });
     };
-    let environment = environment(variables, &workspace);
+    let mut environment = environment(variables, &workspace);
+    environment.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
     let temporary = variables.get("TMPDIR").map_or("/tmp", String::as_str);
     let sandbox = match sandbox(config)? {
         Wanted::Off => None,
@@ -365,7 +380,8 @@ impl Bash {
     }
 }
 
-fn find_shell(variables: &Variables) -> Option<PathBuf> {
+/// The shell that commands run in: bash where there is one, else sh.
+pub fn find_shell(variables: &Variables) -> Option<PathBuf> {
     let path = variables.get("PATH").map_or("", String::as_str);
     let folders: Vec<&Path> = path
         .split(':')

@@ -121,30 +121,61 @@ pub fn build_with(
     let workspace = Arc::clone(workspace);
     let web = Arc::new(Web { fetcher, workspace, timeout });
     let fetch: Arc<dyn Tool> = Arc::new(fetch::Fetch(Arc::clone(&web)));
-    let absent = |why: &str| Built::Partial {
-        tools: vec![Arc::clone(&fetch)],
-        notice: format!("tool-web: {why}, so `web_search` is absent; agents are not offered it"),
+    match searching(&settings, variables)? {
+        Ok(Searching { backend, key, base }) => {
+            let search = Search { web, backend, base, key: key.map(Secret::new), max_results };
+            Ok(Built::Tools(vec![Arc::new(search), fetch]))
+        }
+        Err(why) => Ok(Built::Partial {
+            tools: vec![fetch],
+            notice: format!("tool-web: {why}, so `web_search` is absent; agents are not offered it"),
+        }),
+    }
+}
+
+/// What `web_search` asks with.
+struct Searching {
+    backend: Backend,
+    key: Option<String>,
+    base: String,
+}
+
+/// Who searches with a configuration, or why nobody does.
+///
+/// # Errors
+/// A value of the configuration cannot be used.
+pub fn searches(
+    config: &Map<String, Value>,
+    variables: &Variables,
+) -> Result<Result<&'static str, String>, SettingError> {
+    let found = searching(&Settings::new(INFO.name, config), variables)?;
+    Ok(found.map(|searching| searching.backend.name()))
+}
+
+fn searching(
+    settings: &Settings<'_>,
+    variables: &Variables,
+) -> Result<Result<Searching, String>, SettingError> {
+    let Some(backend) = backend(settings)? else {
+        return Ok(Err("no search backend is configured".to_owned()));
     };
-    let Some(backend) = backend(&settings)? else { return Ok(absent("no search backend is configured")) };
-    let key = key_of(&settings, backend, variables)?;
+    let key = key_of(settings, backend, variables)?;
     if let (None, Some(variable)) = (&key, backend.variable()) {
-        return Ok(absent(&format!("{variable}, which the backend {} needs, is not set", backend.name())));
+        return Ok(Err(format!("{variable}, which the backend {} needs, is not set", backend.name())));
     }
     let base = match (settings.text("base_url")?.filter(|url| !url.trim().is_empty()), backend.base()) {
         (Some(url), _) if url.starts_with("http://") || url.starts_with("https://") => url,
         (Some(_), _) => return Err(settings.wrong("base_url", "must begin with http:// or https://")),
         (None, Some(base)) => base,
-        (None, None) => return Ok(absent("`base_url`, the address of the searxng server, is not set")),
+        (None, None) => {
+            return Ok(Err("`base_url`, the address of the searxng server, is not set".to_owned()));
+        }
     };
-    let search = Search {
-        web,
-        backend,
-        base: base.trim_end_matches('/').to_owned(),
-        key: key.map(Secret::new),
-        max_results,
-    };
-    Ok(Built::Tools(vec![Arc::new(search), fetch]))
+    Ok(Ok(Searching { backend, key, base: base.trim_end_matches('/').to_owned() }))
 }
+
+/// The variables that hold keys of search backends.
+pub const VARIABLES: [&str; 2] = ["BRAVE_API_KEY", "TAVILY_API_KEY"];
 
 /// The credentials that a configuration uses: the name of each, and what it is. One that makes no sense has none.
 pub fn credentials(config: &Map<String, Value>, variables: &Variables) -> Vec<(&'static str, String)> {

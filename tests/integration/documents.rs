@@ -18,7 +18,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::harness::{BINARY, Project, repository, walk};
+use crate::harness::{BINARY, Outcome, Project, repository, walk};
 use crate::server::AnthropicServer;
 use crate::server::brain::{Answer, brain};
 
@@ -38,13 +38,17 @@ pub(crate) struct Block {
 pub(crate) struct Step {
     line: usize,
     pub(crate) command: String,
-    code: i32,
-    expected: Vec<String>,
+    pub(crate) code: i32,
+    pub(crate) expected: Vec<String>,
 }
+
+/// Where the pages of `runner explain` lie; `explain.rs` executes them.
+pub(crate) const PAGES: &str = "docs/diagnostics/";
 
 #[test]
 fn every_example_is_true() {
-    let documents = documents();
+    let mut documents = documents();
+    documents.retain(|(name, _)| !name.starts_with(PAGES));
     assert!(documents.iter().any(|(name, _)| name == "docs/architecture.md"), "the documents were not found");
     let wrong: Vec<_> = documents.iter().flat_map(|(name, text)| execute(name, text)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
@@ -69,6 +73,10 @@ fn a_path_means_one_file_in_all_documents() {
     let mut seen: BTreeMap<String, (String, String)> = BTreeMap::new();
     let mut wrong = Vec::new();
     for (name, text) in documents() {
+        // Each of the pages has a wrong and a right file.
+        if name.starts_with(PAGES) {
+            continue;
+        }
         for block in blocks(&text) {
             let Some(path) = path_of(&block) else { continue };
             let file = file_of(&block).to_owned();
@@ -91,7 +99,8 @@ fn workspaces_of_examples_are_named_so_that_they_are_ignored() {
     let ignored = std::fs::read_to_string(repository().join(".gitignore")).expect("the .gitignore");
     assert!(ignored.lines().any(|line| line == "/.*/"), "{ignored}");
     let mut count = 0;
-    for (name, text) in documents() {
+    let documents = documents().into_iter().filter(|(name, _)| !name.starts_with(PAGES));
+    for (name, text) in documents {
         for block in blocks(&text).iter().filter(|block| block.language == "yaml") {
             let file: serde_yaml::Value = serde_yaml::from_str(&block.text).expect("YAML");
             let Some(path) = file["workspace"]["path"].as_str() else { continue };
@@ -132,9 +141,7 @@ pub(crate) fn documents() -> Vec<(String, String)> {
 /// Does what a document says; gives out what turned out otherwise.
 fn execute(name: &str, text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
-    let project = Project::shipped();
-    std::fs::create_dir(project.path("../bin")).expect("a folder for the binary's short name");
-    std::os::unix::fs::symlink(BINARY, project.path("../bin/runner")).expect("a link to the binary");
+    let project = project_with_runner();
     let blocks = blocks(text);
     let server = AnthropicServer::start(brain(|_| Answer::text("Hello, and welcome.")));
     for block in &blocks {
@@ -187,15 +194,8 @@ fn perform(
     issue: Option<&str>,
     server: Option<&AnthropicServer>,
 ) -> Result<String, String> {
-    let command = step.command.replace("cargo run --release --", "runner");
-    let script = format!("exec 2>&1\n{}", command.replace("bd-...", issue.unwrap_or("bd-none")));
-    let bin = project.path("../bin").canonicalize().expect("the folder was made");
-    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
-    let mut command = project.command("/bin/bash").args(["-c", &script]).env("PATH", path);
-    if let Some(server) = server {
-        command = command.with_key().env("ANTHROPIC_BASE_URL", server.url());
-    }
-    let outcome = command.run();
+    let command = step.command.replace("bd-...", issue.unwrap_or("bd-none"));
+    let outcome = outcome(project, &command, server);
     let printed: Vec<_> = outcome.stdout.lines().map(str::trim_end).collect();
     if outcome.code != Some(step.code) {
         return Err(format!(
@@ -213,6 +213,26 @@ fn perform(
         expected.join("\n"),
         printed.join("\n")
     ))
+}
+
+/// What a command of a document comes to: both of its streams in one.
+pub(crate) fn outcome(project: &Project, command: &str, server: Option<&AnthropicServer>) -> Outcome {
+    let script = format!("exec 2>&1\n{}", command.replace("cargo run --release --", "runner"));
+    let bin = project.path("../bin").canonicalize().expect("the folder was made");
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
+    let mut command = project.command("/bin/bash").args(["-c", &script]).env("PATH", path);
+    if let Some(server) = server {
+        command = command.with_key().env("ANTHROPIC_BASE_URL", server.url());
+    }
+    command.run()
+}
+
+/// A project with what is shipped, in which `runner` is the binary.
+pub(crate) fn project_with_runner() -> Project {
+    let project = Project::shipped();
+    std::fs::create_dir(project.path("../bin")).expect("a folder for the binary's short name");
+    std::os::unix::fs::symlink(BINARY, project.path("../bin/runner")).expect("a link to the binary");
+    project
 }
 
 /// The fenced blocks of a Markdown text.
@@ -243,7 +263,7 @@ pub(crate) fn blocks(text: &str) -> Vec<Block> {
 }
 
 /// The path a block names in its first line.
-fn path_of(block: &Block) -> Option<String> {
+pub(crate) fn path_of(block: &Block) -> Option<String> {
     let first = block.text.lines().next()?;
     let path = match block.language.as_str() {
         "yaml" | "toml" => first.strip_prefix("# ")?,
@@ -258,7 +278,7 @@ fn path_of(block: &Block) -> Option<String> {
 }
 
 /// What is written to the path a block names: a comment in a prompt would be read by a model.
-fn file_of(block: &Block) -> &str {
+pub(crate) fn file_of(block: &Block) -> &str {
     match block.language.as_str() {
         "markdown" | "jinja" => block.text.split_once('\n').map_or("", |(_, rest)| rest),
         _ => &block.text,

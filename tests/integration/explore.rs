@@ -184,6 +184,8 @@ async fn play(project: &Project, queue: Queue, schedule: Schedule) -> (Tried, Ve
         store: if queue == Queue::Hasty { hasty.clone() } else { sqlite.clone() },
         templates: Templates::new(&plan.prompts).map_err(|_| "templates").unwrap(),
         stage: Arc::new(stage),
+        people: Arc::new(engine::Nobody),
+        secrets: BTreeMap::new(),
     })
     .await;
     journal.close().unwrap();

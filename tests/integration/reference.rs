@@ -6,6 +6,7 @@ use std::path::Path;
 
 use runner::diagnostic::Code;
 use runner::plan::{KeyInfo, KeyShape, ModuleInfo, Need};
+use runner::scenario::shape;
 use runner::session::Registry;
 
 use crate::documents::{blocks, documents, steps};
@@ -389,7 +390,7 @@ fn names_that_there_are_not_are_found() {
         ("runner", None),
         ("--jitter 3", None),
         ("cargo test", None),
-        ("runner explain RUN0101", Some("no command explain")),
+        ("runner explane RUN0101", Some("no command explane")),
         ("runner issues undo", Some("no command undo")),
         ("runner x.yaml --from y", Some("run has no --from")),
         ("cargo run --release -- x.yaml --max-usd 1", Some("run has no --max-usd")),
@@ -421,8 +422,35 @@ fn two_commands_do_all_set_up() {
     assert_eq!(commands, ["cargo run --release -- scenarios/demo.yaml", "bash .ci/run"]);
 }
 
+/// The rows that the reference page has for a shape of the file.
+fn shape_rows(shape: &shape::Shape) -> String {
+    let row = |key: &shape::Key| {
+        let line = format!("| `{}` | {} | {} | {} |\n", key.name, key.takes.words(), key.default, key.doc);
+        line.replace("|  |", "| |")
+    };
+    shape.keys.iter().map(row).collect()
+}
+
+#[test]
+fn every_key_is_told_of_as_the_schema_has_it() {
+    let text = page("docs/scenario-format.md");
+    let mut wrong = String::new();
+    for shape in shape::all().into_iter().filter(|shape| !shape.heading.is_empty()) {
+        let told = ["##", "###", "####"]
+            .iter()
+            .find_map(|level| section(&text, &format!("{level} {}", shape.heading)));
+        let told = told.unwrap_or_else(|| panic!("docs/scenario-format.md has no {}", shape.heading));
+        let table = told.split("\n#").next().unwrap_or(told);
+        let expected = shape_rows(shape);
+        if rows(table) != rows(&expected) {
+            let _ = write!(wrong, "{}\n{expected}\n", shape.heading);
+        }
+    }
+    assert!(wrong.is_empty(), "docs/scenario-format.md is to have these rows:\n\n{wrong}");
+}
+
 /// Maps of a scenario in which a key is unknown, with the heading of the section that tells of the known ones.
-const UNKNOWN: [(&str, &str); 13] = [
+const UNKNOWN: [(&str, &str); 22] = [
     ("## The file", "zzz: 1"),
     ("## `workspace`", "workspace: { path: w, zzz: 1 }"),
     ("## `inputs`", "inputs: { a: { zzz: 1 } }"),
@@ -432,6 +460,15 @@ const UNKNOWN: [(&str, &str); 13] = [
     ("### `workers`", "phases: [{ id: p, workers: { zzz: 1 } }]"),
     ("#### `pool`", "phases: [{ id: p, workers: { pool: [{ zzz: 1 }] } }]"),
     ("### `monitor`", "phases: [{ id: p, monitor: { zzz: 1 } }]"),
+    ("### `for_each`", "phases: [{ id: p, for_each: { zzz: 1 } }]"),
+    ("### `retry`", "phases: [{ id: p, retry: { zzz: 1 } }]"),
+    ("#### `output`", "phases: [{ id: p, session: { output: { zzz: 1 } } }]"),
+    ("### `issues`", "phases: [{ id: p, issues: { zzz: 1 } }]"),
+    ("### `shell`", "phases: [{ id: p, shell: { zzz: 1 } }]"),
+    ("### `approval`", "phases: [{ id: p, approval: { zzz: 1 } }]"),
+    ("### `repeat`", "phases: [{ id: p, repeat: { zzz: 1 } }]"),
+    ("### `include`", "phases: [{ id: p, include: { zzz: 1 } }]"),
+    ("### Issues of a scenario", "queue: { issues: [{ zzz: 1 }] }"),
     ("## `queue`", "queue: { zzz: 1 }"),
     ("## `limits`", "limits: { zzz: 1 }"),
     ("## `prices`", "prices: { m: { zzz: 1 } }"),

@@ -6,6 +6,7 @@ use crate::cli::assembly::{self, Beginning, Place};
 use crate::cli::exit::Exit;
 use crate::cli::launch::{self, Play, Scenario, shown};
 use crate::cli::outcome;
+use crate::cli::people::Terminal;
 use crate::cli::play::{self, Played};
 use crate::cli::refusal::{Granted, Refusal};
 use crate::cli::run::{keep, refuse_in_ci};
@@ -60,23 +61,21 @@ pub(super) async fn rebase(arguments: &RebaseArguments, surroundings: &Surroundi
 }
 
 fn common(arguments: &RebaseArguments) -> CommonArguments {
-    CommonArguments {
-        file: arguments.file.clone(),
-        input: arguments.input.clone(),
-        set: Vec::new(),
-        env_file: arguments.env_file.clone(),
-        workspace: None,
-        json: false,
-        fail_on: FailOn::Phase,
-        fault: Vec::new(),
-    }
+    CommonArguments::of_file(&arguments.file, &arguments.input, arguments.env_file.as_deref())
 }
 
 async fn play_quietly(scenario: &Scenario, play: Play) -> Granted<Played> {
     let stop = Stop::default();
     let signals = Signals::listen(stop.clone())
         .map_err(|error| Refusal::configuration(format!("cannot listen for signals: {error}")))?;
-    let beginning = Beginning { play, seed: None, place: Place::OwnFolder, listeners: Vec::new(), stop };
+    let beginning = Beginning {
+        play,
+        seed: None,
+        place: Place::OwnFolder,
+        listeners: Vec::new(),
+        terminal: Terminal::Nobody,
+        stop,
+    };
     let ready = assembly::prepare(scenario, beginning).await?;
     play::play(ready, scenario, FailOn::Phase, Some(signals)).await
 }

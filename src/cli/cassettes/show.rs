@@ -55,7 +55,8 @@ fn talks(recording: &Recording) -> BTreeMap<&str, Talk> {
             | EffectKind::Queue
             | EffectKind::Wake
             | EffectKind::Budget
-            | EffectKind::Hook => {}
+            | EffectKind::Hook
+            | EffectKind::Answer => {}
         }
     }
     talks

@@ -128,7 +128,8 @@ impl Scribe {
             | EffectKind::Queue
             | EffectKind::Wake
             | EffectKind::Budget
-            | EffectKind::Hook => Vec::new(),
+            | EffectKind::Hook
+            | EffectKind::Answer => Vec::new(),
         }
     }
 

@@ -1,7 +1,6 @@
 //! `runner test`: every scenario that has a recording is a test of itself.
 
 mod failure;
-mod find;
 mod junit;
 mod snapshot;
 mod tell;
@@ -16,6 +15,7 @@ use tokio::task::{Id, JoinSet};
 
 use super::arguments::{TestArguments, TestStrictness};
 use super::exit::Exit;
+use super::find_scenarios::{self, Found};
 use super::launch::shown;
 use super::refusal::{Granted, Refusal};
 use super::signals::Signals;
@@ -25,7 +25,6 @@ use crate::scenario::project_root;
 use crate::secret::Scrubber;
 use crate::session::Stop;
 use failure::{Failure, Kind};
-use find::Found;
 use snapshot::folder_of;
 use tell::Total;
 use trial::{How, Snapshots, Trial, Verdict};
@@ -42,8 +41,9 @@ pub(super) async fn test(arguments: TestArguments, surroundings: Surroundings) -
 async fn run(arguments: &TestArguments, surroundings: &Surroundings) -> Granted<Exit> {
     let watch = Stopwatch::start();
     refuse_update(arguments, surroundings)?;
-    let found = find::find(&arguments.paths, arguments.filter.as_deref(), &surroundings.working_dir)
-        .map_err(Refusal::invalid)?;
+    let found =
+        find_scenarios::find(&arguments.paths, arguments.filter.as_deref(), &surroundings.working_dir)
+            .map_err(Refusal::invalid)?;
     let tidy = Tidy::before(&found, surroundings);
     let how = How {
         surroundings: surroundings.clone(),

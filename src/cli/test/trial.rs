@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::super::find_scenarios::{Found, Named};
 use super::failure::{Failure, Kind};
-use super::find::{Found, Named};
 use super::snapshot::{Heard, Names, Pictures, diff, queue_text};
 use crate::cli::arguments::{CommonArguments, FailOn, TestStrictness};
 use crate::cli::assembly::{self, Beginning, Place};
 use crate::cli::exit::Exit;
 use crate::cli::launch::{self, Play, Scenario};
 use crate::cli::outcome;
+use crate::cli::people::Terminal;
 use crate::cli::play::{self, Played};
 use crate::cli::refusal::Refusal;
+use crate::cli::secrets::scrubber;
 use crate::cli::surroundings::{Surroundings, complaint};
 use crate::clock::Stopwatch;
 use crate::effects::{Replay, Strictness};
@@ -167,7 +169,7 @@ impl Trial {
         if wants(TestStrictness::Total) {
             let player = Player { scenario: &scenario, recording: &recording, file: &self.file, stop };
             let replayed = player.replay(Strictness::Total, None)?;
-            let scrubber = assembly::scrubber(&scenario);
+            let scrubber = scrubber(&scenario);
             self.pictures = Some(Pictures::of(&replayed.heard, &replayed.queue, &scrubber));
             self.folder = Some(replayed.folder);
             total = Some(replayed.queue);
@@ -185,7 +187,7 @@ impl Trial {
                 let text = format!(
                     "error: played with other threads and a disturbed schedule, the queue ends otherwise\n{diff}"
                 );
-                let text = assembly::scrubber(&scenario).scrub(&text);
+                let text = scrubber(&scenario).scrub(&text);
                 self.discard();
                 let failure = Failure::new(Kind::Queue, Exit::Divergence, text).at(&self.file, 1);
                 return Err(failure.in_folder(&folder).into());
@@ -241,6 +243,7 @@ impl Player<'_> {
             play: Play::Replay(Box::new(Replay { jitter, ..Replay::of(self.recording.clone(), strictness) })),
             seed: None,
             place: Place::OwnFolder,
+            terminal: Terminal::Nobody,
             listeners: vec![
                 Box::new(PlainLines::timeless(Box::new(events.clone()))),
                 Box::new(Tables(summary.clone())),
@@ -318,7 +321,7 @@ impl Player<'_> {
         if strictness == Strictness::Causal {
             text += "  (played with other threads and a disturbed schedule; see --jitter)\n";
         }
-        let mut failure = Failure::new(kind, exit, assembly::scrubber(self.scenario).scrub(&text));
+        let mut failure = Failure::new(kind, exit, scrubber(self.scenario).scrub(&text));
         let conditions = outcome::conditions(end);
         failure = if end.halt.is_none() && !conditions.is_empty() {
             failure.annotated(conditions.to_github(&self.scenario.sources))

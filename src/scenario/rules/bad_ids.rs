@@ -18,7 +18,8 @@ enum Joints {
 
 pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
     for role in &scene.raw.roles {
-        check_id(ROLE, &role.id, Joints::Dash, report);
+        let id = Located::new(role.local().to_owned(), role.id.place.clone());
+        check_id(ROLE, &id, Joints::Dash, report);
     }
     for input in &scene.raw.inputs {
         check_id(INPUT, &input.id, Joints::DashOrUnderscore, report);
@@ -33,11 +34,11 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
                     .help("it names what belongs to the run as a whole; say what the phase does, as `work`"),
             );
         }
-        if let Some(first) = scene.graph.position(&id.value).filter(|first| *first < at) {
+        if let Some(first) = scene.graph.beside(at, &id.value).filter(|first| *first < at) {
             report.push(
                 Diagnostic::error(Code::DuplicatePhase, format!("there are two phases `{}`", id.value))
                     .at(&id.place)
-                    .label(format!("phase {} has this id already", first + 1)),
+                    .label(format!("phase {} has this id already", scene.graph.number(first))),
             );
         }
     }

@@ -5,38 +5,82 @@ use std::ops::Range;
 
 use super::Scene;
 use crate::diagnostic::{Code, Diagnostic, Report};
-use crate::scenario::names::{Sample, for_condition};
-use crate::scenario::raw::{Located, RawKind};
+use crate::scenario::names::{Sample, Spot, for_condition};
+use crate::scenario::raw::{Located, RawItems, RawKind};
 use crate::template::{Mistake, TemplateError};
 
 pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
-    for (condition, ended) in all(scene) {
-        if let Some(diagnostic) = check_one(scene, condition, &ended) {
+    for asked in all(scene) {
+        if let Some(diagnostic) = check_one(scene, &asked) {
             report.push(diagnostic);
         }
     }
 }
 
-/// Every condition of a scenario with the phases that have ended when it is evaluated.
-pub(super) fn all<'a>(scene: &'a Scene<'_>) -> Vec<(&'a Located<String>, BTreeSet<usize>)> {
+/// An expression, and when it is evaluated.
+pub(super) struct Asked<'a> {
+    expression: &'a Located<String>,
+    spot: Spot,
+    /// The phases that have ended by then.
+    ended: BTreeSet<usize>,
+    wanted: Wanted,
+}
+
+/// What the value of an expression must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Truth,
+    List,
+}
+
+/// Every expression of a scenario.
+pub(super) fn expressions<'a>(scene: &'a Scene<'_>) -> Vec<&'a Located<String>> {
+    all(scene).into_iter().map(|asked| asked.expression).collect()
+}
+
+fn all<'a>(scene: &'a Scene<'_>) -> Vec<Asked<'a>> {
     let mut found = Vec::new();
+    let mut add = |expressions: &mut dyn Iterator<Item = &'a Located<String>>,
+                   spot,
+                   ended: &BTreeSet<usize>| {
+        let wanted = Wanted::Truth;
+        found.extend(expressions.map(|expression| Asked { expression, spot, ended: ended.clone(), wanted }));
+    };
     for (at, phase) in scene.raw.phases.iter().enumerate() {
-        let before = scene.graph.all_needs(at);
+        let before = scene.graph.seen(at);
         let mut after = before.clone();
         after.insert(at);
-        found.extend(phase.when.iter().map(|condition| (condition, before.clone())));
-        found.extend(phase.expect.iter().map(|condition| (condition, after.clone())));
-        if let Some(RawKind::Monitor(monitor)) = &phase.kind {
-            found.extend(monitor.when.iter().map(|condition| (condition, before.clone())));
+        add(&mut phase.when.iter(), Spot::Phase(at), &before);
+        add(&mut phase.expect.iter(), Spot::Phase(at), &after);
+        let mut within = scene.graph.seen_within(at);
+        within.extend(scene.graph.inner(at));
+        match &phase.kind {
+            Some(RawKind::Monitor(monitor)) => add(&mut monitor.when.iter(), Spot::Work(at), &before),
+            Some(RawKind::Repeat(repeat)) => add(&mut repeat.until.iter(), Spot::Within(at), &within),
+            Some(RawKind::Include(include)) => {
+                let expect = include.of.iter().flat_map(|of| &of.expect);
+                add(&mut { expect }, Spot::Within(at), &within);
+            }
+            _ => {}
         }
     }
-    let everything: BTreeSet<usize> = (0..scene.raw.phases.len()).collect();
-    found.extend(scene.raw.expect.iter().map(|condition| (condition, everything.clone())));
+    let top = scene.raw.phases.iter().enumerate().filter(|(_, phase)| phase.within.is_none());
+    let everything: BTreeSet<usize> = top.map(|(at, _)| at).collect();
+    add(&mut scene.raw.expect.iter(), Spot::Run, &everything);
+    for (at, phase) in scene.raw.phases.iter().enumerate() {
+        if let Some(RawItems::Computed(expression)) =
+            phase.for_each.as_ref().and_then(|each| each.items.as_ref())
+        {
+            let (spot, ended) = (Spot::Phase(at), scene.graph.seen(at));
+            found.push(Asked { expression, spot, ended, wanted: Wanted::List });
+        }
+    }
     found
 }
 
-fn check_one(scene: &Scene<'_>, condition: &Located<String>, ended: &BTreeSet<usize>) -> Option<Diagnostic> {
+fn check_one(scene: &Scene<'_>, asked: &Asked<'_>) -> Option<Diagnostic> {
     let templates = &scene.prompts.templates;
+    let Asked { expression: condition, spot, ended, wanted } = asked;
     if let Err(error) = templates.check_expression(&condition.value) {
         let mut diagnostic = told(scene, condition, &error, Code::ConditionSyntax);
         if condition.value.contains("{{") {
@@ -45,18 +89,27 @@ fn check_one(scene: &Scene<'_>, condition: &Located<String>, ended: &BTreeSet<us
         return Some(diagnostic);
     }
     for sample in Sample::BOTH {
-        let context = for_condition(scene, ended, sample);
-        match templates.holds(&condition.value, &context) {
-            Err(error) if sample == Sample::Busy || error.mistake == Mistake::UnknownName => {
-                return Some(told(scene, condition, &error, Code::ConditionFailure));
-            }
-            _ => {}
+        let context = for_condition(scene, *spot, ended, sample);
+        let result = match wanted {
+            Wanted::Truth => templates.holds(&condition.value, &context).map(drop),
+            Wanted::List => templates.list(&condition.value, &context).map(drop),
+        };
+        let Err(error) = result else { continue };
+        // A value that only a run knows may be what the stand-in for it is not.
+        let is_sure = sample == Sample::Busy && context.unknown.is_empty();
+        if is_sure || error.mistake == Mistake::UnknownName {
+            return Some(told(scene, condition, &error, Code::ConditionFailure));
         }
     }
     None
 }
 
-fn told(scene: &Scene<'_>, condition: &Located<String>, error: &TemplateError, code: Code) -> Diagnostic {
+pub(super) fn told(
+    scene: &Scene<'_>,
+    condition: &Located<String>,
+    error: &TemplateError,
+    code: Code,
+) -> Diagnostic {
     let diagnostic = Diagnostic::error(code, format!("in `{}`: {}", condition.value.trim(), error.message))
         .did_you_mean(error.did_you_mean.as_deref());
     match error.range.clone().and_then(|range| within(scene, condition, &range)) {

@@ -5,14 +5,21 @@ use std::collections::BTreeMap;
 use super::Scene;
 use crate::diagnostic::{Code, Diagnostic, Report, nearest};
 use crate::event::EffectId;
+use crate::id::PhaseId;
 use crate::scenario::raw::{RawKind, RawPhase};
 
 pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
-    let known: Vec<String> = scene.raw.phases.iter().flat_map(paths).collect();
+    let phases = scene.raw.phases.iter().enumerate();
+    let known: Vec<String> =
+        phases.flat_map(|(at, phase)| paths(&scene.graph.full_name(at), phase)).collect();
     for fault in &scene.raw.faults {
         let id = EffectId::from_text(fault.at.value.as_str());
         let session = id.session().unwrap_or_default();
         let path = session.split(':').next().unwrap_or(session);
+        // Which item or which round is meant makes no difference.
+        let (phase, name) = path.split_once('/').unwrap_or((path, ""));
+        let phase = PhaseId::from(phase);
+        let path = &format!("{}/{name}", phase.names().collect::<Vec<_>>().join("."));
         if known.iter().any(|known| known == path) {
             continue;
         }
@@ -27,21 +34,22 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
     }
 }
 
-/// The paths of a phase's sessions.
-fn paths(phase: &RawPhase) -> Vec<String> {
-    let (Some(id), Some(kind)) = (&phase.id, &phase.kind) else { return Vec::new() };
+/// The paths of the sessions of a phase of this name.
+fn paths(phase: &str, raw: &RawPhase) -> Vec<String> {
+    let (Some(_), Some(kind)) = (&raw.id, &raw.kind) else { return Vec::new() };
+    let local = |role: &str| role.rsplit_once('.').map_or(role, |(_, local)| local).to_owned();
     let names: Vec<String> = match kind {
         RawKind::Workers(workers) => {
-            let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+            let mut counts: BTreeMap<String, u32> = BTreeMap::new();
             for entry in &workers.pool {
                 if let Some(role) = &entry.role {
-                    *counts.entry(&role.value).or_default() += entry.count.value;
+                    *counts.entry(local(&role.value)).or_default() += entry.count.value;
                 }
             }
             let counts = counts.into_iter();
             counts.flat_map(|(role, count)| (1..=count).map(move |n| format!("{role}-{n}"))).collect()
         }
-        other => other.roles().into_iter().map(|role| role.value.clone()).collect(),
+        other => other.roles().into_iter().map(|role| local(&role.value)).collect(),
     };
-    names.iter().map(|name| format!("{}/{name}", id.value)).collect()
+    names.iter().map(|name| format!("{phase}/{name}")).collect()
 }

@@ -7,9 +7,13 @@ mod double_entries;
 mod events;
 mod faults;
 mod ignored;
+mod included;
+mod inline;
 mod issue_tool;
+mod kinds;
 mod references;
 mod rendering;
+mod seeds;
 mod sessions;
 mod tools;
 mod unpriced;
@@ -21,9 +25,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::LoadRequest;
+use super::attachments::Attachments;
 use super::graph::Graph;
 use super::prompts::Prompts;
-use super::raw::{RawKind, RawRole, RawScenario};
+use super::raw::{RawInput, RawKind, RawRole, RawScenario};
 use crate::diagnostic::Report;
 use crate::plan::MountPlan;
 use crate::price::Prices;
@@ -38,6 +43,7 @@ pub(super) struct Scene<'a> {
     pub(super) inputs: &'a BTreeMap<String, Value>,
     pub(super) mount_plans: &'a BTreeMap<String, MountPlan>,
     pub(super) prompts: &'a Prompts,
+    pub(super) attachments: &'a Attachments,
 }
 
 impl Scene<'_> {
@@ -65,6 +71,25 @@ impl Scene<'_> {
         Prices::built_in().with(own)
     }
 
+    /// The inputs of the scenario that a phase stands in.
+    pub(super) fn inputs_of(&self, at: usize) -> &[RawInput] {
+        let mut next = self.graph.outer(at);
+        while let Some(outer) = next {
+            if let Some(RawKind::Include(include)) = &self.raw.phases[outer].kind {
+                return include.of.as_ref().map(|of| of.inputs.as_slice()).unwrap_or_default();
+            }
+            next = self.graph.outer(outer);
+        }
+        &self.raw.inputs
+    }
+
+    /// The secret input that this dotted name of a template in a phase means.
+    pub(super) fn secret(&self, at: usize, name: &str) -> Option<String> {
+        let id = name.strip_prefix("inputs.")?;
+        let input = self.inputs_of(at).iter().find(|input| input.id.value == id)?;
+        input.is_secret().then(|| id.to_owned())
+    }
+
     /// The kinds of all phases that have one, with the position of each.
     pub(super) fn kinds(&self) -> impl Iterator<Item = (usize, &RawKind)> {
         self.raw.phases.iter().enumerate().filter_map(|(at, phase)| Some((at, phase.kind.as_ref()?)))
@@ -73,7 +98,7 @@ impl Scene<'_> {
 
 /// Checks a scenario by every rule.
 pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
-    let rules: [fn(&Scene<'_>, &mut Report); 15] = [
+    let rules: [fn(&Scene<'_>, &mut Report); 19] = [
         bad_ids::check,
         references::check,
         cycles::check,
@@ -83,10 +108,14 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
         double_entries::check,
         tools::check,
         issue_tool::check,
+        kinds::check,
+        included::check,
+        seeds::check,
         faults::check,
         ignored::check,
         conditions::check,
         rendering::check,
+        inline::check,
         unused::check,
         unpriced::check,
     ];

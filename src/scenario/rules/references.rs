@@ -5,16 +5,18 @@ use crate::diagnostic::{Code, Diagnostic, Report, nearest};
 use crate::scenario::raw::{Located, RawKind, RawMonitor};
 
 pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
-    for (_, kind) in scene.kinds() {
+    for (at, kind) in scene.kinds() {
         for role in kind.roles() {
             check_role(scene, role, report);
         }
         if let RawKind::Monitor(RawMonitor { watches: Some(watched), .. }) = kind {
-            check_phase(scene, watched, report);
+            check_phase(scene, at, watched, report);
         }
     }
-    for need in scene.raw.phases.iter().flat_map(|phase| phase.needs.iter().flatten()) {
-        check_phase(scene, need, report);
+    for (at, phase) in scene.raw.phases.iter().enumerate() {
+        for need in phase.needs.iter().flatten() {
+            check_phase(scene, at, need, report);
+        }
     }
 }
 
@@ -22,15 +24,24 @@ fn check_role(scene: &Scene<'_>, role: &Located<String>, report: &mut Report) {
     if scene.role(&role.value).is_some() {
         return;
     }
-    let known: Vec<&str> = scene.raw.roles.iter().map(|role| role.id.value.as_str()).collect();
-    unknown(Code::UnknownRole, "role", role, &known, report);
+    // A file names roles as it declares them; before those of an included one stands the phase that includes it.
+    let (scope, local) = role.value.rsplit_once('.').unwrap_or(("", &role.value));
+    let beside = scene.raw.roles.iter().map(|role| role.id.value.as_str());
+    let known: Vec<&str> = beside
+        .map(|id| id.rsplit_once('.').unwrap_or(("", id)))
+        .filter(|(other, _)| *other == scope)
+        .map(|(_, id)| id)
+        .collect();
+    let named = Located::new(local.to_owned(), role.place.clone());
+    unknown(Code::UnknownRole, "role", &named, &known, report);
 }
 
-fn check_phase(scene: &Scene<'_>, phase: &Located<String>, report: &mut Report) {
-    if scene.graph.position(&phase.value).is_some() {
+/// A phase is named by those beside it.
+fn check_phase(scene: &Scene<'_>, at: usize, phase: &Located<String>, report: &mut Report) {
+    if scene.graph.beside(at, &phase.value).is_some() {
         return;
     }
-    let ids = scene.raw.phases.iter().filter_map(|phase| phase.id.as_ref());
+    let ids = scene.graph.siblings(at).filter_map(|at| scene.raw.phases[at].id.as_ref());
     let known: Vec<&str> = ids.map(|id| id.value.as_str()).collect();
     unknown(Code::UnknownPhase, "phase", phase, &known, report);
 }

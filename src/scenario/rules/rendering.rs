@@ -1,7 +1,7 @@
-//! RUN0504: every prompt can be rendered with what it will be given.
+//! RUN0504, RUN0514: every prompt can be rendered with what it will be given, and that is no secret.
 
 use super::Scene;
-use crate::diagnostic::{Diagnostic, Report};
+use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::issue::Takes;
 use crate::scenario::names::{Sample, Speaker, Use, for_template};
 use crate::scenario::paths::relative;
@@ -22,7 +22,7 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
                     check_session(scene, at, Speaker { role, takes: Some(&takes) }, report);
                 }
             }
-            RawKind::Session(_) | RawKind::Monitor(_) => {
+            _ => {
                 for role in kind.roles().into_iter().filter_map(|id| scene.role(&id.value)) {
                     check_session(scene, at, Speaker { role, takes: None::<&Takes> }, report);
                 }
@@ -88,7 +88,7 @@ fn check_prompt(
         let unknown = error.unknown_name().map(str::to_owned);
         // A stand-in for a missing value may fail where the value itself would not; it lacks nothing, though.
         let by_stand_in = found == Found::Mistakes && !error.message.ends_with("is undefined");
-        if !counts(scene, &error, sample) || by_stand_in {
+        if !counts(scene, &error, sample, &context) || by_stand_in {
             break;
         }
         found = Found::Mistakes;
@@ -102,6 +102,9 @@ fn check_prompt(
 fn told(scene: &Scene<'_>, phase: usize, error: &TemplateError, given: &str) -> Diagnostic {
     let diagnostic = prompts::diagnostic(error, &scene.prompts.sources, scene.sources);
     let shown = scene.raw.phases[phase].shown();
+    if let Some(id) = error.unknown_name().and_then(|name| scene.secret(phase, name)) {
+        return secret_shown(diagnostic, &id);
+    }
     match error.unknown_name() {
         Some("issue") => diagnostic
             .did_you_mean(None)
@@ -114,7 +117,9 @@ fn told(scene: &Scene<'_>, phase: usize, error: &TemplateError, given: &str) -> 
 }
 
 /// Whether a failure with sample values will be one with real values.
-fn counts(scene: &Scene<'_>, error: &TemplateError, sample: Sample) -> bool {
+fn counts(scene: &Scene<'_>, error: &TemplateError, sample: Sample, context: &TemplateContext) -> bool {
+    // A value that only a run knows may be what the stand-in for it is not.
+    let knows_less = !context.unknown.is_empty();
     match error.mistake {
         Mistake::UnknownName => true,
         // Names that stand in the text have been looked for already.
@@ -123,7 +128,18 @@ fn counts(scene: &Scene<'_>, error: &TemplateError, sample: Sample) -> bool {
             scene.prompts.broken.is_empty() && text.is_some_and(|text| includes(text).computed)
         }
         // An empty queue is a state the prompt may never meet.
-        Mistake::Failure => sample == Sample::Busy,
+        Mistake::Failure => sample == Sample::Busy && !knows_less,
         Mistake::Syntax => false,
     }
+}
+
+/// A secret input that a template names.
+pub(super) fn secret_shown(diagnostic: Diagnostic, id: &str) -> Diagnostic {
+    Diagnostic {
+        code: Code::SecretShown,
+        message: format!("input `{id}` is secret, and a text that names it shows it"),
+        did_you_mean: None,
+        ..diagnostic
+    }
+    .help("only commands are given secrets: under `env` of a `shell` phase")
 }

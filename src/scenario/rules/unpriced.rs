@@ -11,7 +11,8 @@ use crate::source::Place;
 pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
     let prices = scene.prices();
     let used = |phase: Option<usize>| {
-        let kinds = scene.kinds().filter(move |(at, _)| phase.is_none_or(|phase| phase == *at));
+        let kinds =
+            scene.kinds().filter(move |(at, _)| phase.is_none_or(|phase| scene.graph.is_in(*at, phase)));
         let names: BTreeSet<&str> =
             kinds.flat_map(|(_, kind)| kind.roles()).map(|role| role.value.as_str()).collect();
         names.into_iter().filter_map(|name| scene.role(name)).collect::<Vec<_>>()

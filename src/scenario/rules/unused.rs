@@ -4,21 +4,26 @@ use std::collections::BTreeSet;
 
 use super::Scene;
 use crate::diagnostic::{Code, Diagnostic, Report};
+use crate::scenario::raw::RawKind;
 
 pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
-    // A phase that could not be read may use any role.
     let readable = !scene.raw.phases.is_empty()
         && scene.raw.phases.iter().all(|phase| {
             phase.kind.as_ref().is_some_and(|kind| {
+                // A phase that could not be read may use any role.
+                let needs_role =
+                    matches!(kind, RawKind::Session(_) | RawKind::Workers(_) | RawKind::Monitor(_));
                 let roles = kind.roles();
-                !roles.is_empty() && roles.iter().all(|role| scene.role(&role.value).is_some())
+                !(needs_role && roles.is_empty())
+                    && roles.iter().all(|role| scene.role(&role.value).is_some())
+                    && !matches!(kind, RawKind::Include(include) if include.of.is_none())
             })
         });
     for role in scene.raw.roles.iter().filter(|_| readable) {
         let used = scene.kinds().any(|(_, kind)| kind.roles().iter().any(|used| used.value == role.id.value));
         if !used {
             report.push(
-                Diagnostic::warning(Code::UnusedRole, format!("no phase uses role `{}`", role.id.value))
+                Diagnostic::warning(Code::UnusedRole, format!("no phase uses role `{}`", role.local()))
                     .at(&role.id.place),
             );
         }
@@ -47,8 +52,9 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
 fn names(scene: &Scene<'_>) -> BTreeSet<String> {
     let templates = &scene.prompts.templates;
     let prompts = scene.prompts.texts.keys().flat_map(|name| templates.names(name));
-    let conditions = super::conditions::all(scene).into_iter();
-    prompts
-        .chain(conditions.flat_map(|(condition, _)| templates.expression_names(&condition.value)))
-        .collect()
+    let expressions = super::conditions::expressions(scene).into_iter();
+    let expressions = expressions.flat_map(|expression| templates.expression_names(&expression.value));
+    let texts = super::inline::all(scene).into_iter();
+    let texts = texts.flat_map(|inline| templates.text_names(&inline.text.value));
+    prompts.chain(expressions).chain(texts).collect()
 }

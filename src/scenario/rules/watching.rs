@@ -8,7 +8,7 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
     for (at, kind) in scene.kinds() {
         let RawKind::Monitor(monitor) = kind else { continue };
         let Some(watched) = &monitor.watches else { continue };
-        let Some(target) = scene.graph.position(&watched.value) else { continue };
+        let Some(target) = scene.graph.beside(at, &watched.value) else { continue };
         match &scene.raw.phases[target].kind {
             Some(RawKind::Workers(_)) => {}
             Some(_) => {

@@ -92,6 +92,7 @@ pub(super) fn is_question(operation: &Operation) -> bool {
 fn dispatch(scope: &mut Scope<'_>, operation: &Operation) -> Outcome<Answer> {
     match operation {
         Operation::Create(new) => write::create(scope, new),
+        Operation::CreateAll(planned) => write::create_all(scope, planned),
         Operation::Get { id } => read::get(scope, id),
         Operation::List(filter) => find::list(scope, filter),
         Operation::Ready(filter) => find::ready(scope, filter),

@@ -12,7 +12,7 @@ use crate::event::Access;
 use crate::id::IssueId;
 use crate::issue::{Dependency, EdgeType, Issue, Move, Status, label_from_text};
 use crate::limit;
-use crate::store::{Answer, Claim, Edit, NewIssue, Update};
+use crate::store::{Answer, Claim, Edit, NewIssue, PlannedIssue, Update};
 
 /// Makes an issue, with the edges its fields name.
 pub(super) fn create(scope: &mut Scope<'_>, new: &NewIssue) -> Outcome<Answer> {
@@ -60,6 +60,29 @@ pub(super) fn create(scope: &mut Scope<'_>, new: &NewIssue) -> Outcome<Answer> {
     }
     edges::settle(scope, [id.clone()].into())?;
     scope.view(&id)
+}
+
+/// Makes issues that refer to each other: in one transaction, so that nobody sees one without what it waits for.
+pub(super) fn create_all(scope: &mut Scope<'_>, planned: &[PlannedIssue]) -> Outcome<Answer> {
+    let mut ids = Vec::new();
+    for one in planned {
+        let Answer::Issue(view) = create(scope, &one.issue)? else {
+            unreachable!("creating an issue answers with it");
+        };
+        ids.push(view.issue.id);
+    }
+    let known = |at: usize| {
+        ids.get(at).cloned().ok_or_else(|| invalid(format!("there is no issue {} in this list", at + 1)))
+    };
+    for (one, from_id) in planned.iter().zip(&ids) {
+        let waits = one.waits_for.iter().map(|at| (*at, EdgeType::Blocks));
+        for (at, dep_type) in one.parent.map(|at| (at, EdgeType::ParentChild)).into_iter().chain(waits) {
+            edges::add(scope, &Dependency { from_id: from_id.clone(), to_id: known(at)?, dep_type })?;
+        }
+    }
+    let issues: Vec<Issue> = ids.iter().map(|id| Ok(scope.get(id)?.issue.clone())).collect::<Outcome<_>>()?;
+    let total = issues.len();
+    Ok(Answer::Issues { issues, total })
 }
 
 fn fresh(scope: &Scope<'_>, new: &NewIssue) -> Issue {

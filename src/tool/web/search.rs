@@ -41,8 +41,8 @@ impl Backend {
     /// The variable that holds its key, if it needs one.
     pub(super) fn variable(self) -> Option<&'static str> {
         match self {
-            Self::Brave => Some("BRAVE_API_KEY"),
-            Self::Tavily => Some("TAVILY_API_KEY"),
+            Self::Brave => Some(super::VARIABLES[0]),
+            Self::Tavily => Some(super::VARIABLES[1]),
             Self::SearXng => None,
         }
     }

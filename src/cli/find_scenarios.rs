@@ -1,4 +1,4 @@
-//! Which scenarios `runner test` plays: the files that are named, and those in folders.
+//! Which scenarios `runner test` and `runner check` take: the files that are named, and those in folders.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ pub(super) enum Named {
     ByFolder,
 }
 
-/// Why there is nothing to play.
+/// Why there is nothing to take.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FindError {
     /// Nothing was named, and there is no folder that would be taken.
@@ -50,7 +50,7 @@ pub(super) enum FindError {
         error: std::io::Error,
     },
     /// The folders hold no scenario.
-    #[error("no scenario in {places}; a scenario is a .yaml, .yml or .toml file with `phases`")]
+    #[error("no scenario in {places}; one is a .yaml, .yml, .toml or .json file with `version` and `phases`")]
     Nothing {
         /// Where was looked.
         places: String,
@@ -75,8 +75,7 @@ pub(super) fn find(
 ) -> Result<Vec<Found>, FindError> {
     let default;
     let paths = if paths.is_empty() {
-        let above = working_dir.ancestors().map(|folder| folder.join("scenarios"));
-        default = [above.into_iter().find(|folder| folder.is_dir()).ok_or(FindError::NoDefault)?];
+        default = [default_folder(working_dir)?];
         &default
     } else {
         paths
@@ -86,10 +85,8 @@ pub(super) fn find(
         let path = working_dir.join(path);
         let shown = path.strip_prefix(working_dir).unwrap_or(&path).to_owned();
         if path.is_dir() {
-            let mut files = Vec::new();
-            list(&path, &mut files)?;
-            let shown = files.iter().map(|file| file.strip_prefix(working_dir).unwrap_or(file).to_owned());
-            found.extend(shown.map(|file| Found { file, named: Named::ByFolder }));
+            let files = below(&path, working_dir)?;
+            found.extend(files.into_iter().map(|file| Found { file, named: Named::ByFolder }));
         } else if path.is_file() {
             found.push(Found { file: shown, named: Named::Itself });
         } else {
@@ -115,6 +112,20 @@ pub(super) fn find(
     Ok(found)
 }
 
+/// The project's `scenarios/`: the nearest one, here or above.
+pub(super) fn default_folder(working_dir: &Path) -> Result<PathBuf, FindError> {
+    let above = working_dir.ancestors().map(|folder| folder.join("scenarios"));
+    above.into_iter().find(|folder| folder.is_dir()).ok_or(FindError::NoDefault)
+}
+
+/// The scenarios below a folder, sorted; from the working directory where they lie below it.
+pub(super) fn below(folder: &Path, working_dir: &Path) -> Result<Vec<PathBuf>, FindError> {
+    let mut files = Vec::new();
+    list(&working_dir.join(folder), &mut files)?;
+    files.sort();
+    Ok(files.iter().map(|file| file.strip_prefix(working_dir).unwrap_or(file).to_owned()).collect())
+}
+
 /// The scenarios below a folder. Hidden folders, recordings and links are not looked into.
 fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), FindError> {
     if cassette::is_one(folder) {
@@ -136,22 +147,29 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), FindError> {
     Ok(())
 }
 
-/// Whether a file means to be a scenario: it has `phases`. One that cannot be read as values is judged by its lines, so
-/// that a slip in it is reported and does not hide it.
+/// Whether a file means to be a scenario: it has `phases`, and `version` or `roles` beside them, so that one that forgot
+/// either is reported and not passed over. Of one that cannot be read as values, a line that begins the phases is enough,
+/// for the same reason.
 fn is_scenario(file: &Path) -> bool {
-    let ending = file.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
-    if Format::of(file).is_none() || ending.is_some_and(|ending| ending == "json") {
+    if Format::of(file).is_none() {
         return false;
     }
     let mut sources = Sources::new();
     let Ok(id) = sources.read(file, file) else { return false };
     match sources.parse(id) {
-        Ok(tree) => tree.as_map().is_some_and(|entries| entries.iter().any(|entry| entry.key == "phases")),
-        Err(_) => sources
-            .text(id)
-            .lines()
-            .any(|line| ["phases:", "[[phases", "phases ="].iter().any(|start| line.starts_with(start))),
+        Ok(tree) => {
+            let has = |key| tree.as_map().is_some_and(|entries| entries.iter().any(|entry| entry.key == key));
+            has("phases") && (has("version") || has("roles"))
+        }
+        Err(_) => sources.text(id).lines().any(begins_phases),
     }
+}
+
+/// Whether a line begins the phases of a whole file, in one of the formats.
+fn begins_phases(line: &str) -> bool {
+    let line = line.trim_end();
+    let starts = ["phases:", "[[phases", "phases =", "{\"phases\"", "  \"phases\"", "\"phases\""];
+    starts.iter().any(|start| line.starts_with(start))
 }
 
 /// Whether a path contains a text or, if that has `*` or `?` in it, matches it as a whole.
@@ -207,16 +225,20 @@ mod tests {
     fn a_broken_scenario_is_one_and_other_files_are_none() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        write("a.yaml", "phases: []\n");
-        write("b.yml", "name: [\nphases:\n");
-        write("c.toml", "[[phases]]\nid = \"x\"\n");
-        write("d.script.yaml", "rules: []\n");
-        write("e.yaml", "notes:\n  phases: 3\n");
-        write("f.json", "{\"phases\": []}");
+        write("a.yaml", "version: 1\nphases: []\n");
+        write("b.yml", "name: [\nversion: 1\nphases:\n");
+        write("c.toml", "version = 1\n[[phases]]\nid = \"x\"\n");
+        write("d.script.yaml", "version: 1\nrules: []\n");
+        write("e.yaml", "version: 1\nnotes:\n  phases: 3\n");
+        write("f.json", "{\"version\": 1, \"phases\": []}");
+        write("i.yaml", "versoin: 1\nroles: {}\nphases: []\n");
+        write("j.yaml", "phases: []\n");
+        write("k.json", "{\n  \"version\": 1,\n  \"phases\": [\n");
+        write("l.toml", "roles.x = 1\n[[phases]\n");
         std::fs::create_dir(folder.path().join("g.cassette")).unwrap();
-        write("g.cassette/cassette.yaml", "phases: 1\n");
+        write("g.cassette/cassette.yaml", "version: 1\nphases: 1\n");
         std::fs::create_dir(folder.path().join(".hidden")).unwrap();
-        write(".hidden/h.yaml", "phases: []\n");
+        write(".hidden/h.yaml", "version: 1\nphases: []\n");
         let found = find(&["a.yaml".into(), ".".into()], None, folder.path()).unwrap();
         let shown: Vec<_> = found.iter().map(|found| (found.shown(), found.named)).collect();
         assert_eq!(
@@ -224,7 +246,11 @@ mod tests {
             [
                 ("a.yaml".to_owned(), Named::Itself),
                 ("b.yml".to_owned(), Named::ByFolder),
-                ("c.toml".to_owned(), Named::ByFolder)
+                ("c.toml".to_owned(), Named::ByFolder),
+                ("f.json".to_owned(), Named::ByFolder),
+                ("i.yaml".to_owned(), Named::ByFolder),
+                ("k.json".to_owned(), Named::ByFolder),
+                ("l.toml".to_owned(), Named::ByFolder),
             ]
         );
     }

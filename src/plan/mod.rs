@@ -1,6 +1,8 @@
 //! What will run: a scenario resolved and checked. The engine accepts nothing else, and nothing changes it.
 
-use std::collections::BTreeMap;
+mod phase;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,9 +10,16 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub use phase::{
+    ApprovalPlan, Capture, ClaimBy, ForEachPlan, ISSUE_EVENTS, IncludeInput, IncludePlan, InputSource,
+    IssueFile, IssuesPlan, Items, MonitorPlan, OnFailure, OutputPlan, PhaseKind, PhasePlan, PhaseTurn,
+    PoolPlan, RepeatPlan, RetryPlan, SeedPlan, SessionLife, SessionPlan, ShellPlan, Unmet, WhenEmpty,
+    WorkerPlan, WorkersPlan,
+};
+
 use crate::event::Policy;
 use crate::fault::Fault;
-use crate::id::{PhaseId, RoleId, SessionName};
+use crate::id::{PhaseId, RoleId};
 use crate::issue::Takes;
 use crate::price::{Prices, Usd};
 use crate::source::Place;
@@ -31,8 +40,10 @@ pub struct Plan {
     pub root: PathBuf,
     /// Where the agents work.
     pub workspace: WorkspacePlan,
-    /// Every declared input with its value.
+    /// Every declared input with its value, but for those that are secret.
     pub inputs: BTreeMap<String, Value>,
+    /// Secret inputs, each with the name of the environment variable that holds its value. Only commands are given it.
+    pub secrets: BTreeMap<String, String>,
     /// The roles, in the order of the file.
     pub roles: IndexMap<RoleId, RolePlan>,
     /// The phases, in the order of the file.
@@ -54,9 +65,34 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The phase of this id.
+    /// Every phase, those within others too, outer ones first.
+    pub fn every_phase(&self) -> impl Iterator<Item = &PhasePlan> {
+        self.phases.iter().flat_map(PhasePlan::and_inner)
+    }
+
+    /// The environment variables that hold the values of secret inputs, of included scenarios too.
+    pub fn secret_variables(&self) -> BTreeSet<String> {
+        let included = self.every_phase().filter_map(|phase| match &phase.kind {
+            PhaseKind::Include(include) => Some(&include.inputs),
+            _ => None,
+        });
+        let included = included.flatten().filter_map(|input| match &input.value {
+            InputSource::Secret(variable) => Some(variable.clone()),
+            _ => None,
+        });
+        self.secrets.values().cloned().chain(included).collect()
+    }
+
+    /// The phase that a running one is made from, given its full name: `fix.2.review` is phase `review` within `fix`.
     pub fn phase(&self, id: &PhaseId) -> Option<&PhasePlan> {
-        self.phases.iter().find(|phase| phase.id == *id)
+        let mut level = self.phases.as_slice();
+        let mut found = None;
+        for name in id.names() {
+            let phase = level.iter().find(|phase| phase.id.as_str() == name)?;
+            level = phase.inner();
+            found = Some(phase);
+        }
+        found
     }
 }
 
@@ -67,8 +103,78 @@ pub struct WorkspacePlan {
     pub path: PathBuf,
     /// What is done with it at the start.
     pub start: WorkspaceStart,
+    /// Whether workers share it.
+    pub isolation: Isolation,
+    /// Commands run in it before the first phase.
+    pub setup: Vec<String>,
+    /// Commands run in it after the last phase, whatever happened.
+    pub teardown: Vec<String>,
     /// Where the file says so.
     pub place: Option<Place>,
+}
+
+/// Whether the workers of a pool share a workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// All sessions work in one folder.
+    Shared,
+    /// Each worker works in a folder of its own within the workspace, named after it.
+    PerWorker,
+}
+
+/// What an input takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputType {
+    /// A text.
+    String,
+    /// A number.
+    Number,
+    /// True or false.
+    Boolean,
+    /// Several values.
+    List,
+    /// A path inside the project.
+    Path,
+}
+
+impl InputType {
+    /// Every type.
+    pub const ALL: [Self; 5] = [Self::String, Self::Number, Self::Boolean, Self::List, Self::Path];
+
+    /// The word in a file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::List => "list",
+            Self::Path => "path",
+        }
+    }
+
+    /// Reads a value of this type, as the command line and templates give it: a list as `a,b,c` or as JSON.
+    pub fn read(self, text: &str) -> Option<Value> {
+        match self {
+            Self::String | Self::Path => Some(Value::from(text)),
+            Self::Number => match text.trim().parse::<i64>() {
+                Ok(number) => Some(Value::from(number)),
+                Err(_) => {
+                    let number = text.trim().parse::<f64>().ok()?;
+                    serde_json::Number::from_f64(number).map(Value::Number)
+                }
+            },
+            Self::Boolean => text.trim().parse::<bool>().ok().map(Value::from),
+            Self::List if text.trim_start().starts_with('[') => {
+                serde_json::from_str::<Vec<Value>>(text).ok().map(Value::from)
+            }
+            Self::List => {
+                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+                Some(items.collect::<Vec<_>>().into())
+            }
+        }
+    }
 }
 
 /// What is done with a workspace at the start of a run.
@@ -94,6 +200,8 @@ pub struct RolePlan {
     pub takes: Takes,
     /// A model in place of the mount plan's.
     pub model: Option<String>,
+    /// The folder within the workspace that its sessions work in; the workspace itself if none.
+    pub workspace: Option<String>,
     /// What all its sessions together may spend; it has no `timeout`.
     pub limits: LimitsPlan,
     /// Values for its templates.
@@ -102,199 +210,7 @@ pub struct RolePlan {
     pub place: Place,
 }
 
-/// One phase.
-#[derive(Debug, Clone, Serialize)]
-pub struct PhasePlan {
-    /// Its id.
-    pub id: PhaseId,
-    /// What it does.
-    pub kind: PhaseKind,
-    /// The phases that must have ended before it starts.
-    pub needs: Vec<PhaseId>,
-    /// Runs only if this holds.
-    pub when: Option<Condition>,
-    /// What a failure of it does to the rest.
-    pub on_failure: OnFailure,
-    /// What its sessions together may spend.
-    pub limits: LimitsPlan,
-    /// Conditions that must hold at its end.
-    pub expect: Vec<Condition>,
-    /// Where the file declares it.
-    pub place: Place,
-}
-
-impl PhasePlan {
-    /// The names of its sessions with their roles, in order.
-    pub fn sessions(&self) -> Vec<(SessionName, RoleId)> {
-        match &self.kind {
-            PhaseKind::Session(SessionPlan { role, .. }) | PhaseKind::Monitor(MonitorPlan { role, .. }) => {
-                vec![(SessionName::new(role.as_str()), role.clone())]
-            }
-            PhaseKind::Workers(workers) => {
-                workers.workers().into_iter().map(|worker| (worker.name, worker.role)).collect()
-            }
-        }
-    }
-}
-
-/// What a phase does.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PhaseKind {
-    /// One conversation.
-    Session(SessionPlan),
-    /// Concurrent sessions that work on the queue.
-    Workers(WorkersPlan),
-    /// A session woken by time or by the queue.
-    Monitor(MonitorPlan),
-}
-
-impl PhaseKind {
-    /// The key of the kind in a file.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Session(_) => "session",
-            Self::Workers(_) => "workers",
-            Self::Monitor(_) => "monitor",
-        }
-    }
-}
-
-/// One conversation, prompts in turn.
-#[derive(Debug, Clone, Serialize)]
-pub struct SessionPlan {
-    /// Who.
-    pub role: RoleId,
-    /// Templates, by path from the root; at least one.
-    pub prompts: Vec<String>,
-}
-
-/// Concurrent sessions that work on the queue.
-#[derive(Debug, Clone, Serialize)]
-pub struct WorkersPlan {
-    /// Who, and how many.
-    pub pool: Vec<PoolPlan>,
-    /// The template of an iteration.
-    pub prompt: String,
-    /// Who claims.
-    pub claim: ClaimBy,
-    /// Iterations of one session; at least 1.
-    pub max_iterations: u32,
-    /// Whether a session goes on or starts anew for each iteration.
-    pub session: SessionLife,
-    /// What a worker does when nothing is ready for it.
-    pub when_empty: WhenEmpty,
-}
-
-impl WorkersPlan {
-    /// Every worker of the pool, in order; numbers count within a role.
-    pub fn workers(&self) -> Vec<WorkerPlan> {
-        let mut counts: BTreeMap<&RoleId, u32> = BTreeMap::new();
-        let mut workers = Vec::new();
-        for entry in &self.pool {
-            for _ in 0..entry.count {
-                let index = counts.entry(&entry.role).or_default();
-                *index += 1;
-                workers.push(WorkerPlan {
-                    name: SessionName::new(format!("{}-{index}", entry.role)),
-                    role: entry.role.clone(),
-                    index: *index,
-                    takes: entry.takes.clone(),
-                });
-            }
-        }
-        workers
-    }
-}
-
-/// One entry of a pool.
-#[derive(Debug, Clone, Serialize)]
-pub struct PoolPlan {
-    /// Who.
-    pub role: RoleId,
-    /// How many; at least 1.
-    pub count: u32,
-    /// Which issues they take: the entry's own, else the role's.
-    pub takes: Takes,
-}
-
-/// One worker of a pool.
-#[derive(Debug, Clone, Serialize)]
-pub struct WorkerPlan {
-    /// `{role}-{index}`.
-    pub name: SessionName,
-    /// Who.
-    pub role: RoleId,
-    /// Its number within the role, from 1.
-    pub index: u32,
-    /// Which issues it takes.
-    pub takes: Takes,
-}
-
-/// Who claims issues.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ClaimBy {
-    /// The model, through the issue tool.
-    Agent,
-    /// The runner, before it renders the prompt.
-    Engine,
-}
-
-/// How long a worker's session lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SessionLife {
-    /// For the whole phase.
-    Keep,
-    /// For one iteration.
-    Fresh,
-}
-
-/// What a worker does when nothing is ready for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WhenEmpty {
-    /// It goes home.
-    Stop,
-    /// It waits while something may still become ready.
-    Wait,
-}
-
-/// A session woken by time or by the queue.
-#[derive(Debug, Clone, Serialize)]
-pub struct MonitorPlan {
-    /// Who.
-    pub role: RoleId,
-    /// The template of a check.
-    pub prompt: String,
-    /// The phase it watches.
-    pub watches: PhaseId,
-    /// Prompts only if this holds.
-    pub when: Condition,
-    /// Looks this often.
-    pub every: Option<Duration>,
-    /// Looks at each of these events: `issue.blocked` …
-    pub on: Vec<String>,
-    /// Prompts at most this often; at least 1.
-    pub max_checks: u32,
-}
-
-/// The events of the queue a monitor may listen to, without the `issue.` before them.
-pub const ISSUE_EVENTS: [&str; 7] =
-    ["created", "claimed", "blocked", "unblocked", "closed", "released", "reopened"];
-
-/// What a failed phase does to the rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnFailure {
-    /// Later phases are skipped, running ones are cancelled after their turn.
-    Stop,
-    /// The others go on.
-    Continue,
-}
-
-/// An expression over the run's state that is true or false.
+/// An expression over the run's state: one that is true or false, but for the items of a `for_each`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Condition {
     /// As written.
@@ -315,6 +231,8 @@ pub struct QueuePlan {
     pub lease: Duration,
     /// Claims without a result after which an issue is blocked.
     pub max_attempts: u32,
+    /// Issues that are made before the first phase.
+    pub issues: Vec<SeedPlan>,
 }
 
 /// What a run, a phase or a role may spend; `None` is unlimited.
@@ -331,6 +249,20 @@ pub struct LimitsPlan {
 }
 
 impl LimitsPlan {
+    /// What both allow.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+            one.into_iter().chain(other).min()
+        }
+        Self {
+            max_usd: least(self.max_usd, other.max_usd),
+            max_tokens: least(self.max_tokens, other.max_tokens),
+            max_turns: least(self.max_turns, other.max_turns),
+            timeout: least(self.timeout, other.timeout),
+        }
+    }
+
     /// Whether something that calls use up is limited.
     pub fn bounds_calls(&self) -> bool {
         self.max_usd.is_some() || self.max_tokens.is_some() || self.max_turns.is_some()

@@ -1,15 +1,18 @@
 //! How the tree of a file becomes a `RawScenario`: shapes and types are checked, and all mistakes are reported.
 
+mod kind;
+mod phase;
+mod seed;
+
 use super::raw::{
-    InputType, Located, RawInput, RawKind, RawLimits, RawMonitor, RawPhase, RawPool, RawQueue, RawReplay,
-    RawRole, RawScenario, RawSession, RawWorkers, RawWorkspace, top,
+    Located, RawInput, RawLimits, RawPhase, RawQueue, RawReplay, RawRole, RawScenario, RawWorkspace, top,
 };
 use super::table::{Table, choose, text, wrong_type};
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::event::Policy;
-use crate::plan::{ClaimBy, LimitsPlan, OnFailure, ReplayWhen, SessionLife, WhenEmpty};
+use crate::plan::{InputType, Isolation, LimitsPlan, ReplayWhen};
 use crate::price::{Price, Usd};
-use crate::source::{Node, NodeValue, Place, SourceId};
+use crate::source::{Node, SourceId};
 
 const TOP_KEYS: &[&str] = &[
     "version",
@@ -26,11 +29,8 @@ const TOP_KEYS: &[&str] = &[
     "replay",
     "faults",
 ];
-const PHASE_KEYS: &[&str] =
-    &["id", "needs", "when", "on_failure", "limits", "expect", "session", "workers", "monitor"];
 const LIMITS: &[&str] = &["max_usd", "max_tokens", "max_turns", "timeout"];
 const ROLE_LIMITS: &[&str] = &["max_usd", "max_tokens", "max_turns"];
-const KINDS: [&str; 3] = ["session", "workers", "monitor"];
 
 /// Reads a whole file.
 pub(super) fn lower(tree: &Node, source: SourceId, report: &mut Report) -> Option<RawScenario> {
@@ -45,10 +45,17 @@ pub(super) fn lower(tree: &Node, source: SourceId, report: &mut Report) -> Optio
     }
     let table = Table::open(tree, &place, "the scenario", TOP_KEYS, report)?;
     version(&table, report);
-    for key in ["roles", "phases"] {
-        if table.get(key).is_none() {
+    let phases = phase::phases(&table, report);
+    // Commands and questions need nobody; a phase that could not be read may need somebody.
+    let needs_role = phases.is_empty() || phases.iter().any(RawPhase::needs_role);
+    for (key, is_needed) in [("roles", needs_role), ("phases", true)] {
+        if is_needed && table.get(key).is_none() {
             table.missing(key, report);
         }
+    }
+    if needs_role && tree.get("roles").and_then(Node::as_map).is_some_and(<[_]>::is_empty) {
+        let place = table.value_place("roles");
+        report.push(Diagnostic::error(Code::Empty, "`roles` in the scenario is empty").at(&place));
     }
     Some(RawScenario {
         name: table.text("name", report),
@@ -56,7 +63,7 @@ pub(super) fn lower(tree: &Node, source: SourceId, report: &mut Report) -> Optio
         workspace: workspace(&table, report),
         inputs: inputs(&table, report),
         roles: roles(&table, report),
-        phases: phases(&table, report),
+        phases,
         queue: queue(&table, report),
         limits: limits(&table, "`limits`", LIMITS, report),
         prices: prices(&table, report),
@@ -85,15 +92,21 @@ fn workspace(table: &Table<'_>, report: &mut Report) -> Option<RawWorkspace> {
     let (node, place) = table.get("workspace")?;
     if node.as_text().is_some() {
         let path = text(node, &place, "`workspace` in the scenario", report)?;
-        return Some(RawWorkspace { path, fresh: false });
+        let (setup, teardown) = (Vec::new(), Vec::new());
+        return Some(RawWorkspace { path, fresh: false, isolation: None, setup, teardown });
     }
     if node.as_map().is_none() {
         report.push(wrong_type(node, &place, "`workspace` in the scenario", "a path or a map"));
         return None;
     }
-    let table = Table::open(node, &place, "`workspace`", &["path", "fresh"], report)?;
+    let keys = ["path", "fresh", "isolation", "setup", "teardown"];
+    let table = Table::open(node, &place, "`workspace`", &keys, report)?;
+    let words = [("shared", Isolation::Shared), ("per-worker", Isolation::PerWorker)];
     let fresh = table.flag("fresh", report).is_some_and(|flag| flag.value);
-    Some(RawWorkspace { path: table.required_text("path", report)?, fresh })
+    let isolation = table.choice("isolation", &words, report);
+    let setup = table.texts("setup", report).unwrap_or_default();
+    let teardown = table.texts("teardown", report).unwrap_or_default();
+    Some(RawWorkspace { path: table.required_text("path", report)?, fresh, isolation, setup, teardown })
 }
 
 fn inputs(table: &Table<'_>, report: &mut Report) -> Vec<RawInput> {
@@ -102,16 +115,15 @@ fn inputs(table: &Table<'_>, report: &mut Report) -> Vec<RawInput> {
     let mut found = Vec::new();
     for (entry, place) in table.entries() {
         let what = format!("input `{}`", entry.key);
-        let keys = ["type", "description", "default", "required", "choices"];
+        let keys = ["type", "description", "default", "required", "choices", "secret"];
         let Some(one) = Table::open(&entry.value, &place, &what, &keys, report) else { continue };
-        let words =
-            [InputType::Text, InputType::Number, InputType::Boolean, InputType::List, InputType::Path]
-                .map(|kind| (kind.as_str(), kind));
+        let words = InputType::ALL.map(|kind| (kind.as_str(), kind));
         one.text("description", report);
         let choices = one.items("choices", report);
         found.push(RawInput {
             id: Located::new(entry.key.clone(), table.key_place(&entry.key)),
-            kind: one.choice("type", &words, report).map_or(InputType::Text, |kind| kind.value),
+            kind: one.choice("type", &words, report).map_or(InputType::String, |kind| kind.value),
+            secret: one.flag("secret", report),
             default: one.get("default").map(|(node, place)| Located::new(node.to_json(), place)),
             required: one.flag("required", report),
             choices: choices.into_iter().map(|(node, place)| Located::new(node.to_json(), place)).collect(),
@@ -126,7 +138,7 @@ fn roles(table: &Table<'_>, report: &mut Report) -> Vec<RawRole> {
     let mut found = Vec::new();
     for (entry, place) in table.entries() {
         let what = format!("role `{}`", entry.key);
-        let keys = ["mount_plan", "system", "takes", "model", "vars", "limits"];
+        let keys = ["mount_plan", "system", "takes", "model", "vars", "limits", "workspace"];
         let Some(one) = Table::open(&entry.value, &place, &what, &keys, report) else { continue };
         found.push(RawRole {
             id: Located::new(entry.key.clone(), table.key_place(&entry.key)),
@@ -136,156 +148,22 @@ fn roles(table: &Table<'_>, report: &mut Report) -> Vec<RawRole> {
             model: one.text("model", report),
             vars: one.values("vars", report),
             limits: limits(&one, &format!("`limits` of {what}"), ROLE_LIMITS, report),
+            workspace: one.text("workspace", report),
         });
-    }
-    if node.as_map().is_some_and(<[_]>::is_empty) {
-        report.push(Diagnostic::error(Code::Empty, "`roles` in the scenario is empty").at(&place));
     }
     found
 }
 
-fn phases(table: &Table<'_>, report: &mut Report) -> Vec<RawPhase> {
-    let items = table.items("phases", report);
-    items.into_iter().filter_map(|(node, place)| phase(node, &place, report)).collect()
-}
-
-fn phase(node: &Node, place: &Place, report: &mut Report) -> Option<RawPhase> {
-    let number = match place.route.0.last() {
-        Some(crate::source::Step::Index(at)) => at + 1,
-        _ => 1,
-    };
-    let what = match node.get("id").and_then(Node::as_text) {
-        Some(id) => format!("phase `{id}`"),
-        None => format!("phase {number}"),
-    };
-    let table = Table::open(node, place, &what, PHASE_KEYS, report)?;
-    let words = [("stop", OnFailure::Stop), ("continue", OnFailure::Continue)];
-    Some(RawPhase {
-        id: table.required_text("id", report),
-        kind: kind(&table, &what, report),
-        needs: table.texts("needs", report),
-        when: table.text("when", report),
-        on_failure: table.choice("on_failure", &words, report).map_or(OnFailure::Stop, |found| found.value),
-        limits: limits(&table, &format!("`limits` of {what}"), LIMITS, report),
-        expect: table.texts("expect", report).unwrap_or_default(),
-        place: place.clone(),
-    })
-}
-
-fn kind(table: &Table<'_>, what: &str, report: &mut Report) -> Option<RawKind> {
-    let written: Vec<&str> = KINDS.into_iter().filter(|key| table.get(key).is_some()).collect();
-    let found = written.iter().map(|key| {
-        let (node, place) = table.get(key)?;
-        match *key {
-            "session" => session(node, &place, what, report).map(RawKind::Session),
-            "workers" => workers(node, &place, what, report).map(RawKind::Workers),
-            _ => monitor(node, &place, what, report).map(RawKind::Monitor),
-        }
-    });
-    let found: Vec<_> = found.collect();
-    match written.as_slice() {
-        [_] => found.into_iter().next().flatten(),
-        [] => {
-            report.push(
-                Diagnostic::error(Code::PhaseKind, format!("{what} does nothing"))
-                    .at(&table.place)
-                    .help("give it one of `session`, `workers`, `monitor`"),
-            );
-            None
-        }
-        [_, others @ ..] => {
-            for key in others {
-                report.push(
-                    Diagnostic::error(Code::PhaseKind, format!("{what} has more than one kind"))
-                        .at(&table.key_place(key))
-                        .label(format!("`{}` says already what it is", written[0]))
-                        .help("make it two phases"),
-                );
-            }
-            None
-        }
-    }
-}
-
-fn session(node: &Node, place: &Place, what: &str, report: &mut Report) -> Option<RawSession> {
-    let what = format!("`session` of {what}");
-    let table = Table::open(node, place, &what, &["role", "prompt"], report)?;
-    Some(RawSession { role: table.required_text("role", report), prompts: prompts(&table, report) })
-}
-
-fn prompts(table: &Table<'_>, report: &mut Report) -> Vec<Located<String>> {
-    let Some((node, place)) = table.get("prompt") else {
-        table.missing("prompt", report);
-        return Vec::new();
-    };
-    match node.value {
-        NodeValue::Text(_) => table.text("prompt", report).into_iter().collect(),
-        NodeValue::List(_) => {
-            let items = table.items("prompt", report);
-            items.iter().filter_map(|(node, place)| text(node, place, "a prompt", report)).collect()
-        }
-        _ => {
-            report.push(wrong_type(node, &place, "`prompt`", "a path or a list of paths"));
-            Vec::new()
-        }
-    }
-}
-
-fn workers(node: &Node, place: &Place, what: &str, report: &mut Report) -> Option<RawWorkers> {
-    let what = format!("`workers` of {what}");
-    let keys = ["pool", "prompt", "claim", "max_iterations", "session", "when_empty"];
-    let table = Table::open(node, place, &what, &keys, report)?;
-    if table.get("pool").is_none() {
-        table.missing("pool", report);
-    }
-    let mut pool = Vec::new();
-    for (node, place) in table.items("pool", report) {
-        let Some(entry) = Table::open(node, &place, "the pool", &["role", "count", "takes"], report) else {
-            continue;
-        };
-        pool.push(RawPool {
-            role: entry.required_text("role", report),
-            count: entry.count("count", report).unwrap_or_else(|| Located::new(1, place.clone())),
-            takes: entry.takes("takes", report),
-        });
-    }
-    let claims = [("agent", ClaimBy::Agent), ("engine", ClaimBy::Engine)];
-    let lives = [("keep", SessionLife::Keep), ("fresh", SessionLife::Fresh)];
-    let empties = [("stop", WhenEmpty::Stop), ("wait", WhenEmpty::Wait)];
-    Some(RawWorkers {
-        pool,
-        prompt: table.required_text("prompt", report),
-        claim: table.choice("claim", &claims, report).map_or(ClaimBy::Engine, |found| found.value),
-        max_iterations: table.count("max_iterations", report).map_or(10, |found| found.value),
-        session: table.choice("session", &lives, report).map(|found| found.value),
-        when_empty: table.choice("when_empty", &empties, report).map_or(WhenEmpty::Stop, |found| found.value),
-    })
-}
-
-fn monitor(node: &Node, place: &Place, what: &str, report: &mut Report) -> Option<RawMonitor> {
-    let what = format!("`monitor` of {what}");
-    let keys = ["role", "prompt", "watches", "when", "every", "on", "max_checks"];
-    let table = Table::open(node, place, &what, &keys, report)?;
-    Some(RawMonitor {
-        role: table.required_text("role", report),
-        prompt: table.required_text("prompt", report),
-        watches: table.required_text("watches", report),
-        when: table.required_text("when", report),
-        every: table.duration("every", report),
-        on: table.texts("on", report).unwrap_or_default(),
-        max_checks: table.count("max_checks", report).map_or(10, |found| found.value),
-    })
-}
-
 fn queue(table: &Table<'_>, report: &mut Report) -> RawQueue {
-    let nothing = RawQueue { store: None, lease: None, max_attempts: None };
+    let nothing = RawQueue { store: None, lease: None, max_attempts: None, issues: Vec::new() };
     let Some((node, place)) = table.get("queue") else { return nothing };
-    let keys = ["store", "lease", "max_attempts"];
+    let keys = ["store", "lease", "max_attempts", "issues"];
     let Some(table) = Table::open(node, &place, "`queue`", &keys, report) else { return nothing };
     RawQueue {
         store: table.text("store", report),
         lease: table.duration("lease", report),
         max_attempts: table.count("max_attempts", report).map(|found| found.value),
+        issues: seed::seeds(&table, "issues", report),
     }
 }
 
