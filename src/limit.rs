@@ -14,6 +14,9 @@ pub const SOURCE_DEPTH: usize = 64;
 /// Most nodes of one file after aliases are expanded: an alias bomb stops here.
 pub const SOURCE_NODES: usize = 200_000;
 
+/// Mistakes told of the text of one file: who has more has another kind of file, and rendering them takes its time.
+pub const SYNTAX_ERRORS: usize = 100;
+
 /// Instructions one template may execute: bounds both time and output of a rendering.
 pub const TEMPLATE_FUEL: u64 = 2_000_000;
 

@@ -153,6 +153,7 @@ pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Grante
     let scrubber = scrubber(scenario);
     let templates = Templates::new(&plan.prompts).map_err(|errors| invalid(&errors))?;
     let (workspace, modules) = modules(scenario, &play, &site, &scrubber)?;
+    let secrets = secret_inputs(scenario, site.mode).inspect_err(|_| site.leave())?;
     let parts = check_parts(&modules, plan).inspect_err(|_| site.leave())?;
     let outside = outside::open(&modules, plan, &play).await.inspect_err(|_| site.leave())?;
     let modules = modules.with_servers(outside.offered.clone(), outside.servers.clone());
@@ -223,7 +224,7 @@ pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Grante
         store,
         templates,
         people: Arc::new(attendants),
-        secrets: secret_inputs(scenario),
+        secrets,
         stage: Arc::new(stage),
     };
     let notices = [parts.notices, outside.notices].concat();
@@ -253,8 +254,9 @@ fn budget(plan: &Plan, play: &Play) -> Budget {
             for spent in &taken.spent {
                 let model = taken.manifest.models.get(&spent.role).map(String::as_str).unwrap_or_default();
                 let model = model.split_once('/').map_or(model, |(_, model)| model);
-                let purse = budget.purse(&spent.phase, &spent.role, model);
-                budget.note_spent(&purse, purse.amount(spent.turns, spent.usage));
+                let model = spent.fallback.as_deref().unwrap_or(model);
+                let purse = budget.purse(&spent.phase, &spent.role, &[model]);
+                budget.note_spent(&purse, purse.amount(0, spent.turns, spent.usage));
             }
             budget
         }

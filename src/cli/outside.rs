@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::launch::{Play, shown};
 use super::refusal::{Granted, Refusal};
 use crate::id::RoleId;
-use crate::plan::{PhasePlan, Plan};
+use crate::plan::{PhasePlan, Plan, RolePlan};
 use crate::session::{CastError, Modules};
 use crate::tool::mcp::{Offered, ServerPlan, Servers};
 
-/// What is offered to each role, and who carries it out.
+/// What is offered to each role and agent, and who carries it out.
 pub(super) struct Outside {
     pub(super) offered: BTreeMap<RoleId, Offered>,
     /// Nobody in a replay.
@@ -36,7 +36,8 @@ pub(super) async fn open(modules: &Modules, plan: &Plan, play: &Play) -> Granted
     let all: Vec<ServerPlan> = wanted.values().flatten().cloned().collect();
     let servers = Servers::open(&all, modules.ground()).await.map_err(|error| {
         let named = |plans: &&Vec<ServerPlan>| plans.iter().any(|plan| plan.name == error.name);
-        let role = wanted.iter().find(|(_, plans)| named(plans)).and_then(|(role, _)| plan.roles.get(role));
+        let id = wanted.iter().find(|(_, plans)| named(plans)).map(|(id, _)| id);
+        let role = plan.roles.values().find(|role| id.is_some_and(|id| is_or_is_agent_of(id, role)));
         let file = role.map(|role| shown(&role.mount_plan.file, &plan.root)).unwrap_or_default();
         Refusal::configuration(format!("{file}: tool-mcp: {error}"))
     })?;
@@ -50,9 +51,23 @@ pub(super) async fn open(modules: &Modules, plan: &Plan, play: &Play) -> Granted
     Ok(Outside { offered, servers: Some(Arc::new(servers)), notices })
 }
 
-/// The servers of the roles that some session plays.
+/// The servers of the roles that some session plays, and those of their agents that have others.
 fn wanted(modules: &Modules, plan: &Plan) -> Result<BTreeMap<RoleId, Vec<ServerPlan>>, CastError> {
     let used: BTreeSet<_> = plan.every_phase().flat_map(PhasePlan::sessions).map(|(_, role)| role).collect();
-    let roles = used.iter().filter_map(|role| plan.roles.get(role));
-    roles.map(|role| Ok((role.id.clone(), modules.mcp_servers(role)?))).collect()
+    let mut wanted = BTreeMap::new();
+    for role in used.iter().filter_map(|role| plan.roles.get(role)) {
+        let own = modules.mcp_servers(role)?;
+        for agent in role.mount_plan.agents.iter().map(|agent| role.as_agent(agent)) {
+            let servers = modules.mcp_servers(&agent)?;
+            if Servers::differ(&own, &servers) {
+                wanted.insert(agent.id, servers);
+            }
+        }
+        wanted.insert(role.id.clone(), own);
+    }
+    Ok(wanted)
+}
+
+fn is_or_is_agent_of(id: &RoleId, role: &RolePlan) -> bool {
+    *id == role.id || role.mount_plan.agents.iter().any(|agent| *id == role.as_agent(agent).id)
 }

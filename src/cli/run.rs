@@ -240,6 +240,9 @@ pub(super) async fn play_out(
     for fault in scenario.faults.left() {
         tell(&format!("note: the fault {fault} never came: the run has no such effect\n"));
     }
+    if exit == Exit::Paused {
+        tell(&format!("answer it: runner approve {run}, or runner reject {run}\n"));
+    }
     if mode == Mode::Live && may_go_on(exit) {
         tell(&format!("go on with it: runner resume {run}\n"));
     }

@@ -67,14 +67,21 @@ impl Diagnostic {
         let location =
             self.location(sources).map(|(source, span)| (source, visible(sources.text(source), span)));
         let mut group =
-            level.primary_title(one_line(&self.message)).id(self.code.as_str()).elements(NO_PARTS);
+            level.primary_title(one_line(&brief(&self.message))).id(self.code.as_str()).elements(NO_PARTS);
         if let Some((source, span)) = location {
             let label = self
                 .label
                 .clone()
                 .or_else(|| self.did_you_mean.as_ref().map(|name| format!("did you mean `{name}`?")));
+            // The renderer looks at all that it is given, and one line is all that is shown.
+            let line = sources.position(source, span.start).line;
+            let bytes = sources.line(source, line);
+            let span = span.start - bytes.start..span.end - bytes.start;
+            // The renderer draws the other control characters; these are as long as what stands for them.
+            let text = sources.text(source)[bytes].replace(|c: char| ('\u{80}'..'\u{a0}').contains(&c), "·");
             group = group.element(
-                Snippet::source(sources.text(source))
+                Snippet::source(text)
+                    .line_start(line)
                     .path(sources.path(source).display().to_string())
                     .annotation(AnnotationKind::Primary.span(span).label(label)),
             );
@@ -84,7 +91,7 @@ impl Diagnostic {
             group = group.element(Level::HELP.message(format!("did you mean `{name}`?")));
         }
         if let Some(help) = &self.help {
-            group = group.element(Level::HELP.message(help.clone()));
+            group = group.element(Level::HELP.message(brief(help)));
         }
         let renderer = match look {
             Look::Plain => Renderer::plain(),
@@ -104,7 +111,7 @@ impl Diagnostic {
             "code": self.code.as_str(),
             "severity": self.severity.as_str(),
             "title": self.code.title().trim_end_matches('.'),
-            "detail": self.message,
+            "detail": brief(&self.message),
             "location": location,
             "did_you_mean": self.did_you_mean,
             "suggested_fix": self.help,
@@ -125,7 +132,7 @@ impl Diagnostic {
             fields.push(format!("col={}", at.column));
         }
         fields.push(format!("title={}", self.code));
-        let mut message = self.message.clone();
+        let mut message = brief(&self.message);
         if let Some(name) = &self.did_you_mean {
             let _ = write!(message, "; did you mean `{name}`?");
         }
@@ -146,6 +153,22 @@ fn visible(text: &str, span: Range<usize>) -> Range<usize> {
     }
     let width = text[start..].chars().next().filter(|c| *c != '\n').map_or(0, char::len_utf8);
     start..start + width
+}
+
+/// A message without most of what is too long to be read: a key of a megabyte is quoted by its beginning and its end.
+fn brief(message: &str) -> String {
+    const WORD: usize = 160;
+    const MESSAGE: usize = 600;
+    let cut = |text: &str, longest: usize| -> Option<String> {
+        let (head, _) = text.char_indices().nth(longest * 3 / 4)?;
+        let tail = text.char_indices().rev().nth(longest / 4 - 1).map_or(text.len(), |(at, _)| at);
+        (text.chars().count() > longest).then(|| format!("{}…{}", &text[..head], &text[tail..]))
+    };
+    let words = message.split(' ').map(|word| cut(word, WORD).unwrap_or_else(|| word.to_owned()));
+    let message = words.collect::<Vec<_>>().join(" ");
+    let message = cut(&message, MESSAGE).unwrap_or(message);
+    let seen = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c };
+    message.chars().map(seen).collect()
 }
 
 /// The command that tells more about the errors among these; warnings are told of often, and need no page each time.

@@ -153,6 +153,11 @@ fn said(event: &Happening) -> Option<(&'static str, &'static str, Value)> {
             "WARNING",
             json!({"attempt": attempt, "delay": delay_ms / 1000, "error_message": reason}),
         ),
+        Happening::Fallback { from, to, reason, .. } => (
+            "provider:fallback_active",
+            "WARNING",
+            json!({"original_model": from, "fallback_model": to, "reason": reason}),
+        ),
         Happening::ToolStarted { tool, input } => {
             ("tool:pre", "INFO", json!({"tool_name": tool, "tool_input": input}))
         }

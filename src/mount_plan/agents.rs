@@ -25,6 +25,8 @@ impl Reader<'_, '_> {
             self.error(Code::WrongType, message, &top);
             return Vec::new();
         };
+        // What the tools are is not known where one of them could not be read.
+        let is_known = !self.failed;
         let mut agents = Vec::new();
         for entry in entries {
             let route = top.key(entry.key.as_str());
@@ -34,7 +36,7 @@ impl Reader<'_, '_> {
         }
         let has_tool = parent.tools.iter().any(|spec| spec.module == TASK);
         match (agents.is_empty(), has_tool) {
-            (false, false) => self.warn(
+            (false, false) if is_known => self.warn(
                 "`agents` has no effect without `tool-task`, which starts them".to_owned(),
                 "add {\"module\": \"tool-task\"} to `tools`",
                 top,

@@ -33,7 +33,7 @@ pub(super) struct Reader<'a, 'r> {
     source: SourceId,
     known: Known<'a>,
     report: &'r mut Report,
-    failed: bool,
+    pub(super) failed: bool,
 }
 
 impl<'a, 'r> Reader<'a, 'r> {
@@ -57,10 +57,18 @@ impl<'a, 'r> Reader<'a, 'r> {
         let hooks = self.modules(root, ModuleKind::Hook);
         let system = self.system(root);
         self.ignore(root, "spawn", "an agent has what its entry in `agents` says");
+        // What is missing has been told of; agents are looked at all the same, so that all mistakes are found at once.
+        let is_whole = orchestrator.is_some() && context.is_some();
+        let missing = || ModuleSpec {
+            module: String::new(),
+            config: Map::new(),
+            instance_id: None,
+            place: Place::value(self.source, Route::root()),
+        };
         let plan = MountPlan {
             file: shown.to_owned(),
-            orchestrator: orchestrator?,
-            context: context?,
+            orchestrator: orchestrator.unwrap_or_else(missing),
+            context: context.unwrap_or_else(missing),
             providers,
             tools,
             hooks,
@@ -69,7 +77,7 @@ impl<'a, 'r> Reader<'a, 'r> {
         };
         let agents = self.agents(root, &plan);
         let plan = MountPlan { agents, ..plan };
-        (!self.failed).then_some(plan)
+        (is_whole && !self.failed).then_some(plan)
     }
 
     /// `session.orchestrator` or `session.context`, in either spelling.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::raw::Located;
+use super::shape::Shape;
 use crate::clock::parse_duration;
 use crate::diagnostic::{Code, Diagnostic, Report, nearest};
 use crate::issue::Takes;
@@ -25,10 +26,11 @@ impl<'n> Table<'n> {
         node: &'n Node,
         place: &Place,
         what: &str,
-        known: &[&str],
+        shape: &Shape,
         report: &mut Report,
     ) -> Option<Self> {
         let table = Self::open_any(node, place, what, report)?;
+        let known = shape.names();
         for entry in table.entries {
             if known.contains(&entry.key.as_str()) {
                 continue;
@@ -116,7 +118,8 @@ impl<'n> Table<'n> {
         let flag = node.as_bool();
         if flag.is_none() {
             let mut diagnostic = wrong_type(node, &place, &self.named(key), "true or false");
-            if let Some("yes" | "no" | "on" | "off" | "True" | "False") = node.as_text() {
+            let word = node.as_text().map(str::to_ascii_lowercase);
+            if let Some("yes" | "no" | "on" | "off" | "y" | "n" | "true" | "false") = word.as_deref() {
                 diagnostic = diagnostic.help("only `true` and `false` are booleans");
             }
             report.push(diagnostic);
@@ -128,7 +131,11 @@ impl<'n> Table<'n> {
     pub(super) fn count(&self, key: &str, report: &mut Report) -> Option<Located<u32>> {
         let (node, place) = self.get(key)?;
         let Some(number) = node.as_integer() else {
-            report.push(wrong_type(node, &place, &self.named(key), "a whole number"));
+            let mut diagnostic = wrong_type(node, &place, &self.named(key), "a whole number");
+            if node.as_text().is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit())) {
+                diagnostic = diagnostic.help("write its digits alone: no quotes, no `_`, no zeros in front");
+            }
+            report.push(diagnostic);
             return None;
         };
         match u32::try_from(number) {

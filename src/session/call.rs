@@ -330,7 +330,10 @@ impl Running<'_> {
             return None;
         }
         let (files, trouble) = match turn.end().await {
-            Ok(patch) => (patch, None),
+            Ok(patch) => {
+                let patch = patch.map(|patch| patch.without_secrets(self.stage.effects.scrubber()));
+                (patch.filter(|patch| !patch.is_empty()), None)
+            }
             Err(trouble) => (None, Some(trouble)),
         };
         let footprint = match &files_before {

@@ -163,7 +163,9 @@ impl Work<'_> {
             return None;
         }
         let changes = match turn.end().await {
-            Ok(changes) => changes,
+            Ok(changes) => changes
+                .map(|changes| changes.without_secrets(self.stage.effects.scrubber()))
+                .filter(|changes| !changes.is_empty()),
             Err(trouble) => return Some(refusal(&trouble)),
         };
         let content = self.stage.effects.scrubber().scrub(&output.content);

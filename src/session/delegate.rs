@@ -96,7 +96,7 @@ impl Session {
             None => return Err("its mount plan has no tool-task".to_owned()),
         };
         let behind = format!(">{}-{}.{}", agent.name, self.turn, at + 1);
-        let role = RolePlan { mount_plan: agent.plan.clone(), ..delegates.role.clone() };
+        let role = delegates.role.as_agent(agent);
         let casting = Casting {
             role: &role,
             path: format!("{}{behind}", self.identity.path),

@@ -23,7 +23,7 @@ use crate::plan::{
     KeyInfo, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, Plan, QueuePlan, RolePlan, Variables,
 };
 use crate::provider::mock::{self, Mock};
-use crate::provider::{BuildError, Line, Provider, Script};
+use crate::provider::{BuildError, Fallback, Line, Provider, Script, StandIns};
 use crate::store::IssueStore;
 use crate::tool::issue::{Audience, IssueTool, IssueToolSetup};
 use crate::tool::mcp::{self, Ground, Offered, ServerPlan, Servers};
@@ -85,7 +85,7 @@ pub struct Modules {
     scripts: BTreeMap<String, String>,
     /// Where the commands of hooks are run, with which variables.
     hook_place: Place,
-    /// The tools of other programs that each role is offered.
+    /// The tools of other programs that each role is offered, and each agent that names servers of its own.
     offered: BTreeMap<RoleId, Offered>,
     /// Who carries those out; nobody in a replay.
     servers: Option<Arc<Servers>>,
@@ -130,6 +130,8 @@ pub struct Casting<'a> {
 pub struct Cast {
     /// Who answers.
     pub provider: Arc<dyn Provider>,
+    /// Who is asked in its place.
+    pub stand_ins: StandIns,
     /// What calls go over.
     pub line: Line,
     /// What the model may use.
@@ -244,7 +246,9 @@ impl Modules {
     /// There is none.
     pub fn command(&self, own: &BTreeMap<String, String>) -> Result<Arc<dyn Tool>, String> {
         let seconds = limit::COMMAND_TIMEOUT.as_secs();
-        let config = serde_json::json!({"safety_profile": "unrestricted", "timeout": seconds});
+        let config = serde_json::json!({
+            "safety_profile": "unrestricted", "timeout": seconds, "max_background_jobs": 0,
+        });
         let config = config.as_object().expect("it is written as an object");
         match bash::build_with(config, self.workspace.clone(), &self.variables, own) {
             Ok(Built::Tools(tools) | Built::Partial { tools, .. }) => {
@@ -297,24 +301,6 @@ impl Modules {
                 notices.push(Offstage { notice });
             }
         }
-        for role in plan.roles.values() {
-            let own: BTreeSet<String> =
-                self.mcp_servers(role)?.into_iter().map(|server| server.name).collect();
-            for agent in &role.mount_plan.agents {
-                let itself = RolePlan { mount_plan: agent.plan.clone(), ..role.clone() };
-                for server in
-                    self.mcp_servers(&itself)?.into_iter().filter(|server| !own.contains(&server.name))
-                {
-                    let notice = format!(
-                        "tool-mcp: the server {} of agent {} is not started; name it in the `tools` of {} itself",
-                        server.name,
-                        agent.name,
-                        role.mount_plan.file.display()
-                    );
-                    notices.push(Offstage { notice });
-                }
-            }
-        }
         Ok(notices)
     }
 
@@ -347,7 +333,7 @@ impl Modules {
                 }))),
             }
         }
-        let offered = self.offered.get(&casting.role.id).cloned().unwrap_or_default();
+        let offered = self.offered_to(&casting.role.id);
         let plans = self.mcp_servers(casting.role)?;
         tools.extend(mcp::tools(&plans, &offered, self.servers.as_deref(), &self.workspace));
         let mut names = BTreeSet::new();
@@ -357,6 +343,7 @@ impl Modules {
         }
         let context = self.context(&plan.context, provider.room(), &casting.path)?;
         Ok(Cast {
+            stand_ins: self.stand_ins(casting.role, provider.model())?,
             provider,
             line,
             tools,
@@ -365,6 +352,12 @@ impl Modules {
             system: casting.system,
             hooks: self.hooks(&plan.hooks)?,
         })
+    }
+
+    /// The tools of servers that a role is offered; an agent for which nothing else is known has those of its role.
+    fn offered_to(&self, role: &RoleId) -> Offered {
+        let of_role = || self.offered.get(&RoleId::new(role.as_str().split_once('>')?.0));
+        self.offered.get(role).or_else(of_role).cloned().unwrap_or_default()
     }
 
     fn context(
@@ -461,6 +454,14 @@ impl Modules {
         };
         let built = self.registry.provider(spec, &self.variables, model);
         Ok((built.expect("a checked mount plan names providers of the catalogue")?, line))
+    }
+
+    /// Who is asked in place of a role's model.
+    fn stand_ins(&self, role: &RolePlan, model: &str) -> Result<StandIns, CastError> {
+        let fallback = Fallback::read(role.mount_plan.provider(), model)?;
+        let named = fallback.models.into_iter().map(|model| RolePlan { model: Some(model), ..role.clone() });
+        let built = named.map(|role| self.provider(&role).map(|(provider, _)| provider));
+        Ok(StandIns { providers: built.collect::<Result<_, _>>()?, refusals: fallback.refusals })
     }
 
     /// Builds a tool that knows nothing of the queue; `None` for the one that does.

@@ -52,6 +52,9 @@ impl Node {
             NodeValue::Null => "nothing",
             NodeValue::Bool(_) => "a boolean",
             NodeValue::Integer(_) => "a number",
+            NodeValue::Float(number) if number.fract() == 0.0 => {
+                "a number written with a point or an exponent"
+            }
             NodeValue::Float(_) => "a number with a fraction",
             NodeValue::Text(_) => "a string",
             NodeValue::List(_) => "a list",

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use super::change::Change;
 use super::node::Node;
 use super::route::{Place, SourceId};
-use super::{toml, yaml};
+use super::write::{Unwritable, Written};
+use super::{characters, json, toml, write, yaml};
 use crate::limit;
 
 /// Every text a run was given, for as long as it may have to be quoted.
@@ -55,8 +56,10 @@ pub struct Position {
 /// How a text is written, by the ending of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// `.yaml`, `.yml`, and `.json` as a part of it.
+    /// `.yaml`, `.yml`.
     Yaml,
+    /// `.json`.
+    Json,
     /// `.toml`.
     Toml,
 }
@@ -66,7 +69,8 @@ impl Format {
     pub fn of(path: &Path) -> Option<Self> {
         let ending = path.extension()?.to_str()?.to_ascii_lowercase();
         match ending.as_str() {
-            "yaml" | "yml" | "json" => Some(Self::Yaml),
+            "yaml" | "yml" => Some(Self::Yaml),
+            "json" => Some(Self::Json),
             "toml" => Some(Self::Toml),
             _ => None,
         }
@@ -82,6 +86,28 @@ pub struct SyntaxError {
     pub message: String,
     /// What to do about it, where that is known.
     pub help: Option<String>,
+}
+
+/// Reads a text in a format.
+pub(super) fn parse(text: &str, format: Format) -> Result<Node, Vec<SyntaxError>> {
+    characters::check(text).map_err(|error| vec![error])?;
+    match format {
+        Format::Yaml => yaml::parse(text).map_err(|error| vec![error]),
+        Format::Json => json::parse(text).map_err(|error| vec![error]),
+        Format::Toml => toml::parse(text),
+    }
+}
+
+impl SyntaxError {
+    /// A mistake of which nothing is known but what is wrong.
+    pub(super) fn new(span: Range<usize>, message: impl Into<String>) -> Self {
+        Self { span, message: message.into(), help: None }
+    }
+
+    /// With what to do about it.
+    pub(super) fn help(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
 }
 
 /// Why a file cannot be had.
@@ -108,6 +134,12 @@ pub enum ReadError {
         path: PathBuf,
         /// The largest that is read.
         limit: usize,
+    },
+    /// It is UTF-16 or UTF-32, by the mark at its start.
+    #[error("{} is UTF-16 or UTF-32; save the file as UTF-8", path.display())]
+    OtherUnicode {
+        /// As shown.
+        path: PathBuf,
     },
     /// It is not UTF-8.
     #[error("{} is not UTF-8: byte {byte} in line {line} cannot be read; save the file as UTF-8", path.display())]
@@ -142,15 +174,15 @@ impl Sources {
         self.pinned_text(file).is_some() || (self.reads_disk() && file.is_file())
     }
 
-    /// Takes a text in; `path` is how it is shown. A byte order mark is dropped and CRLF becomes LF, so that places
-    /// and values do not depend on the editor.
+    /// Takes a text in; `path` is how it is shown. A byte order mark is dropped, and CRLF and a lone CR become LF, so that
+    /// places and values do not depend on the editor.
     pub fn add(&mut self, path: impl Into<PathBuf>, text: impl Into<String>) -> SourceId {
         let mut text = text.into();
         if let Some(rest) = text.strip_prefix('\u{feff}') {
             text = rest.to_owned();
         }
-        if text.contains("\r\n") {
-            text = text.replace("\r\n", "\n");
+        if text.contains('\r') {
+            text = text.replace("\r\n", "\n").replace('\r', "\n");
         }
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let id = SourceId(u32::try_from(self.files.len()).expect("fewer than four billion files are read"));
@@ -197,6 +229,10 @@ impl Sources {
         if bytes.len() > limit::SOURCE_BYTES {
             return Err(ReadError::TooLarge { path: path(), limit: limit::SOURCE_BYTES });
         }
+        if [&[0xff, 0xfe][..], &[0xfe, 0xff], &[0, 0, 0xfe, 0xff]].iter().any(|mark| bytes.starts_with(mark))
+        {
+            return Err(ReadError::OtherUnicode { path: path() });
+        }
         String::from_utf8(bytes).map_err(|error| {
             let byte = error.utf8_error().valid_up_to();
             let line = error.as_bytes()[..byte].iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -230,11 +266,18 @@ impl Sources {
         if let Some(tree) = &file.tree {
             return Ok(Arc::clone(tree));
         }
-        let tree = match Format::of(&file.path).unwrap_or(Format::Yaml) {
-            Format::Yaml => yaml::parse(&file.text).map_err(|error| vec![error])?,
-            Format::Toml => toml::parse(&file.text)?,
-        };
+        let tree = parse(&file.text, Format::of(&file.path).unwrap_or(Format::Yaml))?;
         Ok(Arc::clone(file.tree.insert(Arc::new(tree))))
+    }
+
+    /// A text that was read as values, in another format.
+    ///
+    /// # Errors
+    /// The other format has no way to say it.
+    pub fn convert(&self, id: SourceId, to: Format) -> Result<Written, Unwritable> {
+        let file = self.file(id);
+        let tree = file.tree.as_deref().expect("only a text that was parsed is converted");
+        write::write(&file.text, tree, Format::of(&file.path).unwrap_or(Format::Yaml), to)
     }
 
     /// Sets values of a text that was read as values, whatever the text says.
@@ -307,6 +350,19 @@ mod tests {
     }
 
     #[test]
+    fn lone_carriage_returns_end_lines_in_every_format() {
+        for (path, text) in
+            [("a.yaml", "a: 1\rb: 2\r"), ("a.toml", "a = 1\rb = 2\r"), ("a.json", "{\"a\": 1,\r\"b\": 2}\r")]
+        {
+            let mut sources = Sources::new();
+            let id = sources.add(path, text);
+            sources.parse(id).expect(path);
+            let span = sources.locate(&Place::value(id, Route::root().key("b"))).expect("there");
+            assert_eq!(sources.position(id, span.start).line, 2, "{path}");
+        }
+    }
+
+    #[test]
     fn both_formats_name_places_in_the_same_way() {
         let mut sources = Sources::new();
         let yaml = sources.add("a.yml", "phases:\n  - id: x\n");
@@ -333,6 +389,14 @@ mod tests {
             read("latin.yaml"),
             Err("latin.yaml is not UTF-8: byte 8 in line 2 cannot be read; save the file as UTF-8".to_owned())
         );
+        for (name, text) in [
+            ("le.yaml", &b"\xff\xfea\0:\0"[..]),
+            ("be.toml", b"\xfe\xff\0a\0="),
+            ("32.json", b"\0\0\xfe\xff\0\0\0{"),
+        ] {
+            fs::write(folder.path().join(name), text).expect("written");
+            assert_eq!(read(name), Err(format!("{name} is UTF-16 or UTF-32; save the file as UTF-8")));
+        }
         fs::write(folder.path().join("big.yaml"), vec![b'#'; limit::SOURCE_BYTES + 1]).expect("written");
         assert_eq!(read("big.yaml"), Err("big.yaml is larger than 10485760 bytes; split it".to_owned()));
         fs::write(folder.path().join("most.yaml"), vec![b'#'; limit::SOURCE_BYTES]).expect("written");

@@ -2,8 +2,11 @@
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use toml_parser::lexer::TokenKind;
 
+use super::mistake;
 use super::node::{Entry, Node, NodeValue};
+use super::plain::NoNumber;
 use super::sources::SyntaxError;
 use crate::limit;
 
@@ -12,8 +15,10 @@ use crate::limit;
 /// # Errors
 /// Every mistake of the text, in its order.
 pub(super) fn parse(text: &str) -> Result<Node, Vec<SyntaxError>> {
+    bounded(text).map_err(|mistake| vec![mistake])?;
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut mistakes: Vec<SyntaxError> = errors.iter().map(|error| syntax_error(error, text)).collect();
+    let shown = errors.iter().take(limit::SYNTAX_ERRORS + 1);
+    let mut mistakes: Vec<SyntaxError> = shown.map(|error| syntax_error(error, text)).collect();
     let span = table.span();
     let map = map(table.get_ref(), 1, &mut mistakes);
     if mistakes.is_empty() {
@@ -21,7 +26,54 @@ pub(super) fn parse(text: &str) -> Result<Node, Vec<SyntaxError>> {
     }
     mistakes.sort_by_key(|mistake| mistake.span.start);
     mistakes.dedup();
+    if mistakes.len() > limit::SYNTAX_ERRORS {
+        mistakes.truncate(limit::SYNTAX_ERRORS);
+        if let Some(last) = mistakes.last_mut() {
+            last.help = Some("there are more mistakes behind this one".to_owned());
+        }
+    }
     Err(mistakes)
+}
+
+/// Whether a text is worth reading: what it holds is counted, and how deep it leads, before anything is kept of it. The
+/// reader bounds brackets and dots each, but not both together, and what it makes of them is dropped level by level.
+fn bounded(text: &str) -> Result<(), SyntaxError> {
+    let mut values = 0_usize;
+    // Dots of the key that is open on each level of brackets; each part of a dotted key leads one level down.
+    let mut dots = vec![0_usize];
+    let mut depth = 0_usize;
+    for token in toml_parser::Source::new(text).lex() {
+        let level = dots.len() - 1;
+        match token.kind() {
+            TokenKind::LeftSquareBracket | TokenKind::LeftCurlyBracket => {
+                values += 1;
+                depth += 1;
+                dots.push(0);
+            }
+            TokenKind::RightSquareBracket | TokenKind::RightCurlyBracket if level > 0 => {
+                depth -= 1 + dots.pop().unwrap_or_default();
+            }
+            TokenKind::Dot => {
+                depth += 1;
+                dots[level] += 1;
+            }
+            TokenKind::Comma => {
+                values += 1;
+                depth -= std::mem::take(&mut dots[level]);
+            }
+            TokenKind::Newline if level == 0 => depth -= std::mem::take(&mut dots[0]),
+            TokenKind::Equals => values += 1,
+            _ => {}
+        }
+        let span = token.span().start()..token.span().end();
+        if values > limit::SOURCE_NODES {
+            return Err(mistake::too_many_values(span));
+        }
+        if depth > 2 * limit::SOURCE_DEPTH {
+            return Err(mistake::too_deep(span));
+        }
+    }
+    Ok(())
 }
 
 /// The reader's mistake; the two most frequent ones in clearer words.
@@ -32,11 +84,29 @@ fn syntax_error(error: &toml::de::Error, text: &str) -> SyntaxError {
     let (message, help) = if message.starts_with("string values must be quoted") && marked.is_empty() {
         ("a value is missing here".to_owned(), Some("write one, or remove the key"))
     } else if message == "duplicate key" {
-        (format!("duplicate key `{marked}`"), Some("a key stands once in a table; remove one of the two"))
+        return mistake::duplicate_key(span.clone(), marked, first_line(text, span.start));
     } else {
         (message, None)
     };
     SyntaxError { span, message, help: help.map(str::to_owned) }
+}
+
+/// The line of the earlier one of two keys, if it is plain to see: the same header, or the same key below one header.
+fn first_line(text: &str, second: usize) -> Option<usize> {
+    let start = text[..second].rfind('\n').map_or(0, |end| end + 1);
+    let line = text[start..].lines().next().unwrap_or_default();
+    let before: Vec<&str> = text[..start].lines().collect();
+    let key = |line: &str| line.split_once('=').map(|(key, _)| key.trim().to_owned());
+    let found = match key(line) {
+        Some(_) if line.trim_start().starts_with('[') => None,
+        Some(wanted) => {
+            let header =
+                before.iter().rposition(|line| line.trim_start().starts_with('[')).map_or(0, |at| at + 1);
+            before[header..].iter().position(|line| key(line).as_ref() == Some(&wanted)).map(|at| header + at)
+        }
+        None => before.iter().position(|other| other.trim() == line.trim()),
+    };
+    found.map(|at| at + 1)
 }
 
 fn map(table: &DeTable<'_>, depth: usize, mistakes: &mut Vec<SyntaxError>) -> NodeValue {
@@ -55,31 +125,30 @@ fn map(table: &DeTable<'_>, depth: usize, mistakes: &mut Vec<SyntaxError>) -> No
 
 fn node(value: &Spanned<DeValue<'_>>, depth: usize, mistakes: &mut Vec<SyntaxError>) -> Node {
     let span = value.span();
-    let mut mistake = |message: String, help: Option<&str>| {
-        mistakes.push(SyntaxError { span: span.clone(), message, help: help.map(str::to_owned) });
+    let no_number = |reason| mistake::no_number(span.clone(), reason);
+    let mut refuse = |mistake: SyntaxError| {
+        mistakes.push(mistake);
         NodeValue::Null
     };
     if depth > limit::SOURCE_DEPTH {
-        let value = mistake(format!("this is nested more than {} levels deep", limit::SOURCE_DEPTH), None);
-        return Node { value, span };
+        return Node { value: refuse(mistake::too_deep(span.clone())), span };
     }
     let value = match value.get_ref() {
         DeValue::String(text) => NodeValue::Text(text.to_string()),
         DeValue::Boolean(flag) => NodeValue::Bool(*flag),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => NodeValue::Integer(number),
-            Err(_) => {
-                mistake("this number is too large; whole numbers go up to 9223372036854775807".into(), None)
-            }
+            Err(_) if number.as_str().starts_with('-') => refuse(no_number(NoNumber::TooSmall)),
+            Err(_) => refuse(no_number(NoNumber::TooLarge)),
         },
         DeValue::Float(number) => match number.as_str().parse::<f64>() {
             Ok(number) if number.is_finite() => NodeValue::Float(number),
-            _ => mistake("this number is not finite".into(), Some("write an ordinary number")),
+            _ => refuse(no_number(NoNumber::NotFinite)),
         },
-        DeValue::Datetime(moment) => mistake(
-            format!("`{moment}` is a date, and nothing here takes a date"),
-            Some("put it in quotes to make it a string"),
-        ),
+        DeValue::Datetime(moment) => {
+            let message = format!("`{moment}` is a date, and nothing here takes a date");
+            refuse(SyntaxError::new(span.clone(), message).help("put it in quotes to make it a string"))
+        }
         DeValue::Array(items) => {
             NodeValue::List(items.iter().map(|item| node(item, depth + 1, mistakes)).collect())
         }
@@ -122,7 +191,45 @@ mod tests {
     }
 
     #[test]
+    fn a_second_key_names_the_line_of_the_first() {
+        let cases = [
+            ("b = 1\n[x]\nb = 2\na = 1\nb = 3\n", "duplicate key `b`, first in line 3", 22),
+            ("[x.y]\na = 1\n[z]\n[x.y]\n", "duplicate key `y`, first in line 1", 19),
+            ("a = 1\n\"a\" = 2\n", "duplicate key `\"a\"`", 6),
+            ("x = { a = 1, a = 2 }\n", "duplicate key `a`", 13),
+        ];
+        for (text, message, start) in cases {
+            let errors = parse(text).expect_err(text);
+            assert_eq!((errors[0].message.as_str(), errors[0].span.start), (message, start), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_full_of_mistakes_is_told_of_in_part() {
+        let errors = parse(&"a = \n".repeat(5_000)).expect_err("wrong");
+        assert_eq!(errors.len(), limit::SYNTAX_ERRORS);
+        assert_eq!(errors[99].help.as_deref(), Some("there are more mistakes behind this one"));
+    }
+
+    #[test]
+    fn numbers_are_not_taken_for_depth_nor_is_their_number() {
+        let floats = format!("a = [{}]\nb = [\n{}]\n", "1.5,".repeat(5_000), "2.5,\n".repeat(5_000));
+        assert_eq!(
+            parse(&floats).expect("valid").get("a").and_then(Node::as_list).map(<[_]>::len),
+            Some(5_000)
+        );
+        let errors = parse(&format!("a = [{}]", "1,".repeat(limit::SOURCE_NODES + 1))).expect_err("too many");
+        assert_eq!(errors[0].message, "this file holds more than 200000 values");
+    }
+
+    #[test]
     fn deep_nesting_is_refused() {
+        let dotted = vec!["a"; 70].join(".");
+        let tables = format!("{dotted} = {{").repeat(60);
+        for text in [format!("x = {{{tables}"), format!("[{dotted}]\nb = 1\n"), format!("{dotted} = 1\n")] {
+            let errors = parse(&text).expect_err("too deep");
+            assert!(errors[0].message.starts_with("this is nested more than"), "{errors:?}");
+        }
         let depth = limit::SOURCE_DEPTH + 2;
         parse(&format!("a = {}{}", "[".repeat(depth), "]".repeat(depth))).expect_err("too deep");
         parse(&format!("a = {}", "[".repeat(20_000))).expect_err("too deep");

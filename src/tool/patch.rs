@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::snapshot::{DEPTH, Entry, What, open_file};
 use super::workspace::{SHOWN_ROOT, is_the_runners, open_dir, plain, replace_path};
 use crate::limit;
+use crate::secret::Scrubber;
 
 pub use super::snapshot::FileSnapshot;
 
@@ -22,6 +23,20 @@ pub use super::snapshot::FileSnapshot;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FilePatch(BTreeMap<String, Change>);
+
+impl FilePatch {
+    /// The same without secrets in what is no text; texts are scrubbed with all else that is recorded.
+    #[must_use]
+    pub fn without_secrets(mut self, scrubber: &Scrubber) -> Self {
+        for change in self.0.values_mut() {
+            let Change::Binary { hex, .. } = change else { continue };
+            if let Some(clean) = from_hex(hex).and_then(|bytes| scrubber.scrub_bytes(&bytes)) {
+                *hex = to_hex(&clean);
+            }
+        }
+        self
+    }
+}
 
 /// What becomes of one path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

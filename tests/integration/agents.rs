@@ -169,15 +169,59 @@ fn what_is_wrong_with_agents_is_told() {
     assert!(told.stderr.contains("`agents` has no effect without `tool-task`"), "{}", told.text());
 }
 
-/// Servers are started for roles; one that only an agent names is not, and that is said.
+/// Servers that only an agent names are started with the others, and offered to that agent alone.
 #[test]
-fn a_server_that_only_an_agent_names_is_told_of() {
+fn a_server_that_only_an_agent_names_is_there_for_that_agent() {
     let agents = "agents:
   clerk:
-    tools: [{ module: tool-mcp, config: { servers: { desk: { command: desk-server } } } }]
+    tools: [{ module: tool-mcp, config: { servers: { desk: { command: /bin/sh, args: [../server.sh] } } } }]
+  other: {}
 ";
-    let project = project(agents, "  - say: Made.\n");
-    let ran = record(&project, &[]).expect_code(0);
-    let told = "note: tool-mcp: the server desk of agent clerk is not started; name it in the `tools` of mount-plans/builder.yaml itself";
-    assert_eq!(ran.stderr.matches(told).count(), 1, "{}", ran.text());
+    let rules = "  - when: '\"Look.\" in prompt and turn == 1'
+    calls: [{ tool: mcp_desk_touch, input: {} }]
+  - { when: '\"Look.\" in prompt', say: '{{ last.output }}' }
+  - when: turn == 1
+    calls:
+      - { tool: task, input: { agent: clerk, instruction: Look. } }
+      - { tool: task, input: { agent: other, instruction: Look. } }
+      - { tool: mcp_desk_touch, input: {} }
+  - say: Made.
+";
+    let project = project(agents, rules);
+    let server = std::fs::read_to_string(crate::harness::repository().join("tests/inputs/mcp/server.sh"));
+    project.write("server.sh", &server.unwrap());
+    let recorded = record(&project, &["--json"]).expect_code(0);
+    let sessions: String = project
+        .files("scenarios/build.cassette/sessions")
+        .into_values()
+        .map(|bytes| String::from_utf8(bytes).unwrap())
+        .collect();
+    assert!(sessions.contains("made it"), "{sessions}");
+    let lines = recorded.json_lines();
+    let events =
+        lines.iter().filter(|line| line["event"]["type"] == "tool.ended" && line["event"]["tool"] != "task");
+    let refused = events.filter(|line| line["event"]["output"].to_string().contains("There is no tool"));
+    let refused: Vec<_> = refused.map(|line| line["session"].as_str().unwrap()).collect();
+    assert_eq!(refused, ["builder", "builder>other-1.2"]);
+    std::fs::remove_file(project.path("server.sh")).unwrap();
+    for strictness in ["total", "causal"] {
+        project.runner(["replay", FILE, "--strictness", strictness]).run().expect_code(0);
+    }
+    let failed = record(&project, &[]).expect_code(3);
+    assert!(
+        failed.stderr.contains("mount-plans/builder.yaml: tool-mcp: the MCP server desk"),
+        "{}",
+        failed.text()
+    );
+}
+
+/// All mistakes are found at once.
+#[test]
+fn agents_are_looked_at_although_something_else_is_wrong() {
+    let project = project("agents: { clerk: { descripton: x } }\n", RULES);
+    project.replace("mount-plans/builder.yaml", "loop-streaming", "loop-streeming");
+    let told = project.runner(["check", FILE]).run().expect_code(2);
+    for part in ["loop-streeming", "descripton"] {
+        assert!(told.stderr.contains(part), "{}", told.text());
+    }
 }

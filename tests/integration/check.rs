@@ -42,11 +42,11 @@ const fn key(name: &'static str) -> KeyInfo {
     KeyInfo { name, shape: KeyShape::Any, default: "", doc: "" }
 }
 
-fn project() -> PathBuf {
+pub(crate) fn project() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn load_file(file: &Path, inputs: &[(&str, &str)], variables: &Variables) -> (Loaded, Sources) {
+pub(crate) fn load_file(file: &Path, inputs: &[(&str, &str)], variables: &Variables) -> (Loaded, Sources) {
     let request = LoadRequest {
         file: file.to_owned(),
         working_dir: project(),
@@ -64,7 +64,7 @@ fn load_file(file: &Path, inputs: &[(&str, &str)], variables: &Variables) -> (Lo
 }
 
 /// The scenario files of a folder, from the project, sorted.
-fn cases(folder: &str) -> Vec<PathBuf> {
+pub(crate) fn cases(folder: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(project().join(folder)).expect("the folder is there");
     let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.expect("an entry").path())
@@ -96,7 +96,7 @@ fn every_mistake_is_told() {
 }
 
 /// The plan as JSON, without what differs between two spellings of one scenario.
-fn model(plan: &Plan) -> serde_json::Value {
+pub(crate) fn model(plan: &Plan) -> serde_json::Value {
     let mut json = serde_json::to_value(plan).expect("a plan serialises");
     json["file"] = serde_json::Value::Null;
     json["root"] = serde_json::Value::Null;
@@ -104,10 +104,11 @@ fn model(plan: &Plan) -> serde_json::Value {
 }
 
 /// Valid scenarios that exist in both formats, without the ending.
-const PAIRS: [&str; 4] = [
+const PAIRS: [&str; 5] = [
     "tests/inputs/valid/smallest",
     "tests/inputs/valid/everything",
     "tests/inputs/valid/plain-words",
+    "tests/inputs/valid/spellings",
     "scenarios/demo",
 ];
 
@@ -282,7 +283,9 @@ fn both_yaml_readers_agree_on_every_valid_input() {
     let mut files = cases("tests/inputs/valid");
     files.extend(cases("scenarios"));
     let mut compared = 0;
-    for file in files.iter().filter(|file| file.extension().is_some_and(|ending| ending == "yaml")) {
+    let yaml = files.iter().filter(|file| file.extension().is_some_and(|ending| ending == "yaml"));
+    // Merges, tags and leading zeros are where readers differ; that file is held against its TOML.
+    for file in yaml.filter(|file| !file.ends_with("spellings.yaml")) {
         let text = std::fs::read_to_string(project().join(file)).expect("readable");
         let theirs: serde_json::Value = serde_yaml::from_str(&text).expect("valid YAML");
         let mut sources = Sources::new();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod agents;
+mod approval;
 mod check;
 mod check_command;
 mod confinement;
@@ -13,6 +14,7 @@ mod documents;
 mod engine;
 mod explain;
 mod explore;
+mod fallback;
 mod faults;
 mod gate;
 mod harness;
@@ -41,6 +43,7 @@ mod store;
 mod streams;
 mod team;
 mod test_command;
+mod texts;
 mod trouble;
 mod web_tool;
 mod wire;

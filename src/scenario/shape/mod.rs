@@ -259,12 +259,6 @@ pub static WORKSPACE: Shape = Shape {
         key("path", Takes::Path, "required", "The folder."),
         key("fresh", Takes::Flag, "`false`", "Empties the folder at the start of each run."),
         key(
-            "isolation",
-            Takes::Choice(&["shared", "per-worker"]),
-            "`shared`",
-            "Whether the workers of a pool work in one folder, or each in its own: `workers/NAME` below it.",
-        ),
-        key(
             "setup",
             Takes::List(&Takes::Command),
             "none",
@@ -330,12 +324,6 @@ pub static ROLE: Shape = Shape {
             Takes::Map(&ROLE_LIMITS),
             "none",
             "What all its sessions in the whole run together may spend: [`limits`](#limits) without `timeout`.",
-        ),
-        key(
-            "workspace",
-            Takes::Path,
-            "the workspace",
-            "A folder inside the workspace that its file tools and commands work in; made if it is not there.",
         ),
     ],
 };

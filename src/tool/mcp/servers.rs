@@ -79,6 +79,11 @@ impl Servers {
         }
     }
 
+    /// Whether these are not the same servers.
+    pub fn differ(some: &[ServerPlan], others: &[ServerPlan]) -> bool {
+        !some.iter().map(Key::of).eq(others.iter().map(Key::of))
+    }
+
     /// What these servers offer.
     pub fn offered(&self, plans: &[ServerPlan]) -> Offered {
         let specs = |plan: &ServerPlan| Some((plan.name.clone(), self.find(plan)?.specs.clone()));
