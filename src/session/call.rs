@@ -289,7 +289,7 @@ impl Running<'_> {
             Err(trouble) => return Some(Ran::plain(refusal(&trouble))),
         };
         let files_before = match self.recorded_before() {
-            None => turn.before.take(),
+            None => turn.before.take().map(|files| files.without_secrets(self.stage.effects.scrubber())),
             Some(Err(error)) => return Some(Ran::plain(refusal(&error))),
             Some(Ok(files)) => match files::restore(files.clone(), &self.stage.workspace).await {
                 Ok(()) => Some(files),

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::{assert_all_answered, put};
 use crate::harness::Project;
-use crate::server::AnthropicServer;
 use crate::server::brain::{Answer, Brain, brain};
+use crate::server::{AnthropicServer, KEY};
 
 const FILE: &str = "scenarios/jobs.yaml";
 const WORKSPACE: &str = ".jobs-workspace";
@@ -43,8 +43,10 @@ fn fifo(path: &Path) {
 /// FIFOs outside the workspace order the two.
 fn builder(outside: &Path) -> Brain {
     let at = |name: &str| outside.join(name).display().to_string();
+    // The key in two halves, which nobody takes out of the command.
+    let (half, other) = KEY.split_at(KEY.len() / 2);
     let first = format!(
-        "exec 9>{alive}; echo first > a.txt; : > {wrote}; read -r line < {go}; mkdir d; echo second > a.txt; echo $line > d/b.txt; echo built; echo ran >> {trace}",
+        "exec 9>{alive}; printf '{half}' > key.bin; printf '{other}\\0' >> key.bin; echo first > a.txt; : > {wrote}; read -r line < {go}; mkdir d; echo second > a.txt; echo $line > d/b.txt; echo built; echo ran >> {trace}",
         alive = at("alive"),
         wrote = at("wrote"),
         go = at("go"),
@@ -111,7 +113,8 @@ fn what_jobs_did_to_files_is_done_when_it_could_first_be_seen() {
         effect.unwrap_or_else(|| panic!("{id}")).clone()
     };
     let read = result("build/builder/2.1");
-    let written = json!({"a.txt": {"text": {"content": "first\n"}}});
+    let hidden: String = b"[secret:ANTHROPIC_API_KEY]\0".iter().map(|byte| format!("{byte:02x}")).collect();
+    let written = json!({"a.txt": {"text": {"content": "first\n"}}, "key.bin": {"binary": {"hex": hidden}}});
     assert_eq!(read.result["files_before"], written, "{:#}", read.result);
     assert!(read.footprint.writes.contains("fs:*"), "{}", read.footprint);
     assert_eq!(result("build/builder/3.1").result.get("files_before"), None, "nothing had happened since");
