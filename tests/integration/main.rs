@@ -6,6 +6,7 @@ mod agents;
 mod check;
 mod check_command;
 mod confinement;
+mod convert;
 mod crash;
 mod crowd;
 mod doctor;
