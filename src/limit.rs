@@ -135,6 +135,18 @@ pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// through is never shown in part. Bytes; longer than any credential.
 pub const OUTPUT_SLACK_BYTES: usize = 8 * 1024;
 
+/// Commands that one session may have in the background at once, whatever its mount plan says.
+pub const BACKGROUND_JOBS: usize = 32;
+
+/// Commands of one session that are remembered until their end has been told; the oldest ended one makes room.
+pub const REMEMBERED_JOBS: usize = 64;
+
+/// Longest time a call may wait for the end of a job in the background.
+pub const JOB_WAIT: Duration = Duration::from_secs(600);
+
+/// A larger file is told from what it was before a command by its size and times, not by its content. Bytes.
+pub const COMPARED_BYTES: u64 = 64 * 1024 * 1024;
+
 /// Content of all files that one command may change in a recording. Bytes; a cassette is meant for git.
 pub const PATCH_BYTES: u64 = 4 * 1024 * 1024;
 

@@ -25,6 +25,21 @@ impl Group {
         self.signal(Signal::SIGTERM);
     }
 
+    /// Lets all of it stand still, until it is told to go on.
+    pub fn hold(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on that was told to stand still.
+    pub fn go_on(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// Whether it has been ended.
+    pub fn is_ended(&self) -> bool {
+        self.0.is_none()
+    }
+
     fn signal(&self, signal: Signal) {
         if let Some(leader) = self.0 {
             // The group may be gone already, which is what was wanted.

@@ -53,13 +53,15 @@ impl Scrubber {
         }
     }
 
-    /// The secrets the environment holds: variables whose name speaks of a credential and whose value looks like one.
+    /// The secrets among named values, such as those of the environment: values that look like a credential and whose name
+    /// speaks of one, the lines of private keys, and passwords in addresses.
     pub fn credentials_in(variables: &std::collections::BTreeMap<String, String>) -> Vec<(String, Secret)> {
-        variables
-            .iter()
-            .filter(|(name, value)| names_a_credential(name) && looks_random(value))
-            .map(|(name, value)| (name.clone(), Secret::new(value.clone())))
-            .collect()
+        let parts = variables.iter().flat_map(|(name, value)| {
+            let whole = (names_a_credential(name) && looks_random(value)).then_some(value.as_str());
+            let parts = whole.into_iter().chain(password_in(value)).chain(lines_of_key(value));
+            parts.map(|part| (name.clone(), Secret::new(part.to_owned())))
+        });
+        parts.collect()
     }
 
     /// The text without secrets.
@@ -86,6 +88,12 @@ impl Scrubber {
             ),
             scalar => scalar,
         }
+    }
+
+    /// The bytes without secrets; `None` if they hold none.
+    pub fn scrub_bytes(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let finder = self.finder.as_ref().filter(|finder| finder.is_match(bytes))?;
+        Some(finder.replace_all_bytes(bytes, &self.names))
     }
 
     /// Whether the text holds one of the marks that `scrub` leaves.
@@ -135,6 +143,31 @@ pub fn names_a_credential(name: &str) -> bool {
         .any(|word| name.contains(word))
 }
 
+/// The password of an address: `postgres://user:PASSWORD@host/`.
+pub fn password_in(value: &str) -> Option<&str> {
+    let (_, rest) = value.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (user, _) = authority.rsplit_once('@')?;
+    user.split_once(':').map(|(_, password)| password)
+}
+
+/// A private key, and its lines between its marks: whoever shows a file may show them one by one.
+fn lines_of_key(value: &str) -> impl Iterator<Item = &str> {
+    let key = value.contains("PRIVATE KEY-----").then(|| value.trim());
+    let lines = key.into_iter().flat_map(str::lines).map(str::trim);
+    key.into_iter().chain(lines.filter(|line| line.len() >= 16 && !line.starts_with("-----")))
+}
+
+/// Whether a text looks like a token whatever its name: one run of letters and digits that no word has.
+pub fn looks_like_a_token(value: &str) -> bool {
+    let is_plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-+=".contains(&byte));
+    let mixed = |run: &str| {
+        let has = |kind: fn(&u8) -> bool| run.bytes().filter(kind).count() >= 3;
+        run.len() >= 12 && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
+    };
+    is_plain && looks_random(value) && value.split(['_', '-', '+', '=']).any(mixed)
+}
+
 fn looks_random(value: &str) -> bool {
     if value.len() < 12 || value.contains(char::is_whitespace) || value.starts_with('/') {
         return false;
@@ -168,11 +201,52 @@ mod tests {
     }
 
     #[test]
+    fn passwords_and_the_lines_of_keys_are_found_whatever_their_variable_is_called() {
+        let key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nshort\n-----END PRIVATE KEY-----\n";
+        let variables = [
+            ("DATABASE", "postgres://team:pw-of-the-team@db.test:5432/team?x=1@y"),
+            ("PAGE", "https://x.test/a:b@c"),
+            ("SIGNING", key),
+            ("PLAIN", "a text with words"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let found: Vec<_> = Scrubber::credentials_in(&variables)
+            .into_iter()
+            .map(|(name, secret)| (name, secret.expose().to_owned()))
+            .collect();
+        let expected = [
+            ("DATABASE", "pw-of-the-team"),
+            ("SIGNING", key.trim()),
+            ("SIGNING", "MIIEvQIBADANBgkqhkiG9w0B"),
+        ];
+        assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn tokens_are_told_from_words_versions_and_paths() {
+        for token in ["pat9f2d6b83e7a15c40", "tok-4f8a1c9e77b2d056"] {
+            assert!(looks_like_a_token(token), "{token}");
+        }
+        for word in [
+            "claude-sonnet-4-5-20250929",
+            "production-database",
+            "/opt/a1b2c3d4e5f6a7b8",
+            "20261126120000",
+            "a b",
+        ] {
+            assert!(!looks_like_a_token(word), "{word}");
+        }
+    }
+
+    #[test]
     fn scrubs_text_and_json_and_prints_nothing() {
         let secret = Secret::new("sk-ant-0123456789".to_owned());
         assert_eq!(format!("{secret:?}"), "Secret(…)");
         let scrubber = Scrubber::new(&[("ANTHROPIC_API_KEY".to_owned(), secret)]);
         assert_eq!(scrubber.scrub("key sk-ant-0123456789."), "key [secret:ANTHROPIC_API_KEY].");
+        let bytes = scrubber.scrub_bytes(b"\xff\0sk-ant-0123456789\xff").unwrap();
+        assert_eq!(bytes, b"\xff\0[secret:ANTHROPIC_API_KEY]\xff");
+        assert_eq!(scrubber.scrub_bytes(b"\xff"), None);
         let value = serde_json::json!({"a": ["x sk-ant-0123456789"]});
         assert_eq!(scrubber.scrub_json(value), serde_json::json!({"a": ["x [secret:ANTHROPIC_API_KEY]"]}));
         assert!(scrubber.has_mark("curl [secret:ANTHROPIC_API_KEY]"));

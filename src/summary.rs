@@ -57,7 +57,8 @@ pub struct Cost {
 }
 
 impl Cost {
-    fn add(&mut self, cost: Option<Usd>) {
+    /// Adds a call.
+    pub fn add(&mut self, cost: Option<Usd>) {
         match cost {
             Some(usd) => {
                 self.usd += usd;

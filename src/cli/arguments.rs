@@ -167,8 +167,8 @@ pub(super) enum FailOn {
 pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) common: CommonArguments,
-    /// Answer a phase that asks for approval
-    #[arg(long, value_name = "PHASE=yes|no", value_parser = phase_and_decision)]
+    /// Answer yes or no to a phase that asks for approval
+    #[arg(long, value_name = "PHASE=ANSWER", value_parser = phase_and_decision)]
     pub(super) answer: Vec<(String, Decision)>,
     /// Ask models, whatever the scenario says about its recording
     #[arg(long, conflicts_with = "replay", env = "RUNNER_LIVE", value_parser = clap::builder::FalseyValueParser::new())]
@@ -188,8 +188,8 @@ pub(super) struct RunArguments {
 pub(super) struct RecordArguments {
     #[command(flatten)]
     pub(super) common: CommonArguments,
-    /// Answer a phase that asks for approval
-    #[arg(long, value_name = "PHASE=yes|no", value_parser = phase_and_decision)]
+    /// Answer yes or no to a phase that asks for approval
+    #[arg(long, value_name = "PHASE=ANSWER", value_parser = phase_and_decision)]
     pub(super) answer: Vec<(String, Decision)>,
     /// Let this script answer in place of every model; the recording says that it is scripted
     #[arg(long, value_name = "FILE")]
@@ -237,8 +237,8 @@ pub(super) struct ResumeArguments {
     /// Let something go wrong on purpose: EFFECT=http:STATUS, cut_after_event:N, error_event:TYPE, stall or kill
     #[arg(long, value_name = "EFFECT=FAULT", value_parser = Fault::from_text)]
     pub(super) fault: Vec<Fault>,
-    /// Answer a phase that asks for approval
-    #[arg(long, value_name = "PHASE=yes|no", value_parser = phase_and_decision)]
+    /// Answer yes or no to a phase that asks for approval
+    #[arg(long, value_name = "PHASE=ANSWER", value_parser = phase_and_decision)]
     pub(super) answer: Vec<(String, Decision)>,
 }
 

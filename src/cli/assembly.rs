@@ -17,7 +17,10 @@ use super::surroundings::complaint;
 use crate::clock::{Clock as _, ManualClock, SystemClock, Timestamp};
 use crate::effects::{Effects, Origin, Past, Setup as GateSetup, Time};
 use crate::engine::{self, Spent, Workspace};
-use crate::event::{ENDED_WELL, EffectId, Evidence, Hub, Listener, Mode, RECORDING_FORMAT, RecordingHead};
+use crate::event::{
+    ENDED_WELL, EffectId, Envelope, Evidence, Hub, Listener, Mode, RECORDING_FORMAT, RecordingHead,
+};
+use crate::hook::cost::Costs;
 use crate::hook::logging::SessionLogs;
 use crate::http::{HttpTransport, Nobody};
 use crate::id::{RoleId, RunId, Seed};
@@ -150,6 +153,7 @@ pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Grante
     let scrubber = scrubber(scenario);
     let templates = Templates::new(&plan.prompts).map_err(|errors| invalid(&errors))?;
     let (workspace, modules) = modules(scenario, &play, &site, &scrubber)?;
+    let secrets = secret_inputs(scenario, site.mode).inspect_err(|_| site.leave())?;
     let parts = check_parts(&modules, plan).inspect_err(|_| site.leave())?;
     let outside = outside::open(&modules, plan, &play).await.inspect_err(|_| site.leave())?;
     let modules = modules.with_servers(outside.offered.clone(), outside.servers.clone());
@@ -198,6 +202,7 @@ pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Grante
         faults: scenario.faults.clone(),
         halt: CancellationToken::new(),
     };
+    let commands = if record.is_some() { Commands::Recorded } else { Commands::Free };
     let stage = Stage {
         effects: match schedule {
             Some(schedule) => Effects::exploring(gate, schedule),
@@ -209,7 +214,7 @@ pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Grante
         workspace: path,
         budget,
         faults: scenario.faults.clone(),
-        files: FileOrder::new(if record.is_some() { Commands::Recorded } else { Commands::Free }),
+        files: FileOrder::new(commands, modules.jobs().clone()),
         stop,
     };
     let setup = engine::Setup {
@@ -219,7 +224,7 @@ pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Grante
         store,
         templates,
         people: Arc::new(attendants),
-        secrets: secret_inputs(scenario),
+        secrets,
         stage: Arc::new(stage),
     };
     let notices = [parts.notices, outside.notices].concat();
@@ -249,8 +254,9 @@ fn budget(plan: &Plan, play: &Play) -> Budget {
             for spent in &taken.spent {
                 let model = taken.manifest.models.get(&spent.role).map(String::as_str).unwrap_or_default();
                 let model = model.split_once('/').map_or(model, |(_, model)| model);
-                let purse = budget.purse(&spent.phase, &spent.role, model);
-                budget.note_spent(&purse, purse.amount(spent.turns, spent.usage));
+                let model = spent.fallback.as_deref().unwrap_or(model);
+                let purse = budget.purse(&spent.phase, &spent.role, &[model]);
+                budget.note_spent(&purse, purse.amount(0, spent.turns, spent.usage));
             }
             budget
         }
@@ -347,7 +353,7 @@ impl Books {
             }
         };
         listeners.push(Box::new(journal.clone()));
-        listeners.extend(session_logs(plan, &folder));
+        listeners.extend(listening_hooks(plan, &folder, &[]));
         let (hub, now) = (Hub::new(listeners), manifest.started);
         Ok(Self { folder, journal, store, hub, origin, now, resumed: None })
     }
@@ -369,18 +375,24 @@ impl Books {
         let store = SqliteStore::open(&workspace.path().join(&scenario.plan.queue.path))
             .map_err(Refusal::configuration)?;
         listeners.push(Box::new(journal.clone()));
-        listeners.extend(session_logs(&scenario.plan, &folder));
+        listeners.extend(listening_hooks(&scenario.plan, &folder, &record.events));
         let hub = Hub::resumed(listeners, &record.events, over);
         let (origin, resumed) = (Origin::Resume(past), Some(Resumed { record, undone, fork }));
         Ok(Self { folder, journal, store, hub, origin, now, resumed })
     }
 }
 
-/// Whoever writes the logs of sessions whose mount plans ask for that.
-fn session_logs(plan: &Plan, folder: &RunFolder) -> Option<Box<dyn Listener>> {
+/// The hooks of mount plans that only listen; `before` is what was told before the run went on.
+fn listening_hooks(plan: &Plan, folder: &RunFolder, before: &[Envelope]) -> Vec<Box<dyn Listener>> {
     // What is wrong with them was told when the parts were looked at.
-    let roles = Modules::logging(plan).ok().filter(|roles| !roles.is_empty())?;
-    Some(Box::new(SessionLogs::new(folder.path().join("logs"), roles)))
+    let mut hooks: Vec<Box<dyn Listener>> = Vec::new();
+    if let Some(roles) = Modules::logging(plan).ok().filter(|roles| !roles.is_empty()) {
+        hooks.push(Box::new(SessionLogs::new(folder.path().join("logs"), roles)));
+    }
+    if let Some(roles) = Modules::costing(plan).ok().filter(|roles| !roles.is_empty()) {
+        hooks.push(Box::new(Costs::new(folder.path(), roles, before)));
+    }
+    hooks
 }
 
 /// Where a run works, and what becomes of it.
@@ -499,8 +511,8 @@ fn check_parts(modules: &Modules, plan: &Plan) -> Granted<Parts> {
             }
         }
     }
-    if let Err(error) = Modules::logging(plan) {
-        wrong.push(error.to_string());
+    for checked in [Modules::logging(plan).map(drop), Modules::costing(plan).map(drop)] {
+        wrong.extend(checked.err().map(|error| error.to_string()));
     }
     match modules.offstage(plan) {
         Ok(notices) => parts.notices.extend(notices.into_iter().map(|offstage| offstage.notice)),

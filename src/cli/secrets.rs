@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::launch::Scenario;
+use super::refusal::{Granted, Refusal};
+use crate::event::Mode;
 use crate::secret::{Scrubber, Secret};
 use crate::session::Modules;
 use crate::tool::mcp;
@@ -12,21 +14,37 @@ pub(super) fn scrubber(scenario: &Scenario) -> Scrubber {
     Scrubber::new(&secrets(scenario))
 }
 
-/// The values of secret inputs, by the variables that hold them.
-pub(super) fn secret_inputs(scenario: &Scenario) -> BTreeMap<String, Secret> {
-    let named = scenario.plan.secret_variables().into_iter();
-    let held = named.filter_map(|name| {
-        let value = scenario.variables.get(&name)?.clone();
-        Some((name, Secret::new(value)))
-    });
-    held.collect()
+/// The values of secret inputs, by the variables that hold them; a replay does without.
+///
+/// # Errors
+/// A variable is not set.
+pub(super) fn secret_inputs(scenario: &Scenario, mode: Mode) -> Granted<BTreeMap<String, Secret>> {
+    let mut held = BTreeMap::new();
+    for name in scenario.plan.secret_variables() {
+        match scenario.variables.get(&name).filter(|value| !value.is_empty()) {
+            Some(value) => {
+                held.insert(name, Secret::new(value.clone()));
+            }
+            None if mode == Mode::Replay => {}
+            None => {
+                let text = format!(
+                    "{name} is not set, and a secret input of the scenario names it; set it in the environment or in .env"
+                );
+                return Err(Refusal::configuration(text));
+            }
+        }
+    }
+    Ok(held)
 }
 
-/// Credentials: those the providers and tools use, whether a variable or a mount plan holds them, and whatever else the environment
-/// holds that looks like one.
+/// Credentials: those the providers and tools use, whether a variable or a mount plan holds them, secret inputs, and whatever
+/// else the environment and the inputs hold that looks like one.
 fn secrets(scenario: &Scenario) -> Vec<(String, Secret)> {
     let Scenario { plan, variables, registry, .. } = scenario;
     let mut secrets = Scrubber::credentials_in(variables);
+    let inputs =
+        plan.inputs.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+    secrets.extend(Scrubber::credentials_in(&inputs.collect()));
     for name in plan.secret_variables() {
         if let Some(value) = variables.get(&name).map(|value| value.trim()).filter(|value| !value.is_empty())
         {

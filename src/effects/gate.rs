@@ -175,6 +175,21 @@ impl Effects {
         self.shared.state().score.as_ref().is_some_and(|score| score.index.contains_key(id))
     }
 
+    /// A part of what a recorded effect came to, by its name in the result: what has to be there before it is run again.
+    /// Never in a live run.
+    pub fn recorded_part(&self, id: &EffectId, part: &str) -> Option<Value> {
+        let state = self.shared.state();
+        let score = state.score.as_ref()?;
+        score.record(*score.index.get(id)?).result.get(part).cloned()
+    }
+
+    /// Whether the recording that is played, or the journal of the run that goes on, holds this effect.
+    pub fn is_known(&self, id: &EffectId) -> bool {
+        let state = self.shared.state();
+        let is_done = state.memory.as_ref().is_some_and(|memory| memory.knows(id));
+        is_done || state.score.as_ref().is_some_and(|score| score.index.contains_key(id))
+    }
+
     /// Whether a run that goes on is still being told what it did before: nothing may be decided anew meanwhile.
     pub fn is_past(&self) -> bool {
         self.shared.state().memory.as_ref().is_some_and(|memory| !memory.is_over())

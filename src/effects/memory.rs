@@ -66,6 +66,11 @@ impl Memory {
         self.past.over.store(true, Ordering::SeqCst);
     }
 
+    /// Whether the run has done this.
+    pub(super) fn knows(&self, id: &EffectId) -> bool {
+        self.index.contains_key(id)
+    }
+
     /// What an effect came to, if it is known.
     pub(super) fn recall(&mut self, asked: &Asked) -> Result<Option<&EffectRecord>, Box<Divergence>> {
         let Some(&at) = self.index.get(&asked.id) else { return Ok(None) };

@@ -73,10 +73,10 @@ pub(super) async fn run(phase: &PhaseScope, plan: &ApprovalPlan, busy: &Busy) ->
     };
     let effects = &phase.company.stage.effects;
     let id = EffectId::engine(phase.id(), "answer", 1);
-    let given = if effects.is_replay() || effects.is_recorded(&id) {
+    phase.tell(Happening::ApprovalAsked { message: message.clone() });
+    let given = if effects.is_replay() || effects.is_known(&id) {
         None
     } else {
-        phase.tell(Happening::ApprovalAsked { message: message.clone() });
         let rest = busy.rest();
         let stopped = phase.stop.soft.cancelled();
         let given = tokio::select! {

@@ -204,12 +204,23 @@ impl Dispatcher {
     async fn set_up(&mut self, busy: &Busy) -> Result<(), Halt> {
         let company = self.company.clone();
         let commands = &company.plan.workspace.setup;
-        let done = match shell::run_all(&company, Occasion::Setup, commands, busy).await? {
-            Ok(()) => seeding::begin(&company, busy).await?,
-            Err(reason) => Err(reason),
+        let work = async {
+            match shell::run_all(&company, Occasion::Setup, commands, busy).await? {
+                Ok(()) => seeding::begin(&company, busy).await,
+                Err(reason) => Ok(Err(reason)),
+            }
         };
-        self.setup_failure = done.err();
-        Ok(())
+        tokio::pin!(work);
+        // What the queue tells of its changes is read meanwhile: a letter that nobody reads counts as somebody busy.
+        loop {
+            tokio::select! {
+                done = &mut work => {
+                    self.setup_failure = done?.err();
+                    return Ok(());
+                }
+                Some((mail, _busy)) = self.inbox.recv() => self.read(mail),
+            }
+        }
     }
 
     /// Serves until every phase has ended.

@@ -15,6 +15,8 @@ pub struct Spent {
     pub phase: PhaseId,
     /// The role.
     pub role: RoleId,
+    /// The model that was asked, if it was not the role's own.
+    pub fallback: Option<String>,
     /// Model calls answered.
     pub turns: u64,
     /// Tokens, those of failed calls among them.
@@ -28,7 +30,7 @@ pub fn spent<'a>(plan: &Plan, effects: impl IntoIterator<Item = &'a EffectRecord
         let named = phase.sessions().into_iter();
         roles.extend(named.map(|(name, role)| (format!("{}/{name}", phase.id), role)));
     }
-    let mut sums: BTreeMap<(PhaseId, RoleId), (u64, Usage)> = BTreeMap::new();
+    let mut sums: BTreeMap<(PhaseId, RoleId, Option<String>), (u64, Usage)> = BTreeMap::new();
     for record in effects {
         if record.kind != EffectKind::Llm {
             continue;
@@ -37,11 +39,12 @@ pub fn spent<'a>(plan: &Plan, effects: impl IntoIterator<Item = &'a EffectRecord
         // A worker's fresh sessions are told apart behind its name, and so are the sub-agents of a session.
         let name = session.split([':', '>']).next().unwrap_or(session);
         let Some(role) = roles.get(name) else { continue };
-        let (turns, usage) = used_by(&record.result);
-        let sum = sums.entry((PhaseId::from(record.id.phase()), role.clone())).or_default();
-        sum.0 += turns;
-        sum.1 += usage;
+        let used = used_by(&record.result);
+        let key = (PhaseId::from(record.id.phase()), role.clone(), used.fallback);
+        let sum = sums.entry(key).or_default();
+        sum.0 += used.turns;
+        sum.1 += used.usage;
     }
-    let spent = |((phase, role), (turns, usage))| Spent { phase, role, turns, usage };
+    let spent = |((phase, role, fallback), (turns, usage))| Spent { phase, role, fallback, turns, usage };
     sums.into_iter().map(spent).collect()
 }

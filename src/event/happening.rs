@@ -378,6 +378,18 @@ pub enum Happening {
         /// Wait before the next attempt. Milliseconds.
         delay_ms: u64,
     },
+    /// A model cannot be had, or refused, and another is asked in its place until the prompt is answered.
+    #[serde(rename = "fallback")]
+    Fallback {
+        /// Which turn of the session, from 1.
+        turn: u32,
+        /// The model that was asked.
+        from: String,
+        /// The model that is asked now.
+        to: String,
+        /// Why.
+        reason: String,
+    },
     /// A tool call begins.
     #[serde(rename = "tool.started")]
     ToolStarted {

@@ -1,6 +1,6 @@
 //! How happenings reach those who listen: in one order, each listener in turn, on the spot.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +13,11 @@ use crate::id::{PhaseId, RoleId, SessionName};
 pub trait Listener: Send + Sync {
     /// Something happened.
     fn heard(&self, event: &Envelope);
+
+    /// What it has to say to everybody about something that it has just heard; told next, and heard by itself, too.
+    fn remark(&self, _event: &Envelope) -> Option<Happening> {
+        None
+    }
 
     /// A piece of a reply arrived. Not numbered, not kept; a replay has none.
     fn overheard(&self, _place: &Whereabouts, _delta: &Delta) {}
@@ -117,17 +122,21 @@ impl Hub {
         if told.is_known(place, &event) {
             return;
         }
-        told.count += 1;
-        let envelope = Envelope {
-            seq: told.count,
-            ts,
-            phase: place.phase.clone(),
-            session: place.session.clone(),
-            role: place.role.clone(),
-            event,
-        };
-        for listener in &self.shared.listeners {
-            listener.heard(&envelope);
+        let mut next = VecDeque::from([event]);
+        while let Some(event) = next.pop_front() {
+            told.count += 1;
+            let envelope = Envelope {
+                seq: told.count,
+                ts,
+                phase: place.phase.clone(),
+                session: place.session.clone(),
+                role: place.role.clone(),
+                event,
+            };
+            for listener in &self.shared.listeners {
+                listener.heard(&envelope);
+            }
+            next.extend(self.shared.listeners.iter().filter_map(|listener| listener.remark(&envelope)));
         }
     }
 

@@ -45,6 +45,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    pub(super) fn number(&self, key: &str) -> Result<Option<f64>, HookError> {
+        let number = |value: &Value| value.as_f64().ok_or_else(|| self.wrong(key, "must be a number"));
+        self.value(key).map(number).transpose()
+    }
+
     pub(super) fn text(&self, key: &str) -> Result<Option<&'a str>, HookError> {
         match self.value(key) {
             None => Ok(None),

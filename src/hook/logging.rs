@@ -71,7 +71,7 @@ pub struct SessionLogs {
 }
 
 /// One file, and how much is in it.
-struct Log {
+pub(super) struct Log {
     file: Option<File>,
     path: PathBuf,
     bytes: u64,
@@ -110,7 +110,7 @@ impl Listener for SessionLogs {
 }
 
 impl Log {
-    fn open(folder: &Path, name: &str) -> Self {
+    pub(super) fn open(folder: &Path, name: &str) -> Self {
         let path = folder.join(format!("{}.jsonl", name.replace(['/', ':'], "_")));
         // A log that cannot be written holds no run up: the journal has all of it.
         let opened = std::fs::create_dir_all(folder)
@@ -121,7 +121,7 @@ impl Log {
     }
 
     /// A file that is full takes the place of the one before it, so that there are never more than two.
-    fn write(&mut self, line: &str) {
+    pub(super) fn write(&mut self, line: &str) {
         if self.bytes + line.len() as u64 > limit::SESSION_LOG_BYTES {
             let older = self.path.with_extension("1.jsonl");
             self.file = std::fs::rename(&self.path, older)
@@ -152,6 +152,11 @@ fn said(event: &Happening) -> Option<(&'static str, &'static str, Value)> {
             "provider:retry",
             "WARNING",
             json!({"attempt": attempt, "delay": delay_ms / 1000, "error_message": reason}),
+        ),
+        Happening::Fallback { from, to, reason, .. } => (
+            "provider:fallback_active",
+            "WARNING",
+            json!({"original_model": from, "fallback_model": to, "reason": reason}),
         ),
         Happening::ToolStarted { tool, input } => {
             ("tool:pre", "INFO", json!({"tool_name": tool, "tool_input": input}))

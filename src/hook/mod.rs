@@ -2,6 +2,7 @@
 
 pub mod approval;
 mod config;
+pub mod cost;
 pub mod logging;
 mod outcome;
 pub mod redaction;

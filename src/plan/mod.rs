@@ -103,24 +103,12 @@ pub struct WorkspacePlan {
     pub path: PathBuf,
     /// What is done with it at the start.
     pub start: WorkspaceStart,
-    /// Whether workers share it.
-    pub isolation: Isolation,
     /// Commands run in it before the first phase.
     pub setup: Vec<String>,
     /// Commands run in it after the last phase, whatever happened.
     pub teardown: Vec<String>,
     /// Where the file says so.
     pub place: Option<Place>,
-}
-
-/// Whether the workers of a pool share a workspace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Isolation {
-    /// All sessions work in one folder.
-    Shared,
-    /// Each worker works in a folder of its own within the workspace, named after it.
-    PerWorker,
 }
 
 /// What an input takes.
@@ -200,8 +188,6 @@ pub struct RolePlan {
     pub takes: Takes,
     /// A model in place of the mount plan's.
     pub model: Option<String>,
-    /// The folder within the workspace that its sessions work in; the workspace itself if none.
-    pub workspace: Option<String>,
     /// What all its sessions together may spend; it has no `timeout`.
     pub limits: LimitsPlan,
     /// Values for its templates.

@@ -248,6 +248,9 @@ fn body(event: &Happening) -> Option<String> {
         Happening::Retry { attempt, reason, delay_ms } => {
             format!("attempt {attempt} failed, again in {delay_ms} ms: {}", cut(reason))
         }
+        Happening::Fallback { from, to, reason, .. } => {
+            format!("asks {to} in place of {from} until this prompt is answered: {}", cut(reason))
+        }
         Happening::ContextCompacted { before_tokens, after_tokens, .. } => {
             format!("shows the model less of its long conversation: {before_tokens} -> {after_tokens} tokens")
         }

@@ -3,6 +3,7 @@
 pub mod anthropic;
 mod call;
 mod dialogue;
+mod fallback;
 mod family;
 pub mod mock;
 pub mod openai;
@@ -21,6 +22,7 @@ use crate::chat::{Delta, Reply, Request, Room, Usage};
 use crate::http::WireRequest;
 
 pub use call::{Answered, Attempt, Line, Occasion, call};
+pub use fallback::{Fallback, Refusals, StandIns, is_unavailable};
 pub use family::{Build, FAMILY, Member};
 pub use retry::{Advice, asks_too_long};
 pub use script::{Answer, Script, ScriptError};

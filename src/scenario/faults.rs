@@ -1,13 +1,12 @@
 //! What a scenario says is to go wrong when it is tested: `- {at: work/coder-1/3, http: 529, times: 2}`.
 
 use super::raw::{Located, RawFault};
+use super::shape;
 use super::table::{Table, wrong_type};
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::fault::{Fault, FaultKind, FaultPlace};
 use crate::limit;
 use crate::source::{Node, NodeValue, Place};
-
-const KINDS: [&str; 4] = ["http", "cut_after_event", "error_event", "stall"];
 
 /// The faults of a file, in its order.
 pub(super) fn faults(table: &Table<'_>, report: &mut Report) -> Vec<RawFault> {
@@ -19,8 +18,7 @@ pub(super) fn faults(table: &Table<'_>, report: &mut Report) -> Vec<RawFault> {
 }
 
 fn fault(node: &Node, place: &Place, report: &mut Report) -> Option<RawFault> {
-    let keys = [&["at", "times"], KINDS.as_slice()].concat();
-    let table = Table::open(node, place, "a fault", &keys, report)?;
+    let table = Table::open(node, place, "a fault", &shape::FAULT, report)?;
     let at = table.required_text("at", report);
     let times = table.count("times", report).map_or(1, |times| times.value);
     if times > limit::FAULT_TIMES {
@@ -29,7 +27,8 @@ fn fault(node: &Node, place: &Place, report: &mut Report) -> Option<RawFault> {
         report.push(at.label(format!("must be at most {}", limit::FAULT_TIMES)));
         return None;
     }
-    let written: Vec<_> = KINDS.iter().filter_map(|key| Some((*key, table.get(key)?))).collect();
+    let written: Vec<_> =
+        shape::FAULT.one_of.iter().filter_map(|key| Some((*key, table.get(key)?))).collect();
     let [(key, (value, value_place))] = written.as_slice() else {
         let message = match written.len() {
             0 => "a fault says nothing of what goes wrong".to_owned(),

@@ -1,6 +1,5 @@
 //! How what is written becomes what will run: references followed, defaults filled in.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -19,10 +18,10 @@ use crate::id::{PhaseId, RoleId};
 use crate::issue::Takes;
 use crate::limit;
 use crate::plan::{
-    ApprovalPlan, ClaimBy, Condition, ForEachPlan, IncludeInput, IncludePlan, InputSource, Isolation,
-    IssuesPlan, Items, LimitsPlan, MonitorPlan, PhaseKind, PhasePlan, PhaseTurn, Plan, PoolPlan, QUEUE_FILE,
-    QueuePlan, RepeatPlan, ReplayPlan, ReplayWhen, RetryPlan, RolePlan, SeedPlan, SessionLife, SessionPlan,
-    ShellPlan, Unmet, WorkersPlan, WorkspacePlan, WorkspaceStart,
+    ApprovalPlan, ClaimBy, Condition, ForEachPlan, IncludeInput, IncludePlan, InputSource, IssuesPlan, Items,
+    LimitsPlan, MonitorPlan, PhaseKind, PhasePlan, PhaseTurn, Plan, PoolPlan, QUEUE_FILE, QueuePlan,
+    RepeatPlan, ReplayPlan, ReplayWhen, RetryPlan, RolePlan, SeedPlan, SessionLife, SessionPlan, ShellPlan,
+    Unmet, WorkersPlan, WorkspacePlan, WorkspaceStart,
 };
 use crate::source::Place;
 
@@ -30,7 +29,6 @@ use crate::source::Place;
 pub(super) fn plan(scene: &Scene<'_>, paths: &Paths, file: &Path, report: &mut Report) -> Option<Plan> {
     let raw = scene.raw;
     let workspace = workspace(scene, paths, report);
-    let folders = folders(scene, report);
     let queue = queue(scene, report);
     let replay = replay(scene, paths, report);
     if report.has_errors() {
@@ -47,15 +45,11 @@ pub(super) fn plan(scene: &Scene<'_>, paths: &Paths, file: &Path, report: &mut R
         secrets: inputs(scene, RawInput::is_secret)
             .filter_map(|(id, variable)| Some((id, variable.as_str()?.to_owned())))
             .collect(),
-        roles: raw
-            .roles
-            .iter()
-            .map(|role| resolve_role(scene, role, &folders))
-            .collect::<Option<IndexMap<_, _>>>()?,
+        roles: raw.roles.iter().map(|role| resolve_role(scene, role)).collect::<Option<IndexMap<_, _>>>()?,
         phases: phases(scene, None)?,
         queue: queue?,
         limits: raw.limits.plan,
-        prices: scene.prices().only(raw.roles.iter().filter_map(|role| scene.model(role))),
+        prices: scene.prices().only(raw.roles.iter().filter_map(|role| scene.models(role)).flatten()),
         expect: conditions(&raw.expect),
         replay: replay?,
         faults: raw.faults.iter().flat_map(faults).collect(),
@@ -79,35 +73,10 @@ fn workspace(scene: &Scene<'_>, paths: &Paths, report: &mut Report) -> Option<Wo
     Some(WorkspacePlan {
         path,
         start,
-        isolation: written
-            .and_then(|workspace| workspace.isolation.as_ref())
-            .map_or(Isolation::Shared, |isolation| isolation.value),
         setup: written.map(|workspace| texts(&workspace.setup)).unwrap_or_default(),
         teardown: written.map(|workspace| texts(&workspace.teardown)).unwrap_or_default(),
         place,
     })
-}
-
-/// The folders in the workspace that roles work in.
-fn folders(scene: &Scene<'_>, report: &mut Report) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    for role in &scene.raw.roles {
-        let Some(written) = &role.workspace else { continue };
-        match relative(&written.value) {
-            Some(folder) => {
-                found.insert(role.id.value.clone(), folder);
-            }
-            None => {
-                let message = format!("`{}` is not a folder inside the workspace", written.value);
-                report.push(
-                    Diagnostic::error(Code::PathLeavesRoot, message)
-                        .at(&written.place)
-                        .help("the workspace of a role starts at that of the scenario, and stays below it"),
-                );
-            }
-        }
-    }
-    found
 }
 
 /// The inputs of the scenario of which this is true, with their values.
@@ -168,11 +137,7 @@ fn faults(raw: &RawFault) -> impl Iterator<Item = Fault> + '_ {
         .map(move |attempt| Fault { at: FaultPlace::Effect(call.attempt(attempt)), kind: raw.kind.clone() })
 }
 
-fn resolve_role(
-    scene: &Scene<'_>,
-    role: &RawRole,
-    folders: &BTreeMap<String, String>,
-) -> Option<(RoleId, RolePlan)> {
+fn resolve_role(scene: &Scene<'_>, role: &RawRole) -> Option<(RoleId, RolePlan)> {
     let id = RoleId::new(role.id.value.as_str());
     let plan = RolePlan {
         id: id.clone(),
@@ -182,7 +147,6 @@ fn resolve_role(
         model: role.model.as_ref().map(|model| model.value.clone()),
         vars: role.vars.clone(),
         limits: role.limits.plan,
-        workspace: folders.get(&role.id.value).cloned(),
         place: role.id.place.clone(),
     };
     Some((id, plan))

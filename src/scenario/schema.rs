@@ -125,6 +125,21 @@ fn value(takes: &'static Takes, definitions: &mut Definitions) -> Value {
             json!({"type": "object", "additionalProperties": values})
         }
         Takes::Anything => json!({"type": "object"}),
+        Takes::Command | Takes::Key => json!({"type": "string", "pattern": r"\S"}),
+        Takes::Name => json!({"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}),
+        Takes::Items => {
+            json!({"anyOf": [{"type": "array", "minItems": 1}, {"type": "string", "pattern": r"\S"}]})
+        }
+        Takes::Schema => json!({"anyOf": [{"type": "string", "pattern": r"\S"}, {"type": "object"}]}),
+        Takes::Scalar => json!({"type": ["string", "integer", "boolean"]}),
+        Takes::ExitCodes => {
+            let one = json!({"type": "integer", "minimum": 0, "maximum": 255});
+            json!({"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]})
+        }
+        Takes::Priority => json!({"anyOf": [
+            {"type": "integer", "minimum": 0, "maximum": 4},
+            {"enum": ["critical", "high", "medium", "low", "deferred"]},
+        ]}),
     }
 }
 
@@ -175,6 +190,6 @@ mod tests {
         assert_eq!(workers["claim"]["default"], "engine");
         assert_eq!(workers["session"].get("default"), None);
         assert_eq!(schema["$defs"]["queue"]["properties"]["lease"]["default"], "15m");
-        assert_eq!(schema["$defs"]["phase"]["oneOf"].as_array().map(Vec::len), Some(3));
+        assert_eq!(schema["$defs"]["phase"]["oneOf"].as_array().map(Vec::len), Some(8));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::raw::Located;
+use super::shape::Shape;
 use crate::clock::parse_duration;
 use crate::diagnostic::{Code, Diagnostic, Report, nearest};
 use crate::issue::Takes;
@@ -25,10 +26,11 @@ impl<'n> Table<'n> {
         node: &'n Node,
         place: &Place,
         what: &str,
-        known: &[&str],
+        shape: &Shape,
         report: &mut Report,
     ) -> Option<Self> {
         let table = Self::open_any(node, place, what, report)?;
+        let known = shape.names();
         for entry in table.entries {
             if known.contains(&entry.key.as_str()) {
                 continue;

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::budget::{Amount, Terms, Wish};
 use super::{Offer, PromptEnd, Session};
-use crate::chat::{Message, Part, Reply, Request, Speaker, ToolSpec, Usage};
+use crate::chat::{Message, Part, Reply, Request, Speaker, StopReason, ToolSpec, Usage};
 use crate::context::ContextFull;
 use crate::effects::Busy;
 use crate::effects::{Announce, Asked, Halt, Ran};
@@ -20,12 +20,51 @@ use crate::id::{PhaseId, canonical_json};
 use crate::limit;
 use crate::provider::{self, Attempt, CallError, ErrorClass, Line, Provider};
 
-/// What a model call came to, as it stands in a recording.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// What a model call came to.
 enum CallResult {
     Reply(Reply),
     Error(CallError),
+}
+
+/// A model call as it stands in a recording: a reply or an error.
+#[derive(Serialize, Deserialize)]
+struct Recorded {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reply: Option<Reply>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<CallError>,
+    /// The model that was asked, if it was not the session's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fallback: Option<String>,
+}
+
+impl Recorded {
+    fn of(result: CallResult, fallback: Option<String>) -> Self {
+        let (reply, error) = match result {
+            CallResult::Reply(reply) => (Some(reply), None),
+            CallResult::Error(error) => (None, Some(error)),
+        };
+        Self { reply, error, fallback }
+    }
+
+    fn result(self) -> Option<CallResult> {
+        match (self.reply, self.error) {
+            (Some(reply), None) => Some(CallResult::Reply(reply)),
+            (None, Some(error)) => Some(CallResult::Error(error)),
+            _ => None,
+        }
+    }
+}
+
+/// What a recorded model call used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Model calls answered.
+    pub turns: u64,
+    /// Tokens.
+    pub usage: Usage,
+    /// The model that was asked, if it was not the session's own.
+    pub fallback: Option<String>,
 }
 
 impl CallResult {
@@ -38,19 +77,27 @@ impl CallResult {
     }
 }
 
-/// Model calls answered and tokens used by a recorded model call.
-pub fn used_by(result: &serde_json::Value) -> (u64, Usage) {
-    serde_json::from_value::<CallResult>(result.clone()).map(|result| result.used()).unwrap_or_default()
+/// What a recorded model call used.
+pub fn used_by(result: &serde_json::Value) -> Used {
+    let Ok(recorded) = serde_json::from_value::<Recorded>(result.clone()) else { return Used::default() };
+    let fallback = recorded.fallback.clone();
+    let (turns, usage) = recorded.result().map(|result| result.used()).unwrap_or_default();
+    Used { turns, usage, fallback }
 }
 
-/// The parts of a key that every call of a session begins with.
-pub(super) fn head(provider: &dyn Provider, system: &str, tools: &[ToolSpec]) -> Vec<Segment> {
+/// The part of a key that says which model is asked, and how.
+pub(super) fn model_segment(provider: &dyn Provider) -> Segment {
     let model = serde_json::json!({
         "provider": provider.module(),
         "model": provider.model(),
         "params": provider.params(),
     });
-    vec![Segment::new("model", canonical_json(&model)), Segment::new("system", system), tools_segment(tools)]
+    Segment::new("model", canonical_json(&model))
+}
+
+/// The parts of a key that follow it in every call of a session.
+pub(super) fn head(system: &str, tools: &[ToolSpec]) -> Vec<Segment> {
+    vec![Segment::new("system", system), tools_segment(tools)]
 }
 
 fn tools_segment(tools: &[ToolSpec]) -> Segment {
@@ -121,12 +168,13 @@ impl Session {
     /// What a call needs at most: a byte of the request is at most a token, and the reply has a limit of its own.
     fn terms(&self, request: &Request<'_>, offer: Offer) -> Terms {
         let asked = serde_json::to_string(&request.messages).map_or(0, |text| text.len());
-        let head: usize = self.head.iter().map(|segment| segment.text.len()).sum();
-        let most = self.provider.most_output();
+        let head = self.head.iter().chain([self.models.segment()]);
+        let head: usize = head.map(|segment| segment.text.len()).sum();
+        let (most, least) = self.models.output();
         Terms {
             input: (asked + head) as u64,
             most,
-            least: self.provider.least_output(),
+            least,
             holds: offer != Offer::HandBack && !self.holds.current().is_empty(),
             kept: *self.kept(),
         }
@@ -198,12 +246,17 @@ impl Session {
         offer: Offer,
         wish: &mut Wish,
     ) -> Result<Result<Reply, PromptEnd>, Halt> {
-        let mut attempt = 1;
+        // Of the call, and with the model that is asked.
+        let (mut attempt, mut tries) = (1, 1);
         // How often the budget was asked.
         let mut asked_for = 1;
         // Attempts that went wrong on purpose are no effects: a recording has none of them, and a replay bears them.
         let mut struck = 0;
         loop {
+            // Falling back for that alone is an effect all the same, and a replay does it before its first attempt.
+            while let Some(reason) = self.falls_back(busy, attempt - 1 - struck, None).await? {
+                self.fall_back(reason);
+            }
             let asked = match self.stage.faults.strike(&self.turn_id().attempt(attempt)) {
                 Some(fault) => {
                     struck += 1;
@@ -211,45 +264,126 @@ impl Session {
                 }
                 None => self.attempt(busy, request, (attempt - struck, offer), wish).await?,
             };
+            let delay = self.delay(&asked, attempt, tries);
+            let wants = self.wants_another(&asked, delay);
+            let other = self.falls_back(busy, attempt - struck, wants).await?;
             let look = 2 * (attempt - struck);
-            match asked {
-                CallResult::Reply(reply) => {
-                    self.tell(Happening::TurnEnded {
-                        turn: self.turn,
-                        usage: reply.usage,
-                        cost: self.purse.cost(reply.usage),
-                        text: reply.text(),
-                        calls: reply.calls().into_iter().map(|call| call.name).collect(),
-                    });
-                    return Ok(Ok(reply));
+            let used = match (asked, &other, delay) {
+                (CallResult::Reply(reply), None, _) => return Ok(Ok(self.told(reply))),
+                (CallResult::Reply(reply), Some(_), _) => reply.usage,
+                (CallResult::Error(error), None, None) => {
+                    self.waste(error.used);
+                    return Ok(Err(give_up(&error, attempt)));
                 }
-                CallResult::Error(error) => {
-                    if !error.used.is_none() {
-                        let cost = self.purse.cost(error.used);
-                        self.tell(Happening::CallWasted { turn: self.turn, usage: error.used, cost });
-                    }
-                    let delay = self.provider.retry().delay(attempt, &error, self.jitter(attempt));
-                    let Some(delay) = delay else { return Ok(Err(give_up(&error, attempt))) };
-                    if self.is_stopped(busy, self.turn, look).await? {
+                (CallResult::Error(error), None, Some(delay)) => {
+                    self.waste(error.used);
+                    if !self.try_again(busy, (attempt, look), &error, delay).await? {
                         return Ok(Err(cancelled()));
                     }
-                    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-                    self.tell(Happening::Retry { attempt, reason: error.message.clone(), delay_ms });
-                    self.wait(busy, &self.turn_id().attempt(attempt), delay).await;
-                    if self.is_stopped(busy, self.turn, look + 1).await? {
-                        return Ok(Err(cancelled()));
-                    }
-                    if !error.used.is_none() {
-                        // What it used is gone, so the next attempt needs all of it anew.
-                        asked_for += 1;
-                        *wish = match self.reserve(busy, asked_for, request, offer).await? {
-                            Some(wish) => wish,
-                            None => return Ok(Err(used_up())),
-                        };
-                    }
-                    attempt += 1;
+                    error.used
+                }
+                (CallResult::Error(error), Some(_), _) => error.used,
+            };
+            tries += 1;
+            if let Some(reason) = other {
+                self.waste(used);
+                self.fall_back(reason);
+                tries = 1;
+                if self.is_stopped(busy, self.turn, look).await? {
+                    return Ok(Err(cancelled()));
                 }
             }
+            if !used.is_none() {
+                // What it used is gone, so the next attempt needs all of it anew.
+                asked_for += 1;
+                *wish = match self.reserve(busy, asked_for, request, offer).await? {
+                    Some(wish) => wish,
+                    None => return Ok(Err(used_up())),
+                };
+            }
+            attempt += 1;
+        }
+    }
+
+    /// How long to wait before the same is asked again, if that may help.
+    fn delay(&self, asked: &CallResult, attempt: u32, tries: u32) -> Option<Duration> {
+        let CallResult::Error(error) = asked else { return None };
+        self.models.provider().retry().delay(tries, error, self.jitter(attempt))
+    }
+
+    /// Why another model is to be asked, if it is.
+    fn wants_another(&self, asked: &CallResult, delay: Option<Duration>) -> Option<String> {
+        match asked {
+            CallResult::Reply(reply) => (reply.stop == StopReason::Refusal && self.models.replace_refusals())
+                .then(|| "it refused to answer".to_owned()),
+            CallResult::Error(error) => {
+                (delay.is_none() && provider::is_unavailable(error)).then(|| error.message.clone())
+            }
+        }
+    }
+
+    /// Whether the next model is asked from here on, after so many attempts of this turn that are effects, and why. It is
+    /// an effect, since not all that leads to it is recorded: a replay falls back where the recording did.
+    async fn falls_back(
+        &self,
+        busy: &Busy,
+        attempts: u32,
+        wants: Option<String>,
+    ) -> Result<Option<String>, Halt> {
+        let Some(next) = self.models.next() else { return Ok(None) };
+        let effects = &self.stage.effects;
+        let (phase, session) = self.identity.path.split_once('/').expect("a session's path holds its phase");
+        let id = EffectId::engine(&PhaseId::from(phase), &format!("fallback-{next}.{session}"), self.turn);
+        let id = id.attempt(attempts + 1);
+        if !effects.is_known(&id) && (wants.is_none() || effects.is_replay()) {
+            return Ok(None);
+        }
+        let asked = Asked::engine(id, EffectKind::Wake, Policy::Tape);
+        let reason = effects.perform(busy, asked, |_| async { Some(Ran::plain(wants.into())) }).await?;
+        Ok(Some(reason.as_str().unwrap_or_default().to_owned()))
+    }
+
+    /// Asks the next model from here to the end of the prompt.
+    fn fall_back(&self, reason: String) {
+        let from = self.models.provider().model().to_owned();
+        self.models.fall_back();
+        let to = self.models.provider().model().to_owned();
+        self.tell(Happening::Fallback { turn: self.turn, from, to, reason });
+    }
+
+    /// Waits for another attempt; false if the session is to end instead.
+    async fn try_again(
+        &self,
+        busy: &Busy,
+        (attempt, look): (u32, u32),
+        error: &CallError,
+        delay: Duration,
+    ) -> Result<bool, Halt> {
+        if self.is_stopped(busy, self.turn, look).await? {
+            return Ok(false);
+        }
+        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.tell(Happening::Retry { attempt, reason: error.message.clone(), delay_ms });
+        self.wait(busy, &self.turn_id().attempt(attempt), delay).await;
+        Ok(!self.is_stopped(busy, self.turn, look + 1).await?)
+    }
+
+    fn told(&self, reply: Reply) -> Reply {
+        self.tell(Happening::TurnEnded {
+            turn: self.turn,
+            usage: reply.usage,
+            cost: self.purse.cost(self.models.at(), reply.usage),
+            text: reply.text(),
+            calls: reply.calls().into_iter().map(|call| call.name).collect(),
+        });
+        reply
+    }
+
+    /// Tells of tokens that were used for nothing.
+    fn waste(&self, used: Usage) {
+        if !used.is_none() {
+            let cost = self.purse.cost(self.models.at(), used);
+            self.tell(Happening::CallWasted { turn: self.turn, usage: used, cost });
         }
     }
 
@@ -260,7 +394,8 @@ impl Session {
         (attempt, offer): (u32, Offer),
         wish: &mut Wish,
     ) -> Result<CallResult, Halt> {
-        let mut key = self.head.clone();
+        let mut key = vec![self.models.segment().clone()];
+        key.extend_from_slice(&self.head);
         if offer != Offer::Tools {
             key.pop();
         }
@@ -288,16 +423,21 @@ impl Session {
                     Err(error) if error.class == ErrorClass::Cancelled => return None,
                     Err(error) => CallResult::Error(error),
                 };
-                Some(Ran::plain(serde_json::to_value(result).expect("a reply holds only plain data")))
+                let fallback = (self.models.at() > 0).then(|| self.models.provider().model().to_owned());
+                let recorded = Recorded::of(result, fallback);
+                Some(Ran::plain(serde_json::to_value(recorded).expect("a reply holds only plain data")))
             })
             .await?;
-        let result: CallResult = serde_json::from_value(result)
+        let recorded: Recorded = serde_json::from_value(result)
             .map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))?;
+        let neither = || Halt::Unreadable(self.turn_id(), "it is neither a reply nor an error".to_owned());
+        let result = recorded.result().ok_or_else(neither)?;
         let (turns, used) = result.used();
         if turns > 0 || !used.is_none() {
             // What was used before the run went on is counted already.
             let is_new = calls_anew.load(Ordering::Relaxed);
-            let used = if is_new { self.purse.amount(turns, used) } else { Amount::default() };
+            let used =
+                if is_new { self.purse.amount(self.models.at(), turns, used) } else { Amount::default() };
             self.settle(busy, std::mem::take(&mut wish.call), used);
         }
         Ok(result)
@@ -306,7 +446,7 @@ impl Session {
     /// What comes of an attempt that goes wrong on purpose.
     async fn suffer(&self, request: &Request<'_>, fault: FaultKind) -> CallError {
         let attempt = Attempt {
-            provider: self.provider.as_ref(),
+            provider: self.models.provider(),
             line: &Line::Fault(fault),
             request,
             occasion: &self.occasion(),
@@ -327,7 +467,7 @@ impl Session {
             }
         };
         let answered = provider::call(Attempt {
-            provider: self.provider.as_ref(),
+            provider: self.models.provider(),
             line: &self.line,
             request,
             occasion: &self.occasion(),

@@ -53,7 +53,8 @@ struct Account {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Purse {
     accounts: Vec<usize>,
-    price: Option<Price>,
+    /// Of each model that may be asked, the session's own first.
+    prices: Vec<Option<Price>>,
 }
 
 /// Model calls, tokens and money.
@@ -127,22 +128,24 @@ impl Purse {
         self.accounts.is_empty()
     }
 
-    /// What tokens cost; `None` if nobody knows.
-    pub fn cost(&self, usage: Usage) -> Option<Usd> {
-        self.price.map(|price| usage.cost(&price))
+    /// What tokens cost, of the model at this position; `None` if nobody knows.
+    pub fn cost(&self, model: usize, usage: Usage) -> Option<Usd> {
+        self.prices.get(model).copied().flatten().map(|price| usage.cost(&price))
     }
 
-    /// So many calls that have used this.
-    pub fn amount(&self, turns: u64, usage: Usage) -> Amount {
-        let usd = self.cost(usage).unwrap_or_default();
+    /// So many calls of the model at this position that have used this.
+    pub fn amount(&self, model: usize, turns: u64, usage: Usage) -> Amount {
+        let usd = self.cost(model, usage).unwrap_or_default();
         Amount { turns, tokens: usage.total_input() + usage.output, usd }
     }
 
-    /// The most that a call of so many tokens can use: all input written to the cache, if that is dearest.
+    /// The most that a call of so many tokens can use: all input written to the cache, if that is dearest, and the dearest of
+    /// the models asked.
     pub(super) fn worst(&self, input: u64, output: u64) -> Amount {
         let priced =
-            |price: Price| Price::sum(input, price.dearest_input()) + Price::sum(output, price.output);
-        Amount { turns: 1, tokens: input + output, usd: self.price.map(priced).unwrap_or_default() }
+            |price: &Price| Price::sum(input, price.dearest_input()) + Price::sum(output, price.output);
+        let usd = self.prices.iter().flatten().map(priced).max().unwrap_or_default();
+        Amount { turns: 1, tokens: input + output, usd }
     }
 }
 
@@ -259,8 +262,8 @@ impl Budget {
         Some(state.accounts.len() - 1)
     }
 
-    /// What a session of this role pays its calls from.
-    pub fn purse(&self, phase: &PhaseId, role: &RoleId, model: &str) -> Purse {
+    /// What a session of this role pays its calls from, at the prices of these models, its own first.
+    pub fn purse(&self, phase: &PhaseId, role: &RoleId, models: &[&str]) -> Purse {
         let mut accounts = Vec::from_iter(self.run);
         let mut name: Option<PhaseId> = None;
         for part in phase.names().map(PhaseId::from) {
@@ -269,7 +272,7 @@ impl Budget {
             name = Some(id);
         }
         accounts.extend(self.roles.get(role));
-        Purse { accounts, price: self.prices.of(model) }
+        Purse { accounts, prices: models.iter().map(|model| self.prices.of(model)).collect() }
     }
 
     /// A purse with a share of another's: what is spent from it is spent from that one too, but no more than this.
@@ -382,7 +385,7 @@ mod tests {
     fn budget(limits: &[LimitsPlan]) -> (Budget, Purse) {
         let budget = Budget::default();
         let accounts = limits.iter().filter_map(|limits| budget.open(*limits)).collect();
-        (budget, Purse { accounts, price: None })
+        (budget, Purse { accounts, prices: Vec::new() })
     }
 
     fn tokens(tokens: u64) -> Amount {
@@ -424,7 +427,7 @@ mod tests {
         ];
         for limits in limits {
             let (budget, purse) = budget(&[limits]);
-            let purse = Purse { price: Some(price), ..purse };
+            let purse = Purse { prices: vec![Some(price)], ..purse };
             let one = purse.worst(1, 0);
             let ask = || async {
                 let token = busy.fork();
@@ -441,6 +444,20 @@ mod tests {
             let granted = verdicts.iter().filter(|verdict| **verdict == GRANTED).count();
             assert_eq!(granted, 10, "{limits:?}");
         }
+    }
+
+    #[test]
+    fn the_worst_case_is_that_of_the_dearest_model_and_each_is_paid_at_its_own_price() {
+        let price = |input: f64, output: f64| Price { input, output, cache_read: 0.0, cache_write: 0.0 };
+        let prices = vec![Some(price(1.0, 9.0)), Some(price(5.0, 5.0)), None];
+        let purse = Purse { accounts: Vec::new(), prices };
+        let million = 1_000_000;
+        let usd = |input: u64, output: u64| purse.worst(input * million, output * million).usd.dollars();
+        assert_eq!((usd(1, 0), usd(0, 1), usd(1, 1)), (5.0, 9.0, 10.0));
+        let used = Usage { input: million, output: million, ..Usage::default() };
+        let cost = |model: usize| purse.cost(model, used).map(Usd::dollars);
+        assert_eq!((cost(0), cost(1), cost(2)), (Some(10.0), Some(10.0), None));
+        assert_eq!(purse.amount(2, 1, used).usd, Usd::ZERO);
     }
 
     #[tokio::test]

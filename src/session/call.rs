@@ -10,17 +10,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::files::{self, FileUse};
+use super::files;
 use super::hooks::{Reviewed, Shown};
 use super::results::Shelf;
 use super::{CallOrder, Session, Stage};
 use crate::chat::{ToolCall, ToolInput, ToolResult};
 use crate::effects::{Announce, Asked, Beginning, Busy, Effects, Grant, Halt, Kept, Ran};
-use crate::event::{EffectKind, Footprint, Happening, Policy, Segment};
+use crate::event::{Access, EffectId, EffectKind, Footprint, Happening, Policy, Segment};
 use crate::hook::Outcome;
 use crate::id::canonical_json;
 use crate::limit;
-use crate::tool::{CallContext, FilePatch, Repeat, Tool, ToolOutput};
+use crate::tool::{Answers, CallContext, FilePatch, Repeat, Tool, ToolOutput};
 
 /// What a tool call came to, as it stands in a recording.
 #[derive(Serialize, Deserialize)]
@@ -34,7 +34,14 @@ struct CallResult {
     /// What the call did to files, for a replay that does not run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     files: Option<FilePatch>,
+    /// What jobs in the background had done to files by then, and nothing recorded before shows: a replay runs none, so that
+    /// it has to be done before the call is run again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    files_before: Option<FilePatch>,
 }
+
+/// Its name in a result.
+const FILES_BEFORE: &str = "files_before";
 
 /// A call that can be carried out: its tool exists and its arguments fit.
 struct Ready {
@@ -154,6 +161,15 @@ impl Session {
         ToolResult { id: call.id.clone(), content, is_error: true }
     }
 
+    /// What a replay does with a call: what the scenario says, else its tool. What is chance cannot be run again.
+    fn policy_of(&self, call: &ToolCall, ready: &Ready) -> Policy {
+        let policy = self.stage.policies.get(&call.name).copied().unwrap_or_else(|| ready.tool.policy());
+        match (policy, ready.tool.answers(&ready.input)) {
+            (Policy::Real, Answers::ByChance) => Policy::Tape,
+            _ => policy,
+        }
+    }
+
     async fn carry_out(
         &self,
         busy: &Busy,
@@ -170,7 +186,7 @@ impl Session {
             let shown = Shown { content, is_error };
             return self.show(busy, (at, call), &given, shown).await;
         }
-        let policy = self.stage.policies.get(&call.name).copied().unwrap_or_else(|| ready.tool.policy());
+        let policy = self.policy_of(call, &ready);
         let asked = Asked {
             id: self.turn_id().call(at + 1),
             kind: EffectKind::Tool,
@@ -184,8 +200,9 @@ impl Session {
         };
         let known = (ready.tool.clone(), ready.input.clone());
         let shelf = self.shelf(at);
+        let id = asked.id.clone();
         let running =
-            Running { stage: &self.stage, hard: &self.stop.hard, ready, policy, shelf: shelf.clone() };
+            Running { stage: &self.stage, hard: &self.stop.hard, id, ready, policy, shelf: shelf.clone() };
         let read = |result: Value| {
             let result: Result<CallResult, _> = serde_json::from_value(result);
             result.map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))
@@ -195,16 +212,18 @@ impl Session {
             if let (Kept::Recording, Some(whole)) = (&kept, result.whole) {
                 shelf.keep(whole, &self.stage.workspace).await.map_err(Halt::Workspace)?;
             }
-            match (kept, result.files) {
-                (Kept::Journal(name), _) => {
+            match kept {
+                Kept::Journal(name) => {
                     let (tool, input) = known;
                     let output = ToolOutput { is_error: result.is_error, ..ToolOutput::ok(result.content) };
                     tool.recall(&input, &name, &output).await.map_err(Halt::Workspace)
                 }
-                (Kept::Recording, Some(files)) => {
-                    files::restore(files, &self.stage.workspace).await.map_err(Halt::Workspace)
+                Kept::Recording => {
+                    for files in [result.files_before, result.files].into_iter().flatten() {
+                        files::restore(files, &self.stage.workspace).await.map_err(Halt::Workspace)?;
+                    }
+                    Ok(())
                 }
-                (Kept::Recording, None) => Ok(()),
             }
         };
         let effects: &Effects = &self.stage.effects;
@@ -252,6 +271,7 @@ fn take_next(slots: &mut [Slot], order: CallOrder) -> Option<(usize, Ready)> {
 struct Running<'a> {
     stage: &'a Stage,
     hard: &'a CancellationToken,
+    id: EffectId,
     ready: Ready,
     policy: Policy,
     shelf: Shelf,
@@ -264,13 +284,17 @@ impl Running<'_> {
         }
         let files = &self.stage.files;
         let wanted = files.use_of(&self.ready.footprint, self.policy);
-        let turn = files.turn(wanted, busy).await;
-        let before = match wanted {
-            FileUse::Recorded => match files::before(&self.stage.workspace).await {
-                Ok(before) => Some(before),
-                Err(trouble) => return Some(Ran::plain(refusal(&trouble))),
+        let mut turn = match files.turn(wanted, &self.stage.workspace, busy).await {
+            Ok(turn) => turn,
+            Err(trouble) => return Some(Ran::plain(refusal(&trouble))),
+        };
+        let files_before = match self.recorded_before() {
+            None => turn.before.take(),
+            Some(Err(error)) => return Some(Ran::plain(refusal(&error))),
+            Some(Ok(files)) => match files::restore(files.clone(), &self.stage.workspace).await {
+                Ok(()) => Some(files),
+                Err(error) => return Some(Ran::plain(refusal(&error))),
             },
-            FileUse::Nothing | FileUse::Reads | FileUse::Writes => None,
         };
         let sequence = grant.sequence.clone();
         let cancel = self.hard.child_token();
@@ -305,26 +329,41 @@ impl Running<'_> {
         if self.hard.is_cancelled() {
             return None;
         }
-        let (files, trouble) = match before {
-            None => (None, None),
-            Some(before) => match files::changes(before).await {
-                Ok(patch) => (Some(patch).filter(|patch| !patch.is_empty()), None),
-                Err(trouble) => (None, Some(trouble)),
-            },
+        let (files, trouble) = match turn.end().await {
+            Ok(patch) => {
+                let patch = patch.map(|patch| patch.without_secrets(self.stage.effects.scrubber()));
+                (patch.filter(|patch| !patch.is_empty()), None)
+            }
+            Err(trouble) => (None, Some(trouble)),
+        };
+        let footprint = match &files_before {
+            None => output.footprint,
+            // Whatever a job did before is done with this call, so whoever looks at files has to come before or after it.
+            Some(_) => {
+                let footprint = output.footprint.unwrap_or_else(|| self.ready.footprint.clone());
+                Some(footprint.with(Access::Write, "fs:*"))
+            }
         };
         let result = match trouble {
             None => {
                 // The file holds what the recording holds: no secrets.
                 let content = self.stage.effects.scrubber().scrub(&output.content);
                 let (content, whole) = self.shelf.place(content, &self.stage.workspace).await;
-                let result = CallResult { content, is_error: output.is_error, whole, files };
+                let result = CallResult { content, is_error: output.is_error, whole, files, files_before };
                 serde_json::to_value(result).expect("a result holds only plain data")
             }
             Some(trouble) => refusal(&trouble),
         };
         // Drawn before anyone else may touch the files, so that the numbers tell the true order.
-        let seq = output.seq.or_else(|| turn.as_ref().and(sequence).map(|sequence| sequence.next()));
-        Some(Ran { result, footprint: output.footprint, seq, at: output.at })
+        let sequence = sequence.filter(|_| turn.is_ordered());
+        let seq = output.seq.or_else(|| sequence.map(|sequence| sequence.next()));
+        Some(Ran { result, footprint, seq, at: output.at })
+    }
+
+    /// What jobs had done to files before this call when it was recorded, if this is a replay.
+    fn recorded_before(&self) -> Option<Result<FilePatch, String>> {
+        let recorded = self.stage.effects.recorded_part(&self.id, FILES_BEFORE)?;
+        Some(serde_json::from_value(recorded).map_err(|error| error.to_string()))
     }
 }
 
@@ -332,7 +371,13 @@ const INTERRUPTED: &str = "Interrupted: the run was killed while this call ran, 
 its work, a part or nothing. Look at what is there before you go on or call it again.";
 
 fn refusal(trouble: &str) -> Value {
-    let result = CallResult { content: trouble.to_owned(), is_error: true, whole: None, files: None };
+    let result = CallResult {
+        content: trouble.to_owned(),
+        is_error: true,
+        whole: None,
+        files: None,
+        files_before: None,
+    };
     serde_json::to_value(result).expect("a result holds only plain data")
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::call::one_line;
-use super::files::{self, FileUse};
+use super::files;
 use super::{Modules, Stage};
 use crate::effects::{Announce, Asked, Beginning, Busy, Grant, Halt, Kept, Ran};
 use crate::event::{EffectId, EffectKind, Happening, Policy, Segment, Whereabouts};
@@ -146,13 +146,9 @@ impl Work<'_> {
         }
         let files = &self.stage.files;
         let wanted = files.use_of(&self.tool.footprint(&self.input), self.policy);
-        let turn = files.turn(wanted, busy).await;
-        let before = match wanted {
-            FileUse::Recorded => match files::before(&self.stage.workspace).await {
-                Ok(before) => Some(before),
-                Err(trouble) => return Some(refusal(&trouble)),
-            },
-            FileUse::Nothing | FileUse::Reads | FileUse::Writes => None,
+        let mut turn = match files.turn(wanted, &self.stage.workspace, busy).await {
+            Ok(turn) => turn,
+            Err(trouble) => return Some(refusal(&trouble)),
         };
         let sequence = grant.sequence.clone();
         let context = CallContext {
@@ -166,16 +162,15 @@ impl Work<'_> {
         if self.hard.is_cancelled() {
             return None;
         }
-        let changes = match before {
-            None => None,
-            Some(before) => match files::changes(before).await {
-                Ok(patch) => Some(patch).filter(|patch| !patch.is_empty()),
-                Err(trouble) => return Some(refusal(&trouble)),
-            },
+        let changes = match turn.end().await {
+            Ok(changes) => changes
+                .map(|changes| changes.without_secrets(self.stage.effects.scrubber()))
+                .filter(|changes| !changes.is_empty()),
+            Err(trouble) => return Some(refusal(&trouble)),
         };
         let content = self.stage.effects.scrubber().scrub(&output.content);
         let result = serde_json::to_value(CommandResult { content, files: changes });
-        let seq = turn.as_ref().and(sequence).map(|sequence| sequence.next());
+        let seq = sequence.filter(|_| turn.is_ordered()).map(|sequence| sequence.next());
         let result = result.expect("a result holds only plain data");
         Some(Ran { result, footprint: output.footprint, seq, at: output.at })
     }

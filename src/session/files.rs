@@ -2,17 +2,21 @@
 //! command changed must be told from what file tools changed meanwhile.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::effects::Busy;
 use crate::event::{Footprint, Policy};
-use crate::tool::patch::{self, FilePatch, FileSnapshot};
+use crate::tool::patch::{self, FilePatch, FileSnapshot, PatchError};
+use crate::tool::{Held, JobBoard};
 
 /// The order of everything that touches the workspace's files.
 pub struct FileOrder {
-    lock: RwLock<()>,
+    /// The files as everything recorded so far has left them, as long as a job in the background may have changed them since.
+    known: RwLock<Option<FileSnapshot>>,
     commands: Commands,
+    jobs: Arc<JobBoard>,
 }
 
 /// What is done about commands, which may change any file.
@@ -35,15 +39,30 @@ pub(super) enum FileUse {
 }
 
 /// Held while a call touches files.
-pub(super) enum FileTurn<'a> {
-    Shared(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'a, ()>),
-    Alone(#[expect(dead_code, reason = "held, not read")] RwLockWriteGuard<'a, ()>),
+pub(super) struct FileTurn<'a> {
+    order: &'a FileOrder,
+    wanted: FileUse,
+    hold: Hold<'a>,
+    /// What jobs did before the call, for a tool that a replay runs again.
+    pub(super) before: Option<FilePatch>,
+}
+
+enum Hold<'a> {
+    /// It touches none.
+    Free,
+    /// No job can have changed anything.
+    Shared(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'a, Option<FileSnapshot>>),
+    Alone(#[expect(dead_code, reason = "held, not read")] RwLockWriteGuard<'a, Option<FileSnapshot>>),
+    /// A command whose changes are recorded.
+    Recorded(RwLockWriteGuard<'a, Option<FileSnapshot>>),
+    /// Jobs stand still meanwhile; what they did before is known.
+    Still(RwLockWriteGuard<'a, Option<FileSnapshot>>, #[expect(dead_code, reason = "held, not read")] Held),
 }
 
 impl FileOrder {
-    /// An order in which nobody is yet.
-    pub fn new(commands: Commands) -> Self {
-        Self { lock: RwLock::new(()), commands }
+    /// An order in which nobody is yet; `jobs` are the commands in the background.
+    pub fn new(commands: Commands, jobs: Arc<JobBoard>) -> Self {
+        Self { known: RwLock::default(), commands, jobs }
     }
 
     /// How a call with this footprint touches files. `policy` says whether a replay will run it.
@@ -63,33 +82,118 @@ impl FileOrder {
         }
     }
 
-    /// Waits until no other call is in the way.
-    pub(super) async fn turn(&self, wanted: FileUse, busy: &Busy) -> Option<FileTurn<'_>> {
-        match wanted {
-            FileUse::Nothing => None,
-            FileUse::Reads => Some(FileTurn::Shared(match self.lock.try_read() {
-                Ok(guard) => guard,
-                Err(_) => {
-                    let _rest = busy.rest();
-                    self.lock.read().await
+    /// Waits until no other call is in the way, and finds out what is there before a call whose changes are recorded.
+    ///
+    /// # Errors
+    /// The files cannot be read; the call must then not run.
+    pub(super) async fn turn(
+        &self,
+        wanted: FileUse,
+        workspace: &Path,
+        busy: &Busy,
+    ) -> Result<FileTurn<'_>, String> {
+        let mut before = None;
+        let hold = match wanted {
+            FileUse::Nothing => Hold::Free,
+            FileUse::Recorded => {
+                let mut known = self.alone(busy).await;
+                if known.is_none() {
+                    *known = Some(snapshot(workspace).await?);
                 }
-            })),
-            FileUse::Writes | FileUse::Recorded => Some(FileTurn::Alone(match self.lock.try_write() {
-                Ok(guard) => guard,
-                Err(_) => {
-                    let _rest = busy.rest();
-                    self.lock.write().await
+                Hold::Recorded(known)
+            }
+            FileUse::Writes => self.still(self.alone(busy).await, &mut before).await?,
+            FileUse::Reads => {
+                let shared = self.shared(busy).await;
+                if shared.is_none() {
+                    Hold::Shared(shared)
+                } else {
+                    drop(shared);
+                    self.still(self.alone(busy).await, &mut before).await?
                 }
-            })),
+            }
+        };
+        Ok(FileTurn { order: self, wanted, hold, before })
+    }
+
+    async fn shared(&self, busy: &Busy) -> RwLockReadGuard<'_, Option<FileSnapshot>> {
+        match self.known.try_read() {
+            Ok(guard) => guard,
+            Err(_) => {
+                let _rest = busy.rest();
+                self.known.read().await
+            }
+        }
+    }
+
+    async fn alone(&self, busy: &Busy) -> RwLockWriteGuard<'_, Option<FileSnapshot>> {
+        match self.known.try_write() {
+            Ok(guard) => guard,
+            Err(_) => {
+                let _rest = busy.rest();
+                self.known.write().await
+            }
+        }
+    }
+
+    /// Lets jobs stand still and finds out what they did, if there are some whose changes are recorded.
+    async fn still<'a>(
+        &self,
+        mut known: RwLockWriteGuard<'a, Option<FileSnapshot>>,
+        before: &mut Option<FilePatch>,
+    ) -> Result<Hold<'a>, String> {
+        let Some(then) = known.take() else { return Ok(Hold::Alone(known)) };
+        let (go_on, held) = (self.jobs.is_any(), self.jobs.hold());
+        let (now, changes) = changes(then).await;
+        *known = now.filter(|_| go_on);
+        let changes = changes.map_err(|error| {
+            format!("Not run: what commands in the background did to files cannot be recorded: {error}. Let them change less, or end them with bash_job.")
+        })?;
+        *before = Some(changes).filter(|changes| !changes.is_empty());
+        Ok(if go_on { Hold::Still(known, held) } else { Hold::Alone(known) })
+    }
+}
+
+impl FileTurn<'_> {
+    /// Whether others that touch files wait for this one.
+    pub(super) fn is_ordered(&self) -> bool {
+        !matches!(self.hold, Hold::Free)
+    }
+
+    /// After the call: what it and the jobs beside it have changed, if that is recorded.
+    ///
+    /// # Errors
+    /// The changes cannot be recorded.
+    pub(super) async fn end(&mut self) -> Result<Option<FilePatch>, String> {
+        let jobs = &self.order.jobs;
+        match &mut self.hold {
+            Hold::Free | Hold::Shared(_) | Hold::Alone(_) => Ok(None),
+            Hold::Recorded(known) => {
+                let then = known.take().expect("it was found out before the call");
+                // Asked first: one that ends meanwhile may still have changed something before it did.
+                let (go_on, _held) = (jobs.is_any(), jobs.hold());
+                let (now, changes) = changes(then).await;
+                **known = now.filter(|_| go_on);
+                let changes = changes.map_err(|error| {
+                    format!("The command ran, but its changes to files cannot be recorded: {error}. Change less in one command.")
+                })?;
+                Ok(Some(changes).filter(|changes| !changes.is_empty()))
+            }
+            Hold::Still(known, _) => {
+                // What the call has written itself is no job's doing.
+                if self.wanted == FileUse::Writes
+                    && let Some(then) = known.take()
+                {
+                    **known = Some(again(then).await);
+                }
+                Ok(None)
+            }
         }
     }
 }
 
-/// The workspace's files as they are before a command.
-///
-/// # Errors
-/// They cannot be read; the command must then not run.
-pub(super) async fn before(workspace: &Path) -> Result<FileSnapshot, String> {
+/// The workspace's files as they are now.
+async fn snapshot(workspace: &Path) -> Result<FileSnapshot, String> {
     let root = workspace.to_owned();
     let taken = tokio::task::spawn_blocking(move || FileSnapshot::take(&root)).await;
     taken.expect("reading files does not panic").map_err(|error| {
@@ -97,18 +201,28 @@ pub(super) async fn before(workspace: &Path) -> Result<FileSnapshot, String> {
     })
 }
 
-/// What the command has changed.
-///
-/// # Errors
-/// The changes cannot be recorded.
-pub(super) async fn changes(before: FileSnapshot) -> Result<FilePatch, String> {
-    let compare = move || before.take_again().and_then(|after| patch::diff(&before, &after));
-    let compared = tokio::task::spawn_blocking(compare).await;
-    compared.expect("reading files does not panic").map_err(|error| {
-        format!(
-            "The command ran, but its changes to files cannot be recorded: {error}. Change less in one command."
-        )
-    })
+/// The files now, and what has changed since. A job that was told to stand still may finish what it had begun to write, so
+/// files that are not steady are looked at again.
+async fn changes(then: FileSnapshot) -> (Option<FileSnapshot>, Result<FilePatch, PatchError>) {
+    const LOOKS: usize = 5;
+    let compare = move || {
+        let look = || match then.take_again() {
+            Ok(now) => {
+                let changes = patch::diff(&then, &now);
+                (Some(now), changes)
+            }
+            Err(error) => (None, Err(error)),
+        };
+        let is_unsteady = |changes: &Result<_, _>| matches!(changes, Err(PatchError::Unsteady { .. }));
+        (1..LOOKS).map(|_| look()).find(|(_, changes)| !is_unsteady(changes)).unwrap_or_else(look)
+    };
+    tokio::task::spawn_blocking(compare).await.expect("reading files does not panic")
+}
+
+/// The files now; as they were, if they cannot be read.
+async fn again(then: FileSnapshot) -> FileSnapshot {
+    let take = move || then.take_again().unwrap_or(then);
+    tokio::task::spawn_blocking(take).await.expect("reading files does not panic")
 }
 
 /// Makes the recorded changes of a command that is not run again.

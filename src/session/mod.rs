@@ -8,6 +8,7 @@ mod delegate;
 mod files;
 mod hooks;
 mod kit;
+mod models;
 mod modules;
 mod registry;
 mod remember;
@@ -21,12 +22,13 @@ use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
-pub use ask::used_by;
+pub use ask::{Used, used_by};
 pub use budget::{Amount, Budget, Purse};
 pub use command::{CommandAsked, CommandEnd, run_command};
 pub use delegate::Delegates;
 pub use files::{Commands, FileOrder};
 use kit::Kit;
+use models::Models;
 pub use modules::{Cast, CastError, Casting, Lines, Modules, Offstage};
 pub use registry::{CredentialFound, CredentialUse, RegisterError, Registry, ToolParts};
 pub use turn::{CallOrder, Deltas, HAND_BACK, LoopPolicy, Offer, Step, Turn, WRAP_UP};
@@ -38,7 +40,7 @@ use crate::effects::{Asked, Busy, Effects, Halt, Ran};
 use crate::event::{EffectId, EffectKind, Happening, Hub, Policy, Segment, SessionEnd, Whereabouts};
 use crate::fault::Faults;
 use crate::hook::Hooks;
-use crate::provider::{ErrorClass, Line, Occasion, Provider};
+use crate::provider::{ErrorClass, Line, Occasion};
 use crate::tool::HoldLog;
 
 /// What all sessions of a run share.
@@ -93,7 +95,7 @@ pub struct Identity {
 pub struct Session {
     stage: Arc<Stage>,
     identity: Identity,
-    provider: Arc<dyn Provider>,
+    models: Models,
     line: Line,
     kit: Kit,
     policy: LoopPolicy,
@@ -114,7 +116,7 @@ pub struct Session {
     delegates: Option<Delegates>,
     /// Prompts that hooks were asked about.
     prompts: u32,
-    /// The parts of a key that stay: model, system, tools.
+    /// The parts of a key that stay: system, tools; the model stands before them.
     head: Vec<Segment>,
     /// The parts of a key for the messages that the model is shown.
     said: Vec<Segment>,
@@ -138,10 +140,11 @@ impl Session {
     pub fn new(stage: Arc<Stage>, identity: Identity, cast: Cast, stop: Stop) -> Self {
         let system = stage.effects.scrubber().scrub(&cast.system);
         let kit = Kit::new(cast.tools);
-        let head = ask::head(cast.provider.as_ref(), &system, kit.specs());
+        let head = ask::head(&system, kit.specs());
+        let models = Models::new(cast.provider, cast.stand_ins);
         let (phase, role) = (identity.place.phase.as_ref(), identity.place.role.as_ref());
         let purse = match (phase, role) {
-            (Some(phase), Some(role)) => stage.budget.purse(phase, role, cast.provider.model()),
+            (Some(phase), Some(role)) => stage.budget.purse(phase, role, &models.names()),
             _ => Purse::default(),
         };
         Self {
@@ -153,7 +156,7 @@ impl Session {
             prompts: 0,
             stage,
             identity,
-            provider: cast.provider,
+            models,
             line: cast.line,
             kit,
             policy: cast.policy,
@@ -180,9 +183,9 @@ impl Session {
         &self.identity.path
     }
 
-    /// The model it asks.
+    /// The model it asks as long as that can be had.
     pub fn model(&self) -> &str {
-        self.provider.model()
+        self.models.own()
     }
 
     /// Says which iteration of a worker the next prompts belong to.
@@ -217,6 +220,7 @@ impl Session {
                 return Ok(PromptEnd { end, text: String::new(), error: None });
             }
         };
+        self.models.begin();
         self.tell(Happening::PromptSent { text: text.clone() });
         self.push(Message::user(text));
         let mut turn = Turn::new(self.policy);

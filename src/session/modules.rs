@@ -10,6 +10,7 @@ use super::registry::{Registry, ToolParts};
 use super::turn::{CallOrder, Deltas, LoopPolicy};
 use crate::chat::Room;
 use crate::context::{self, ContextManager};
+use crate::hook::cost::Costing;
 use crate::hook::logging::Logging;
 use crate::hook::redaction::Redaction;
 use crate::hook::shell::Place;
@@ -22,7 +23,7 @@ use crate::plan::{
     KeyInfo, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, Plan, QueuePlan, RolePlan, Variables,
 };
 use crate::provider::mock::{self, Mock};
-use crate::provider::{BuildError, Line, Provider, Script};
+use crate::provider::{BuildError, Fallback, Line, Provider, Script, StandIns};
 use crate::store::IssueStore;
 use crate::tool::issue::{Audience, IssueTool, IssueToolSetup};
 use crate::tool::mcp::{self, Ground, Offered, ServerPlan, Servers};
@@ -30,7 +31,7 @@ use crate::tool::sandbox::{self, Wanted};
 use crate::tool::settings::SettingError;
 use crate::tool::task::{self, Task};
 use crate::tool::workspace::Workspace;
-use crate::tool::{Built, HoldLog, Tool, bash, filesystem, search, todo, web};
+use crate::tool::{Built, HoldLog, JobBoard, Tool, bash, filesystem, search, todo, web};
 
 const MAX_ITERATIONS: KeyInfo = KeyInfo {
     name: "max_iterations",
@@ -129,6 +130,8 @@ pub struct Casting<'a> {
 pub struct Cast {
     /// Who answers.
     pub provider: Arc<dyn Provider>,
+    /// Who is asked in its place.
+    pub stand_ins: StandIns,
     /// What calls go over.
     pub line: Line,
     /// What the model may use.
@@ -207,6 +210,11 @@ impl Modules {
         self
     }
 
+    /// The commands that go on in the workspace in the background.
+    pub fn jobs(&self) -> &Arc<JobBoard> {
+        self.workspace.jobs()
+    }
+
     /// The servers that a role's mount plan names.
     ///
     /// # Errors
@@ -238,7 +246,9 @@ impl Modules {
     /// There is none.
     pub fn command(&self, own: &BTreeMap<String, String>) -> Result<Arc<dyn Tool>, String> {
         let seconds = limit::COMMAND_TIMEOUT.as_secs();
-        let config = serde_json::json!({"safety_profile": "unrestricted", "timeout": seconds});
+        let config = serde_json::json!({
+            "safety_profile": "unrestricted", "timeout": seconds, "max_background_jobs": 0,
+        });
         let config = config.as_object().expect("it is written as an object");
         match bash::build_with(config, self.workspace.clone(), &self.variables, own) {
             Ok(Built::Tools(tools) | Built::Partial { tools, .. }) => {
@@ -351,6 +361,7 @@ impl Modules {
         }
         let context = self.context(&plan.context, provider.room(), &casting.path)?;
         Ok(Cast {
+            stand_ins: self.stand_ins(casting.role, provider.model())?,
             provider,
             line,
             tools,
@@ -416,6 +427,20 @@ impl Modules {
         Ok(roles)
     }
 
+    /// How the model calls of each role are counted that are.
+    ///
+    /// # Errors
+    /// A hook's configuration makes no sense.
+    pub fn costing(plan: &Plan) -> Result<BTreeMap<RoleId, Costing>, CastError> {
+        let mut roles = BTreeMap::new();
+        for (id, role) in &plan.roles {
+            for spec in role.mount_plan.hooks.iter().filter(|spec| spec.module == hook::cost::INFO.name) {
+                roles.insert(id.clone(), Costing::build(&spec.config)?);
+            }
+        }
+        Ok(roles)
+    }
+
     /// Builds what hooks are made of, to find what is wrong before anything runs.
     ///
     /// # Errors
@@ -441,6 +466,14 @@ impl Modules {
         };
         let built = self.registry.provider(spec, &self.variables, model);
         Ok((built.expect("a checked mount plan names providers of the catalogue")?, line))
+    }
+
+    /// Who is asked in place of a role's model.
+    fn stand_ins(&self, role: &RolePlan, model: &str) -> Result<StandIns, CastError> {
+        let fallback = Fallback::read(role.mount_plan.provider(), model)?;
+        let named = fallback.models.into_iter().map(|model| RolePlan { model: Some(model), ..role.clone() });
+        let built = named.map(|role| self.provider(&role).map(|(provider, _)| provider));
+        Ok(StandIns { providers: built.collect::<Result<_, _>>()?, refusals: fallback.refusals })
     }
 
     /// Builds a tool that knows nothing of the queue; `None` for the one that does.

@@ -11,7 +11,7 @@ use crate::chat::Room;
 use crate::context::{self, ConfigError, ContextManager};
 use crate::hook::{self, Hook, HookError};
 use crate::plan::{ModuleInfo, ModuleKind, ModuleSpec, Need, Plan, Variables};
-use crate::provider::{BuildError, FAMILY, Provider, mock};
+use crate::provider::{BuildError, FAMILY, Fallback, Provider, mock};
 use crate::tool::settings::SettingError;
 use crate::tool::workspace::Workspace;
 use crate::tool::{Built, bash, filesystem, issue, mcp, search, task, todo, web};
@@ -190,7 +190,13 @@ impl Registry {
             web::INFO,
             mcp::INFO,
         ]);
-        modules.extend([hook::shell::INFO, hook::approval::INFO, hook::logging::INFO, hook::redaction::INFO]);
+        modules.extend([
+            hook::shell::INFO,
+            hook::approval::INFO,
+            hook::logging::INFO,
+            hook::redaction::INFO,
+            hook::cost::INFO,
+        ]);
         modules.extend(self.tools.iter().map(|(info, _)| *info));
         modules.extend(self.hooks.iter().map(|(info, _)| *info));
         modules.extend(self.contexts.iter().map(|(info, _)| *info));
@@ -282,13 +288,31 @@ impl Registry {
         let specs =
             roles.flat_map(|role| role.mount_plan.and_agents().map(move |plan| (role, plan.provider())));
         for (role, spec) in specs {
-            if let Some(Err(error)) = self.provider(spec, variables, role.model.as_deref())
+            let built = match self.provider(spec, variables, role.model.as_deref()) {
+                Some(Ok(provider)) => self.build_stand_ins(spec, variables, provider.model()),
+                Some(Err(error)) => Err(error),
+                None => Ok(()),
+            };
+            if let Err(error) = built
                 && !wrong.contains(&error)
             {
                 wrong.push(error);
             }
         }
         wrong
+    }
+}
+
+impl Registry {
+    fn build_stand_ins(
+        &self,
+        spec: &ModuleSpec,
+        variables: &Variables,
+        model: &str,
+    ) -> Result<(), BuildError> {
+        let models = Fallback::read(spec, model)?.models;
+        let mut built = models.iter().filter_map(|model| self.provider(spec, variables, Some(model)));
+        built.try_for_each(|provider| provider.map(drop))
     }
 }
 

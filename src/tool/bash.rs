@@ -1,33 +1,33 @@
-//! The tool `bash`: one shell command in the workspace, with a deadline, ended with every process it started.
-//!
-//! ```text
-//!  spawn ─▶ runs ─┬─ exits ─────────────────────▶ output drained (bounded) ─▶ SIGKILL to the group ─▶ result
-//!                 └─ deadline, cancel ─▶ SIGTERM ─▶ at most KILL_AFTER ──────▶ SIGKILL to the group ─▶ error
-//! ```
+//! The tool `bash`: one shell command in the workspace, with a deadline, ended with every process it started; or one that goes
+//! on in the background until its session ends, looked after with `bash_job`.
 //!
 //! Without `sandbox` the command is not confined: it may do what the user who started the runner may do. The safety profile
 //! is a filter against accidents, and the environment holds no credentials.
 
+mod attend;
+mod jobs;
+mod watch;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
-use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::maybe_done;
 use serde_json::{Map, Value, json};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
+use self::attend::{Output, Progress, attend};
+use self::jobs::Jobs;
+use self::watch::BashJob;
 use super::arguments::{ArgumentError, Arguments};
-use super::capture::{Capture, Captured};
 use super::command_filter::{CommandFilter, Profile};
 use super::sandbox::{Sandbox, Wanted};
 use super::settings::{SettingError, Settings};
 use super::workspace::{Kind, PathError, WorkPath, Workspace, plain};
-use super::{Built, CallContext, Repeat, Tool, ToolOutput};
+use super::{Answers, Built, CallContext, Repeat, Tool, ToolOutput};
 use crate::chat::ToolSpec;
 use crate::event::{Access, Footprint, Policy};
 use crate::plan::{KeyInfo, KeyShape, ModuleInfo, ModuleKind, Variables};
@@ -78,6 +78,12 @@ pub const INFO: ModuleInfo = ModuleInfo {
             doc: "bytes of stdout and of stderr shown; beyond it the first and last 40 % are",
         },
         KeyInfo {
+            name: "max_background_jobs",
+            shape: KeyShape::Integer,
+            default: "4",
+            doc: "commands that a session may have in the background at once, at most 32; 0 takes `run_in_background` and `bash_job` away",
+        },
+        KeyInfo {
             name: "sandbox",
             shape: KeyShape::Text,
             default: "off",
@@ -90,7 +96,7 @@ pub const INFO: ModuleInfo = ModuleInfo {
             doc: "accepted; without effect, as only an approval hook reads it and none is built in",
         },
     ],
-    tools: &["bash"],
+    tools: &["bash", watch::NAME],
     credential: None,
 };
 
@@ -171,6 +177,10 @@ pub fn build_with(
     let keep = settings.count("max_output_bytes")?.map_or(Ok(limit::TOOL_OUTPUT_BYTES), |count| {
         usize::try_from(count).map_err(|_| settings.wrong("max_output_bytes", "is too large"))
     })?;
+    let most = settings.number("max_background_jobs")?.map_or(Some(4), |count| usize::try_from(count).ok());
+    let most = most
+        .filter(|most| *most <= limit::BACKGROUND_JOBS)
+        .ok_or_else(|| settings.wrong("max_background_jobs", "may be at most 32"))?;
     let Some(shell) = find_shell(variables) else {
         return Ok(Built::Absent {
             notice: "tool-bash: neither bash nor sh was found, so the tool `bash` is absent".to_owned(),
@@ -183,8 +193,9 @@ pub fn build_with(
         Wanted::Off => None,
         Wanted::Where | Wanted::Required => Some(Sandbox::new(workspace.root(), Path::new(temporary))),
     };
-    Ok(Built::Tools(vec![Arc::new(Bash {
-        workspace,
+    let jobs = Arc::new(Jobs::new(most, workspace.jobs().clone()));
+    let mut tools: Vec<Arc<dyn Tool>> = vec![Arc::new(Bash {
+        workspace: workspace.clone(),
         directory,
         shell,
         environment,
@@ -192,7 +203,12 @@ pub fn build_with(
         keep,
         filter,
         sandbox,
-    })]))
+        jobs: jobs.clone(),
+    })];
+    if most > 0 {
+        tools.push(Arc::new(BashJob { workspace, jobs }));
+    }
+    Ok(Built::Tools(tools))
 }
 
 /// What a configuration says of the sandbox.
@@ -214,6 +230,7 @@ struct Bash {
     keep: usize,
     filter: CommandFilter,
     sandbox: Option<Sandbox>,
+    jobs: Arc<Jobs>,
 }
 
 #[async_trait]
@@ -224,25 +241,36 @@ impl Tool for Bash {
             Some(_) => " Only the workspace and the folder for temporary files can be written.",
             None => "",
         };
+        let mut properties = json!({
+            "command": {"type": "string", "description": "The command"},
+            "timeout": {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": limit::COMMAND_TIMEOUT.as_secs(),
+                "description": format!("Seconds it may take; {seconds} when absent"),
+            },
+        });
+        let mut background = "";
+        if self.jobs.most() > 0 {
+            background = " For a server or a long build, run_in_background returns a job_id at once; look after it with \
+                          bash_job. It is ended with this session.";
+            properties["run_in_background"] = json!({
+                "type": "boolean",
+                "description": "true returns at once; the command then has no timeout unless one is given",
+            });
+        }
         ToolSpec {
             name: "bash".to_owned(),
             description: format!(
                 "Runs a shell command in the workspace and returns stdout, stderr and returncode. It starts anew each \
                  time: directory changes and variables do not last. There is no terminal and no input. A command may \
-                 take {seconds} seconds unless timeout says otherwise; whatever it leaves in the background is ended \
-                 with it. Use relative paths. To read and change files, the file tools are better where there are any.{confined}"
+                 take {seconds} seconds unless timeout says otherwise; whatever it leaves behind is ended \
+                 with it.{background} Use relative paths. To read and change files, the file tools are better where \
+                 there are any.{confined}"
             ),
             input_schema: json!({
                 "type": "object",
-                "properties": {
-                    "command": {"type": "string", "description": "The command"},
-                    "timeout": {
-                        "type": "integer",
-                        "minimum": 1,
-                        "maximum": limit::COMMAND_TIMEOUT.as_secs(),
-                        "description": format!("Seconds it may take; {seconds} when absent"),
-                    },
-                },
+                "properties": properties,
                 "required": ["command"],
                 "additionalProperties": false,
             }),
@@ -251,6 +279,10 @@ impl Tool for Bash {
 
     fn policy(&self) -> Policy {
         Policy::Tape
+    }
+
+    fn answers(&self, input: &Map<String, Value>) -> Answers {
+        if is_background(input) { Answers::ByChance } else { Answers::ByInput }
     }
 
     fn repeat(&self) -> Repeat {
@@ -266,31 +298,40 @@ impl Tool for Bash {
     }
 
     async fn run(&self, input: Map<String, Value>, call: CallContext) -> ToolOutput {
+        let background = is_background(&input);
+        if background && !self.jobs.has_room() {
+            return ToolOutput::error(BashError::NoRoom { running: self.jobs.running() }.to_string());
+        }
         let (child, timeout) = match self.start(Arguments(&input)) {
             Ok(started) => started,
             Err(error) => return ToolOutput::error(error.to_string()),
         };
-        self.attend(child, timeout, &call.cancel).await
+        let output = Output::new(self.keep);
+        if background {
+            let id = format!("job-{}", call.ids.next());
+            self.jobs.add(id.clone(), child, output, timeout);
+            let result = json!({"job_id": id, "status": "running", "note": "look after it with bash_job"});
+            return ToolOutput::ok(result.to_string());
+        }
+        self.attend(child, output, timeout.unwrap_or(self.timeout), &call.cancel).await
     }
 }
 
-/// How a command ended.
-enum End {
-    Exited(std::io::Result<ExitStatus>),
-    TimedOut,
-    Cancelled,
+fn is_background(input: &Map<String, Value>) -> bool {
+    input.get("run_in_background").and_then(Value::as_bool) == Some(true)
 }
 
 impl Bash {
-    fn start(&self, arguments: Arguments<'_>) -> Result<(Child, Duration), BashError> {
+    /// Starts the command of a call; with it goes the time it may take, if the call says so.
+    fn start(&self, arguments: Arguments<'_>) -> Result<(Child, Option<Duration>), BashError> {
         let command = match arguments.text("command") {
             Ok(command) if !command.trim().is_empty() => command,
             Ok(_) => return Err(BashError::Empty),
             Err(error) if error.problem == "is required" => return Err(BashError::Empty),
             Err(error) => return Err(error.into()),
         };
-        let timeout = arguments.count("timeout")?.map_or(self.timeout, Duration::from_secs);
-        if timeout > limit::COMMAND_TIMEOUT {
+        let timeout = arguments.count("timeout")?.map(Duration::from_secs);
+        if timeout.is_some_and(|timeout| timeout > limit::COMMAND_TIMEOUT) {
             return Err(BashError::TooLong);
         }
         if self.workspace.scrubber().has_mark(command) {
@@ -324,100 +365,19 @@ impl Bash {
         Ok((child, timeout))
     }
 
-    async fn attend(&self, mut child: Child, timeout: Duration, cancel: &CancellationToken) -> ToolOutput {
-        let mut group = Group::led_by(&child);
-        let (mut out, mut err) = (Capture::new(self.keep), Capture::new(self.keep));
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let (end, left_behind) = {
-            let read_out = async {
-                if let Some(stream) = stdout {
-                    out.fill(stream).await;
-                }
-            };
-            let read_err = async {
-                if let Some(stream) = stderr {
-                    err.fill(stream).await;
-                }
-            };
-            let mut reading = pin!(maybe_done(async { tokio::join!(read_out, read_err) }));
-            let mut deadline = pin!(tokio::time::sleep(timeout));
-            let mut read = false;
-            let end = loop {
-                tokio::select! {
-                    status = child.wait() => break End::Exited(status),
-                    () = cancel.cancelled() => break End::Cancelled,
-                    () = &mut deadline => break End::TimedOut,
-                    () = &mut reading, if !read => read = true,
-                }
-            };
-            if !matches!(end, End::Exited(_)) {
-                group.ask();
-            }
-            // Once the output has ended on its own, nothing that matters is left to wait for.
-            let quiet =
-                tokio::time::timeout(limit::KILL_AFTER, async { tokio::join!(child.wait(), &mut reading) })
-                    .await;
-            group.end();
-            let gone =
-                tokio::time::timeout(limit::KILL_AFTER, async { tokio::join!(child.wait(), &mut reading) })
-                    .await;
-            (end, quiet.is_err() || gone.is_err())
-        };
-        let show = |text: &str| self.workspace.show(text);
-        Report { stdout: out.finish(show), stderr: err.finish(show), left_behind }.output(end, timeout)
+    async fn attend(
+        &self,
+        child: Child,
+        output: Output,
+        timeout: Duration,
+        cancel: &CancellationToken,
+    ) -> ToolOutput {
+        let group = Arc::new(Mutex::new(Group::led_by(&child)));
+        let ended = attend(child, &group, &output, Some(timeout), cancel).await;
+        let mut result = output.printed(Progress::Over, |text| self.workspace.show(text)).result();
+        ended.tell(&mut result, Some(timeout));
+        ToolOutput { is_error: !ended.is_success(), ..ToolOutput::ok(result.to_string()) }
     }
-}
-
-/// What is said of a command that ran.
-struct Report {
-    stdout: Captured,
-    stderr: Captured,
-    left_behind: bool,
-}
-
-impl Report {
-    fn output(self, end: End, timeout: Duration) -> ToolOutput {
-        let mut result = json!({"stdout": self.stdout.text, "stderr": self.stderr.text});
-        for (name, bytes) in
-            [("stdout_total_bytes", self.stdout.cut_from), ("stderr_total_bytes", self.stderr.cut_from)]
-        {
-            if let Some(bytes) = bytes {
-                result[name] = bytes.into();
-                result["truncated"] = true.into();
-            }
-        }
-        let mut is_error = true;
-        match end {
-            End::Exited(Ok(status)) => {
-                is_error = !status.success();
-                result["returncode"] = return_code(status).into();
-                if self.left_behind {
-                    result["warning"] =
-                        "processes left in the background held the output open; they are ended with the call"
-                            .into();
-                }
-            }
-            End::Exited(Err(error)) => {
-                result["error"] =
-                    format!("the command's end could not be observed: {}", plain(&error)).into();
-            }
-            End::TimedOut => {
-                let seconds = timeout.as_secs();
-                result["error"] = format!(
-                    "Command timed out after {seconds} seconds; what it started was ended. Give it a longer timeout or do less in one command"
-                )
-                .into();
-            }
-            End::Cancelled => result["error"] = "Command cancelled: the run is stopping".into(),
-        }
-        ToolOutput { is_error, ..ToolOutput::ok(result.to_string()) }
-    }
-}
-
-/// The exit code; for a process ended by a signal the signal's number, negative.
-fn return_code(status: ExitStatus) -> i32 {
-    use std::os::unix::process::ExitStatusExt;
-    status.code().or_else(|| status.signal().map(|signal| -signal)).unwrap_or(-1)
 }
 
 /// The shell that commands run in: bash where there is one, else sh.
@@ -468,6 +428,11 @@ enum BashError {
         "the working directory {path} of tool-bash is not there; make it with write_file, or change the mount plan"
     )]
     NoDirectory { path: String },
+    #[error(
+        "Not run: as many commands are in the background as may be ({}). End one with bash_job, or wait for one",
+        watch::listed(running)
+    )]
+    NoRoom { running: Vec<String> },
     #[error("the shell cannot be started: {reason}; if the command is very long, write it to a file first")]
     Start { reason: String },
 }

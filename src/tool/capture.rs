@@ -1,6 +1,7 @@
 //! What is kept of a command's output: all of it up to a bound, beyond that its head and its tail.
 
 use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -12,6 +13,43 @@ pub(super) struct Capture {
     head: Vec<u8>,
     tail: VecDeque<u8>,
     total: u64,
+}
+
+/// A stream's output as it comes, shared between who reads the stream and who is asked for it.
+pub(super) struct Captures(Mutex<Capture>);
+
+impl Captures {
+    pub(super) fn new(keep: usize) -> Self {
+        Self(Mutex::new(Capture::new(keep)))
+    }
+
+    /// Reads a stream to its end, or until it breaks.
+    pub(super) async fn fill(&self, stream: Option<impl AsyncRead + Unpin>) {
+        let Some(mut stream) = stream else { return };
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(count) = stream.read(&mut buffer).await {
+            if count == 0 {
+                return;
+            }
+            self.locked().take(&buffer[..count]);
+        }
+    }
+
+    /// What came since the last time, as far as it may be shown while more may come.
+    pub(super) fn so_far(&self) -> Capture {
+        self.locked().so_far()
+    }
+
+    /// What came since the last time, all of it.
+    pub(super) fn rest(&self) -> Capture {
+        let mut capture = self.locked();
+        let keep = capture.keep;
+        std::mem::replace(&mut *capture, Capture::new(keep))
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Capture> {
+        self.0.lock().expect("nothing panics while it holds this")
+    }
 }
 
 /// What a stream came to.
@@ -28,18 +66,27 @@ impl Capture {
         Self { keep, head: Vec::new(), tail: VecDeque::new(), total: 0 }
     }
 
-    /// Reads a stream to its end, or until it breaks.
-    pub(super) async fn fill(&mut self, mut stream: impl AsyncRead + Unpin) {
-        let mut buffer = vec![0; 16 * 1024];
-        while let Ok(count) = stream.read(&mut buffer).await {
-            if count == 0 {
-                return;
-            }
-            self.take(&buffer[..count]);
+    /// Takes out what may be shown while more may come: whole lines. What is left may be the beginning of a secret; of a
+    /// line without end that is no more than its last part.
+    pub(super) fn so_far(&mut self) -> Self {
+        if (self.head.len() + self.tail.len()) as u64 == self.total {
+            self.head.extend(self.tail.drain(..));
         }
+        let end: &[u8] = if self.tail.is_empty() { &self.head } else { self.tail.make_contiguous() };
+        let line = end.iter().rev().take_while(|byte| **byte != b'\n').count();
+        let rest = end[end.len() - line.min(limit::OUTPUT_SLACK_BYTES)..].to_vec();
+        if self.tail.is_empty() {
+            self.head.truncate(self.head.len() - rest.len());
+        } else {
+            self.tail.truncate(self.tail.len() - rest.len());
+        }
+        self.total -= rest.len() as u64;
+        let later = Self { keep: self.keep, total: rest.len() as u64, head: rest, tail: VecDeque::new() };
+        std::mem::replace(self, later)
     }
 
-    fn take(&mut self, bytes: &[u8]) {
+    /// Takes what came.
+    pub(super) fn take(&mut self, bytes: &[u8]) {
         self.total += bytes.len() as u64;
         let head_room = self.keep.max(self.share() + limit::OUTPUT_SLACK_BYTES);
         let (head, rest) = bytes.split_at(bytes.len().min(head_room - self.head.len()));
@@ -137,6 +184,33 @@ mod tests {
             let text = format!("{}hunter2-hunter2{}", "x".repeat(3 * room), "y".repeat(before));
             assert!(!captured(keep, &text, 1000).text.contains("hunter2"), "after {before}");
         }
+    }
+
+    #[test]
+    fn what_is_shown_meanwhile_never_ends_within_a_secret() {
+        let show = |text: &str| text.replace("hunter2-hunter2", "[secret]");
+        let room = 100.max(100 / 5 * 2 + limit::OUTPUT_SLACK_BYTES);
+        for before in [0, 10, room - 7, room + 5, 3 * room] {
+            for line_end in ["", "\n"] {
+                let mut capture = Capture::new(100);
+                capture.take(format!("{}{line_end}hunter2-", "x".repeat(before)).as_bytes());
+                let first = capture.so_far().finish(show).text;
+                capture.take(b"hunter2\n");
+                let then = capture.so_far().finish(show).text;
+                assert!(
+                    !format!("{first}{then}").contains("hunter2"),
+                    "{before} {line_end:?}: {first} {then}"
+                );
+                assert!(then.contains("[secret]"), "{before} {line_end:?}: {then}");
+                assert_eq!(capture.total, 0);
+            }
+        }
+        let mut capture = Capture::new(100);
+        capture.take(b"one\ntwo\nthr");
+        assert_eq!(capture.so_far().finish(show).text, "one\ntwo\n");
+        assert_eq!(capture.so_far().finish(show).text, "");
+        capture.take(b"ee\n");
+        assert_eq!(capture.so_far().finish(show).text, "three\n");
     }
 
     #[test]

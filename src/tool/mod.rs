@@ -6,6 +6,7 @@ mod capture;
 mod command_filter;
 pub mod filesystem;
 pub mod issue;
+mod jobs;
 pub mod mcp;
 pub mod patch;
 pub mod results;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use issue::HoldLog;
+pub use jobs::{Held, JobBoard};
 pub use patch::{FilePatch, FileSnapshot};
 
 use async_trait::async_trait;
@@ -41,6 +43,11 @@ pub trait Tool: Send + Sync {
 
     /// What a replay does with its calls unless the scenario says otherwise.
     fn policy(&self) -> Policy;
+
+    /// Whether a replay that runs the call could get the answer that was recorded.
+    fn answers(&self, _input: &Map<String, Value>) -> Answers {
+        Answers::ByInput
+    }
 
     /// Whether a call does something in the world that must not happen twice: it is then announced in the journal first.
     fn repeat(&self) -> Repeat {
@@ -70,6 +77,15 @@ pub trait Tool: Send + Sync {
     ) -> Result<(), String> {
         Ok(())
     }
+}
+
+/// What an answer depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// On what the tool is called with and what it then finds.
+    ByInput,
+    /// On how far something has come meanwhile: a replay hands out what was recorded, even where it is to run the tool.
+    ByChance,
 }
 
 /// Whether doing a thing twice is worse than once.

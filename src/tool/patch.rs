@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::snapshot::{DEPTH, Entry, What, open_file};
-use super::workspace::{RESERVED, SHOWN_ROOT, open_dir, plain, replace_path};
+use super::workspace::{SHOWN_ROOT, is_the_runners, open_dir, plain, replace_path};
 use crate::limit;
+use crate::secret::Scrubber;
 
 pub use super::snapshot::FileSnapshot;
 
@@ -22,6 +23,20 @@ pub use super::snapshot::FileSnapshot;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FilePatch(BTreeMap<String, Change>);
+
+impl FilePatch {
+    /// The same without secrets in what is no text; texts are scrubbed with all else that is recorded.
+    #[must_use]
+    pub fn without_secrets(mut self, scrubber: &Scrubber) -> Self {
+        for change in self.0.values_mut() {
+            let Change::Binary { hex, .. } = change else { continue };
+            if let Some(clean) = from_hex(hex).and_then(|bytes| scrubber.scrub_bytes(&bytes)) {
+                *hex = to_hex(&clean);
+            }
+        }
+        self
+    }
+}
 
 /// What becomes of one path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -251,9 +266,8 @@ fn descend<'a>(dir: &Dir, path: &'a str, missing: Missing) -> io::Result<(Dir, &
 
 fn check_path(path: &str) -> Result<(), PatchError> {
     let is_name = |name: &str| !matches!(name, "" | "." | "..") && !name.contains('\0');
-    let is_reserved = |name: &str| RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name));
     let mut names = path.split('/');
-    if names.clone().all(is_name) && !names.next().is_some_and(is_reserved) {
+    if names.clone().all(is_name) && !names.next().is_some_and(is_the_runners) {
         Ok(())
     } else {
         Err(PatchError::Path { path: path.escape_debug().to_string() })

@@ -49,6 +49,15 @@ impl<'a> Settings<'a> {
         count.map(Some).ok_or_else(|| self.wrong(key, "must be a whole number of at least 1"))
     }
 
+    /// A whole number, 0 included. `None` when the key is absent or null.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn number(&self, key: &'static str) -> Result<Option<u64>, SettingError> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        value.as_u64().map(Some).ok_or_else(|| self.wrong(key, "must be a whole number of at least 0"))
+    }
+
     /// Where relative paths start: the `working_dir`, itself relative to the workspace; the top when it is absent.
     ///
     /// # Errors

@@ -9,11 +9,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use cap_std::fs::{Dir, FileTypeExt, Metadata, OpenOptions, OpenOptionsExt};
 use nix::libc::{O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK};
 
+use super::jobs::JobBoard;
 use crate::secret::Scrubber;
 
 /// How the workspace is called towards a model, wherever it really is.
@@ -35,6 +36,12 @@ const LINKS: u32 = 40;
 /// Longest name of one file. Bytes; the bound of the usual file systems.
 const NAME_BYTES: usize = 255;
 
+/// Longest path a call may give. Bytes; what is longer reaches no program that is given it.
+const PATH_BYTES: usize = 4_000;
+
+/// Folders a file may lie in, one within the other: what tools can make they can also search and record.
+const FOLDERS: usize = 100;
+
 /// The folder agents work in, held open. One is shared by all sessions of a run.
 #[derive(Debug)]
 pub struct Workspace {
@@ -42,6 +49,7 @@ pub struct Workspace {
     dir: Dir,
     scrubber: Scrubber,
     spellings: Vec<String>,
+    jobs: Arc<JobBoard>,
     pub(super) writing: Mutex<()>,
 }
 
@@ -59,12 +67,17 @@ impl Workspace {
         spellings.iter_mut().for_each(|text| text.truncate(text.trim_end_matches('/').len()));
         spellings.sort_by_key(|text| std::cmp::Reverse(text.len()));
         spellings.dedup();
-        Ok(Self { root: real, dir, scrubber, spellings, writing: Mutex::new(()) })
+        Ok(Self { root: real, dir, scrubber, spellings, jobs: Arc::default(), writing: Mutex::new(()) })
     }
 
     /// The folder's absolute path; for starting processes in it, never for a model.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The commands that go on in it in the background.
+    pub fn jobs(&self) -> &Arc<JobBoard> {
+        &self.jobs
     }
 
     /// The scrubber of the run.
@@ -93,6 +106,9 @@ impl Workspace {
         if given.chars().any(char::is_control) {
             return Err(PathError::OddName { path: given.escape_default().to_string() });
         }
+        if given.len() > PATH_BYTES {
+            return Err(PathError::Long { path: shown().chars().take(40).collect() });
+        }
         if given == "~" || given.starts_with("~/") {
             return Err(PathError::Outside { path: shown() });
         }
@@ -112,6 +128,9 @@ impl Workspace {
                 }
                 name => names.push(name.to_owned()),
             }
+        }
+        if names.len() > FOLDERS + 1 {
+            return Err(PathError::Deep { path: shown().chars().take(40).collect() });
         }
         let path = WorkPath(names);
         if path.is_reserved() { Err(PathError::Reserved { path: path.to_string() }) } else { Ok(path) }
@@ -303,6 +322,18 @@ pub enum PathError {
         /// How the path begins.
         name: String,
     },
+    /// More than a program can be given.
+    #[error("the path \"{path}…\" is longer than {PATH_BYTES} bytes; use a shorter one")]
+    Long {
+        /// How the path begins.
+        path: String,
+    },
+    /// Folders in folders without end.
+    #[error("the path \"{path}…\" leads more than {FOLDERS} folders deep; use fewer")]
+    Deep {
+        /// How the path begins.
+        path: String,
+    },
     /// It leads out.
     #[error(
         "Access denied: {path} is outside the workspace; use a path relative to it, or one that begins with /work/"
@@ -427,7 +458,20 @@ impl Walk<'_> {
 }
 
 fn is_reserved(name: &str) -> bool {
-    name != RESULTS && RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name))
+    name != RESULTS && is_the_runners(name)
+}
+
+/// Whether a name at the top of a workspace belongs to the runner, or some file system takes it for one that does: there are
+/// those that fold case, by Unicode's rules, and those that leave characters out that nobody sees.
+pub(super) fn is_the_runners(name: &str) -> bool {
+    let seen = |c: &char| !matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let fold = |c: char| match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    };
+    let name: String = name.chars().filter(seen).map(fold).collect();
+    RESERVED.contains(&name.as_str())
 }
 
 fn kind_of(metadata: &Metadata) -> Kind {

@@ -1,7 +1,9 @@
 //! What tools cannot do: file tools leave the workspace, bash outlive its call or learn a secret.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking, in its helpers too")]
 
+mod jobs;
 mod searches;
+mod tricks;
 
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
@@ -420,7 +422,7 @@ async fn bash_says_what_the_command_said() {
     );
     assert_eq!(
         tool.spec().input_schema["properties"].as_object().unwrap().keys().collect::<Vec<_>>(),
-        ["command", "timeout"]
+        ["command", "run_in_background", "timeout"]
     );
 }
 

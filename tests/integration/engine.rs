@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::harness::{self, Project, Runner};
 
 /// Every case with the exit code of its run.
-const CASES: [(&str, i32); 15] = [
+const CASES: [(&str, i32); 19] = [
     ("engine-fresh", 0),
     ("engine-keep", 0),
     ("two-pools", 0),
@@ -30,7 +30,14 @@ const CASES: [(&str, i32); 15] = [
     ("watcher", 1),
     ("empty", 0),
     ("racing", 0),
+    ("kinds", 0),
+    ("groups", 0),
+    ("included", 0),
+    ("tries", 1),
 ];
+
+/// The answers of people.
+const ANSWERS: [(&str, &str); 2] = [("kinds", "ask=yes"), ("tries", "asked=no")];
 
 fn project() -> Project {
     let project = Project::new();
@@ -68,15 +75,21 @@ fn show(event: &Value, phase: &str, session: &str) -> Option<(String, String)> {
         _ => return None,
     };
     let text = |key: &str| fields[key].as_str().unwrap_or_default();
+    let reasons = || {
+        let found = fields["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        found.collect::<Vec<_>>().join("; ")
+    };
     let of_session = || format!("{phase}/{session}");
     Some(match kind {
         "phase.ended" => {
-            let reasons: Vec<&str> =
-                fields["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            (
-                format!("{phase}/"),
-                format!("ended {} {}", text("end"), reasons.join("; ")).trim_end().to_owned(),
-            )
+            (format!("{phase}/"), format!("ended {} {}", text("end"), reasons()).trim_end().to_owned())
+        }
+        "phase.retried" => (format!("{phase}/"), format!("try {} failed: {}", fields["attempt"], reasons())),
+        "round.started" => (format!("{phase}/"), format!("round {}", fields["round"])),
+        "approval.asked" => (format!("{phase}/"), format!("asks {}", text("message"))),
+        "approval.given" => (format!("{phase}/"), format!("{} by {}", text("answer"), text("by"))),
+        "tool.ended" if session.is_empty() => {
+            (format!("{phase}/"), format!("command, error {}: {}", fields["is_error"], text("output")))
         }
         "phase.started" => (format!("{phase}/"), "started".to_owned()),
         "session.started" => (of_session(), "session".to_owned()),
@@ -105,6 +118,10 @@ fn case(name: &str) -> String {
     let project = project();
     let file = format!("{name}.yaml");
     let record = project.runner(["record", &file, "--script", &format!("{name}.script.yaml")]);
+    let record = ANSWERS
+        .iter()
+        .filter(|(case, _)| *case == name)
+        .fold(record, |record, (_, answer)| record.args(["--answer", answer]));
     let first = told(record, code);
     for more in [vec!["--strictness", "total"], vec![], vec!["--jitter", "1"], vec!["--jitter", "2"]] {
         let again = told(project.runner(["replay", &file]).args(&more), code);
@@ -151,6 +168,10 @@ cases! {
     work_that_comes_late: "late-work",
     a_monitor_that_listens: "watcher",
     nothing_to_do: "empty",
+    phases_without_a_model: "kinds",
+    phases_of_phases: "groups",
+    an_included_scenario_by_itself: "included",
+    what_fails_and_what_runs_all_the_same: "tries",
 }
 
 /// Who gets which issue is chance, so there is no snapshot; that it replays is none.

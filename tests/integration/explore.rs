@@ -174,7 +174,7 @@ async fn play(project: &Project, queue: Queue, schedule: Schedule) -> (Tried, Ve
         workspace: folder.path().to_owned(),
         budget: Budget::new(&plan),
         faults: Arc::default(),
-        files: FileOrder::new(Commands::Free),
+        files: FileOrder::new(Commands::Free, Arc::default()),
         stop: Stop::default(),
     };
     let end = engine::run(engine::Setup {

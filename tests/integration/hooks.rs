@@ -187,3 +187,63 @@ fn a_hook_that_fails_is_told_and_one_that_makes_no_sense_stops_nothing_halfway()
     let refused = unknown.runner(["check", FILE]).run().expect_code(2);
     assert!(refused.stderr.contains("did you mean `hooks-logging`?"), "{}", refused.text());
 }
+
+const COUNTED: &str = "  - { module: hooks-cost, config: { warn_usd: 0.00001 } }\n";
+const WARNING: &str = "hooks-cost: role maker has spent more than its warn_usd";
+
+fn costs(project: &Project) -> Vec<Value> {
+    let run = project.read(".runner/runs/latest");
+    let text = project.read(&format!(".runner/runs/{}/costs.jsonl", run.trim()));
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn what_calls_cost_is_written_and_warned_of_once() {
+    let project = project(COUNTED);
+    let ran = record(&project);
+    assert_eq!(ran.stderr.matches(WARNING).count(), 1, "{}", ran.text());
+    let recorded = costs(&project);
+    assert_eq!(recorded.len(), 2);
+    let shown = project.runner(["show", "--json"]).run().expect_code(0).json();
+    let last = &recorded[1];
+    assert_eq!((&last["session_id"], &last["role"]), (&"make/maker".into(), &"maker".into()));
+    for sum in ["session_total", "role_total", "run_total"] {
+        assert_eq!(last[sum]["calls"], 2, "{last}");
+        assert_eq!(
+            last[sum]["cost_usd"], shown["cost_usd"],
+            "the sums are those of the run: {last} {shown:#}"
+        );
+    }
+    assert_eq!(last["evidence"], "scripted");
+    let replay = project.runner(["replay", FILE]).run().expect_code(0);
+    assert_eq!(replay.stderr.matches(WARNING).count(), 1, "{}", replay.text());
+    assert_eq!(costs(&project), recorded, "a replay shows what its recording cost");
+}
+
+#[test]
+fn a_resumed_run_goes_on_counting() {
+    let project = project(COUNTED);
+    let kill = ["record", FILE, "--script", "script.yaml", "--fault", "make/maker/1.3=kill"];
+    let killed = project.runner(kill).run();
+    assert_eq!((killed.signal, costs(&project).len()), (Some(9), 1));
+    let resumed = project.runner(["resume"]).run().expect_code(0);
+    assert!(!resumed.stderr.contains(WARNING), "it has been told: {}", resumed.text());
+    let lines = costs(&project);
+    let counts: Vec<&Value> = lines.iter().map(|line| &line["run_total"]["calls"]).collect();
+    assert_eq!(counts, [1, 2]);
+}
+
+#[test]
+fn what_nobody_knows_the_price_of_is_not_free() {
+    let project = project(COUNTED);
+    project.replace("mount-plans/maker.yaml", "api_key:", "default_model: a-model-of-ours, api_key:");
+    let ran = record(&project);
+    assert!(!ran.stderr.contains(WARNING), "{}", ran.text());
+    let lines = costs(&project);
+    assert_eq!(lines[1]["cost_usd"], "unpriced");
+    let total = serde_json::json!({"cost_usd": "unpriced", "calls": 2, "unpriced_calls": 2});
+    assert_eq!((&lines[1]["role_total"], &lines[1]["run_total"]), (&total, &total));
+    project.replace("mount-plans/maker.yaml", "warn_usd: 0.00001", "warn_usd: nothing");
+    let wrong = project.runner(["record", FILE, "--script", "script.yaml"]).run().expect_code(2);
+    assert!(wrong.stderr.contains("warn_usd"), "{}", wrong.text());
+}

@@ -14,6 +14,7 @@ mod documents;
 mod engine;
 mod explain;
 mod explore;
+mod fallback;
 mod faults;
 mod gate;
 mod harness;

@@ -21,7 +21,9 @@ use runner::id::{RunId, Seed};
 use runner::journal::{self, Journal, Line as JournalLine};
 use runner::plan::ModuleSpec;
 use runner::provider::mock::Mock;
-use runner::provider::{CallError, Decode, ErrorClass, Line, Provider, RetryPolicy, Script, Timeouts};
+use runner::provider::{
+    CallError, Decode, ErrorClass, Line, Provider, RetryPolicy, Script, StandIns, Timeouts,
+};
 use runner::secret::Scrubber;
 use runner::session::{
     Budget, CallOrder, Cast, Commands, Deltas, FileOrder, Identity, LoopPolicy, PromptEnd, Session, Stage,
@@ -273,7 +275,7 @@ impl Scene {
             workspace: folder.path().to_owned(),
             budget: Budget::default(),
             faults: Arc::default(),
-            files: FileOrder::new(Commands::Free),
+            files: FileOrder::new(Commands::Free, Arc::default()),
             stop: stop.clone(),
         });
         let place =
@@ -314,6 +316,7 @@ impl Scene {
                 failures: AtomicU32::new(self.failures),
                 stop: self.stop_at.filter(|_| !is_replay).map(|at| (at, bench.stop.clone())),
             }),
+            stand_ins: StandIns::default(),
             line: Line::Script(Arc::new(Script::from_text("script", script).unwrap())),
             tools: vec![Arc::new(Act(bench.clone()))],
             policy: LoopPolicy { max_calls: self.max_calls, calls: self.calls, deltas: Deltas::Kept },

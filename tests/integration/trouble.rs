@@ -5,6 +5,7 @@ mod disk;
 mod files;
 mod killed;
 mod network;
+mod planted;
 mod resumed;
 mod secrets;
 mod stopped;

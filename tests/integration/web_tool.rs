@@ -228,6 +228,18 @@ async fn each_backend_is_asked_in_its_way_and_its_results_are_shown() {
 }
 
 #[tokio::test]
+async fn an_excerpt_that_is_cut_shows_no_part_of_a_secret() {
+    let server = Server::start(|_| {
+        let long = format!("{}sk-test-8f2e9b7c4d1a", "x".repeat(990));
+        let body = json!({"results": [{"title": "T", "url": "https://e.org/", "description": long}]});
+        response("200 OK", "content-type: application/json\r\n", &json!({"web": body}).to_string())
+    });
+    let config = json!({"backend": "brave", "base_url": server.at("127.0.0.1", "/")});
+    let found = web(&Place::new(), &config).call("web_search", json!({"query": "x"})).await;
+    assert!(found.content.contains("xx[secret:") && !found.content.contains("sk-te"), "{}", found.content);
+}
+
+#[tokio::test]
 async fn a_backend_that_fails_gives_no_results_and_no_secret() {
     let server = Server::start(|path| match path.split('/').nth(1).unwrap() {
         "key" => response("401 Unauthorized", "", "bad key sk-test-8f2e9b7c4d1a"),

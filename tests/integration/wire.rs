@@ -1,4 +1,38 @@
 //! Whether recorded and made streams decode to the right reply, however the network cuts them.
+//!
+//! What clients of the Messages API are known to have got wrong, and the test that holds it here (those of the other two
+//! formats are in `openai/streams.rs`):
+//!
+//! | mistake | test |
+//! |---|---|
+//! | no branch for `error` events: a silently shortened reply | [`an_error_event_is_an_error_and_no_short_reply`] |
+//! | an error without a status of its own is not tried again, or shown as an object | [`an_error_event_is_tried_again_and_keeps_its_words`] |
+//! | the end of the stream without `message_stop` is a success | [`the_end_of_a_stream_without_message_stop_is_a_broken_transport`] |
+//! | reading ends at `message_delta`: an open call is lost | [`a_call_that_is_open_at_the_stop_reason_is_not_lost`] |
+//! | a call that was cut is run, or dropped unseen | [`a_truncated_call_is_kept_but_may_not_run`], `session.rs`: `calls_of_a_cut_or_refused_reply_are_not_run` |
+//! | each piece of the arguments is parsed alone, or the empty one | [`arguments_are_parsed_once_when_all_pieces_are_there`] |
+//! | cumulative usage is added up | [`cumulative_usage_is_not_added_up`] |
+//! | an unknown event, or one before `message_start`, is a crash | [`unknown_events_also_before_the_message_are_survived`] |
+//! | U+2028 ends a line; a character is cut in two by the network | [`unicode_separators_end_no_line_and_characters_survive_any_cut`] |
+//! | blocks are told apart by arrival | [`blocks_are_told_apart_by_index_not_by_arrival`] |
+//! | fields of `message_delta` are dropped | [`fields_of_message_delta_are_not_dropped`], [`the_container_of_a_reply_is_kept`], `anthropic/encode.rs`: `the_container_of_the_last_reply_is_named_and_is_no_block` |
+//! | results go back in the order in which they came | `session.rs`: `results_come_back_in_block_order_whatever_ends_first` |
+//! | a call has no result after an interrupt | `anthropic/transcript.rs`: `a_missing_result_after_an_interrupt_is_made_up` |
+//! | two messages in one body are one | [`two_messages_in_one_body_are_nonsense`] |
+//!
+//! The framing of events is held by the tests of `src/http/sse.rs`:
+//!
+//! | rule | test |
+//! |---|---|
+//! | lines end at LF, CR or CRLF, and several `data` lines are joined | `lines_end_at_lf_cr_and_crlf` |
+//! | U+2028, U+2029 and U+0085 end none | `unicode_line_ends_are_text` |
+//! | one space after the colon is stripped, and only one; comments, `id` and `retry` are skipped | `comments_ids_and_unknown_fields_are_skipped` |
+//! | a blank line dispatches; a name without data is no event | `a_name_without_data_is_no_event_and_does_not_leak` |
+//! | an event that no blank line ends is dropped | `an_unterminated_last_event_is_dropped` |
+//! | UTF-8 is read by the line, never by the piece | `any_split_gives_the_same_events` |
+//! | a byte order mark is allowed at the start | `a_byte_order_mark_is_allowed_once` |
+//!
+//! That these names are those of tests is held by [`every_mistake_has_its_test`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -146,6 +180,16 @@ fn an_error_event_is_an_error_and_no_short_reply() {
 }
 
 #[test]
+fn an_error_event_is_tried_again_and_keeps_its_words() {
+    for (name, words) in [("error-event", "Overloaded"), ("error-event-first", "rate_limit_error")] {
+        let error = failure(name);
+        assert!(error.message.contains(words), "{name}: {}", error.message);
+        assert_eq!(error.status, None, "the response began with 200, and that says nothing of the error");
+        assert!(provider().retry().delay(1, &error, 0.5).is_some(), "{name} is tried again");
+    }
+}
+
+#[test]
 fn the_end_of_a_stream_without_message_stop_is_a_broken_transport() {
     for name in ["cut-in-event", "cut-after-stop-reason", "cut-before-last-blank-line", "nothing"] {
         assert_eq!(failure(name).class, ErrorClass::Transport, "{name}");
@@ -203,6 +247,34 @@ fn fields_of_message_delta_are_not_dropped() {
     let reply = reply("refusal-with-details");
     assert_eq!(reply.stop_details.expect("the details are kept")["category"], "cyber");
     assert_eq!((reply.usage.input, reply.usage.cache_read), (18, 7));
+}
+
+#[test]
+fn the_container_of_a_reply_is_kept() {
+    let reply = reply("container");
+    assert!(matches!(&reply.parts[1], Part::Other(place) if place["id"] == "container_1"), "{reply:?}");
+    assert_eq!(reply.text(), "x");
+}
+
+#[test]
+fn every_mistake_has_its_test() {
+    let sources = [
+        include_str!("wire.rs"),
+        include_str!("session.rs"),
+        include_str!("../../src/http/sse.rs"),
+        include_str!("../../src/provider/anthropic/transcript.rs"),
+        include_str!("../../src/provider/anthropic/encode.rs"),
+    ];
+    let rows = sources[0].lines().filter(|line| line.starts_with("//! |") && line.contains('`'));
+    let mut named = 0;
+    for cell in rows.filter_map(|row| row.trim_end_matches('|').rsplit('|').next()) {
+        for name in cell.split('`').skip(1).step_by(2).filter(|name| !name.contains('.')) {
+            let test = format!("fn {name}(");
+            assert!(sources.iter().any(|source| source.contains(&test)), "no test is called {name}");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "only {named} tests are named");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::features::{self, Features};
 use crate::plan::{Credential, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, Need, Variables};
+use crate::provider::fallback;
 use crate::provider::settings::{self, Address, BuildError, Settings, key};
 use crate::provider::{RetryPolicy, Timeouts};
 use crate::secret::Secret;
@@ -64,6 +65,8 @@ pub const INFO: ModuleInfo = ModuleInfo {
         settings::MAX_RETRY_DELAY,
         settings::OVERLOADED_DELAY_MULTIPLIER,
         settings::MAX_CONCURRENT_REQUESTS,
+        fallback::MODELS,
+        fallback::REFUSALS,
         key(
             "enable_prompt_caching",
             KeyShape::Flag,

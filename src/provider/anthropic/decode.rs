@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::block::Block;
+use super::container;
 use super::refusal;
 use crate::chat::{Delta, Reply, StopReason, Usage};
 use crate::provider::{CallError, Decode, ErrorClass};
@@ -30,6 +31,8 @@ struct Message {
     stop: Option<StopReason>,
     stop_details: Option<Value>,
     usage: Usage,
+    /// Where tools ran at the server.
+    container: Option<Map<String, Value>>,
 }
 
 impl Decode for Decoder {
@@ -154,6 +157,9 @@ impl Message {
         if let Some(details) = delta.get("stop_details").filter(|details| !details.is_null()) {
             self.stop_details = Some(details.clone());
         }
+        if let Value::Object(container) = &delta["container"] {
+            self.container = Some(container.clone());
+        }
         replace_usage(&mut self.usage, &json["usage"]);
     }
 
@@ -169,10 +175,11 @@ impl Message {
 
     fn into_reply(self) -> Result<Reply, CallError> {
         let stop = self.stop.ok_or_else(|| nonsense("the message ends without a stop reason"))?;
+        let parts = self.blocks.into_values().map(Block::into_part);
         Ok(Reply {
             id: self.id,
             model: self.model,
-            parts: self.blocks.into_values().map(Block::into_part).collect(),
+            parts: parts.chain(self.container.map(container::keep)).collect(),
             stop,
             stop_details: self.stop_details,
             usage: self.usage,

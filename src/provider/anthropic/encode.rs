@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::config::{Caching, Config, INFO, Thinking};
+use super::container;
 use super::features::Lifetime;
 use super::transcript;
 use crate::chat::{Request, ToolSpec};
@@ -92,6 +93,9 @@ fn body(config: &Config, request: &Request) -> Result<Value, CallError> {
     }
     if let Some(effort) = &config.features.effort {
         body.insert("output_config".to_owned(), json!({"effort": effort}));
+    }
+    if let Some(id) = container::of_last_reply(&request.messages) {
+        body.insert("container".to_owned(), json!(id));
     }
     body.insert("model".to_owned(), json!(config.model));
     body.insert(
@@ -360,6 +364,22 @@ mod tests {
         assert_eq!(body["tool_choice"], json!({"type": "none"}));
         let plain = sent(&json!({}), &Request { tools: Vec::new().into(), ..answered(0) });
         assert!(plain.get("tools").is_none() && plain.get("tool_choice").is_none());
+    }
+
+    #[test]
+    fn the_container_of_the_last_reply_is_named_and_is_no_block() {
+        let reply = |id: &str| {
+            let place = serde_json::from_value(json!({"id": id, "expires_at": "x"})).unwrap();
+            Message { speaker: Speaker::Assistant, parts: vec![Part::text(id), container::keep(place)] }
+        };
+        let mut request = answered(0);
+        let messages =
+            vec![Message::user("a"), reply("c_1"), Message::user("b"), reply("c_2"), Message::user("c")];
+        request.messages = messages.into();
+        let body = sent(&json!({}), &request);
+        assert_eq!(body["container"], "c_2");
+        assert_eq!(body["messages"][1]["content"].as_array().unwrap().len(), 1);
+        assert!(sent(&json!({}), &answered(1)).get("container").is_none());
     }
 
     #[test]

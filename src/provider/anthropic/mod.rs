@@ -7,6 +7,7 @@
 
 mod block;
 mod config;
+mod container;
 mod decode;
 mod encode;
 mod features;

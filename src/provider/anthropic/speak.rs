@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::container;
 use super::decode::stop_word;
 use crate::chat::{Part, Reply, ToolCall, ToolInput, Usage};
 use crate::provider::pieces::pieces;
@@ -38,12 +39,16 @@ pub fn speak(reply: &Reply) -> Vec<u8> {
             "usage": usage(start_usage),
         }}),
     );
-    for (index, part) in reply.parts.iter().enumerate() {
+    let blocks = reply.parts.iter().filter(|part| container::kept(part).is_none());
+    for (index, part) in blocks.enumerate() {
         stream.part(index, part);
     }
     let mut delta = json!({"stop_reason": stop_word(&reply.stop), "stop_sequence": null});
     if let Some(details) = &reply.stop_details {
         delta["stop_details"] = details.clone();
+    }
+    if let Some(place) = reply.parts.iter().find_map(container::kept) {
+        delta["container"] = place;
     }
     stream.event("message_delta", json!({"delta": delta, "usage": usage(reply.usage)}));
     stream.event("message_stop", json!({}));

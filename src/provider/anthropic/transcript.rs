@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use super::container;
 use crate::chat::{Message, Part, Speaker, ToolCall, ToolInput, ToolResult};
 use crate::id::Fingerprint;
 use crate::provider::{CallError, ErrorClass};
@@ -160,7 +161,7 @@ fn spoken(part: &Part) -> Option<Value> {
         Part::Thinking { thinking, signature } => {
             Some(json!({"type": "thinking", "thinking": thinking, "signature": signature}))
         }
-        Part::Other(block) => Some(block.clone()),
+        Part::Other(block) => container::kept(part).is_none().then(|| block.clone()),
         Part::ToolUse(_) | Part::ToolResult(_) => None,
     }
 }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::refusal::Asked;
 use crate::plan::{Credential, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, Need, Variables};
+use crate::provider::fallback;
 use crate::provider::settings::{self, Address, BuildError, Settings, key};
 use crate::provider::{RetryPolicy, Timeouts};
 use crate::secret::Secret;
@@ -68,6 +69,8 @@ pub const INFO: ModuleInfo = ModuleInfo {
         settings::MAX_RETRY_DELAY,
         settings::OVERLOADED_DELAY_MULTIPLIER,
         settings::MAX_CONCURRENT_REQUESTS,
+        fallback::MODELS,
+        fallback::REFUSALS,
         settings::accepted("retry_jitter", KeyShape::Any),
         settings::accepted("enable_state", KeyShape::Flag),
         settings::accepted("enable_response_chaining", KeyShape::Any),

@@ -1,6 +1,7 @@
 //! What a mount plan may say about `provider-openai-compatible` and `provider-ollama`, and what it means.
 
 use crate::plan::{Credential, KeyInfo, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, Need, Variables};
+use crate::provider::fallback;
 use crate::provider::openai::{refusal::Asked, with_version};
 use crate::provider::settings::{self, Address, BuildError, Settings, key};
 use crate::provider::{RetryPolicy, Timeouts};
@@ -74,6 +75,8 @@ pub const COMPATIBLE: ModuleInfo = ModuleInfo {
         settings::MAX_RETRY_DELAY,
         settings::OVERLOADED_DELAY_MULTIPLIER,
         settings::MAX_CONCURRENT_REQUESTS,
+        fallback::MODELS,
+        fallback::REFUSALS,
         settings::accepted("retry_jitter", KeyShape::Any),
         settings::accepted("debug", KeyShape::Flag),
         settings::accepted("raw_debug", KeyShape::Flag),
@@ -118,6 +121,8 @@ pub const OLLAMA: ModuleInfo = ModuleInfo {
         settings::MAX_RETRY_DELAY,
         settings::OVERLOADED_DELAY_MULTIPLIER,
         settings::MAX_CONCURRENT_REQUESTS,
+        fallback::MODELS,
+        fallback::REFUSALS,
         key(
             "num_ctx",
             KeyShape::Integer,

@@ -9,12 +9,9 @@ use crate::scenario::raw::{
     Located, RawApproval, RawInclude, RawIssues, RawKind, RawMonitor, RawOutput, RawPhase, RawPool,
     RawRepeat, RawSession, RawShell, RawWorkers,
 };
+use crate::scenario::shape;
 use crate::scenario::table::{Table, text, wrong_type};
 use crate::source::{Node, NodeValue, Place};
-
-/// The keys of the kinds.
-pub(super) const KINDS: [&str; 8] =
-    ["session", "workers", "monitor", "issues", "shell", "approval", "repeat", "include"];
 
 /// The kind of the phase at a position; the phases within it are read behind it.
 pub(super) fn kind(
@@ -24,7 +21,8 @@ pub(super) fn kind(
     phases: &mut Vec<RawPhase>,
     report: &mut Report,
 ) -> Option<RawKind> {
-    let written: Vec<&str> = KINDS.into_iter().filter(|key| table.get(key).is_some()).collect();
+    let written: Vec<&str> =
+        shape::PHASE.one_of.iter().copied().filter(|key| table.get(key).is_some()).collect();
     let found = written.iter().map(|key| {
         let (node, place) = table.get(key)?;
         let what = format!("`{key}` of {what}");
@@ -46,11 +44,11 @@ pub(super) fn kind(
     match written.as_slice() {
         [_] => found.into_iter().next().flatten(),
         [] => {
-            let known = KINDS.map(|kind| format!("`{kind}`")).join(", ");
+            let known: Vec<String> = shape::PHASE.one_of.iter().map(|kind| format!("`{kind}`")).collect();
             report.push(
                 Diagnostic::error(Code::PhaseKind, format!("{what} does nothing"))
                     .at(&table.place)
-                    .help(format!("give it one of {known}")),
+                    .help(format!("give it one of {}", known.join(", "))),
             );
             None
         }
@@ -69,7 +67,7 @@ pub(super) fn kind(
 }
 
 fn session(node: &Node, place: &Place, what: &str, report: &mut Report) -> Option<RawSession> {
-    let table = Table::open(node, place, what, &["role", "prompt", "output"], report)?;
+    let table = Table::open(node, place, what, &shape::SESSION, report)?;
     Some(RawSession {
         role: table.required_text("role", report),
         prompts: prompts(&table, report),
@@ -99,7 +97,7 @@ fn prompts(table: &Table<'_>, report: &mut Report) -> Vec<Located<String>> {
 fn output(table: &Table<'_>, what: &str, report: &mut Report) -> Option<RawOutput> {
     let (node, place) = table.get("output")?;
     let what = format!("`output` in {what}");
-    let table = Table::open(node, &place, &what, &["schema"], report)?;
+    let table = Table::open(node, &place, &what, &shape::OUTPUT, report)?;
     let Some((node, place)) = table.get("schema") else {
         table.missing("schema", report);
         return None;
@@ -116,14 +114,13 @@ fn output(table: &Table<'_>, what: &str, report: &mut Report) -> Option<RawOutpu
 }
 
 fn workers(node: &Node, place: &Place, what: &str, report: &mut Report) -> Option<RawWorkers> {
-    let keys = ["pool", "prompt", "claim", "max_iterations", "session", "when_empty"];
-    let table = Table::open(node, place, what, &keys, report)?;
+    let table = Table::open(node, place, what, &shape::WORKERS, report)?;
     if table.get("pool").is_none() {
         table.missing("pool", report);
     }
     let mut pool = Vec::new();
     for (node, place) in table.items("pool", report) {
-        let Some(entry) = Table::open(node, &place, "the pool", &["role", "count", "takes"], report) else {
+        let Some(entry) = Table::open(node, &place, "the pool", &shape::POOL, report) else {
             continue;
         };
         pool.push(RawPool {
@@ -146,8 +143,7 @@ fn workers(node: &Node, place: &Place, what: &str, report: &mut Report) -> Optio
 }
 
 fn monitor(node: &Node, place: &Place, what: &str, report: &mut Report) -> Option<RawMonitor> {
-    let keys = ["role", "prompt", "watches", "when", "every", "on", "max_checks"];
-    let table = Table::open(node, place, what, &keys, report)?;
+    let table = Table::open(node, place, what, &shape::MONITOR, report)?;
     Some(RawMonitor {
         role: table.required_text("role", report),
         prompt: table.required_text("prompt", report),
@@ -160,7 +156,7 @@ fn monitor(node: &Node, place: &Place, what: &str, report: &mut Report) -> Optio
 }
 
 fn issues(node: &Node, place: &Place, what: &str, report: &mut Report) -> Option<RawIssues> {
-    let table = Table::open(node, place, what, &["create", "from"], report)?;
+    let table = Table::open(node, place, what, &shape::ISSUES, report)?;
     if table.get("create").is_none() && table.get("from").is_none() {
         report.push(
             Diagnostic::error(Code::MissingKey, format!("{what} makes no issues"))
@@ -172,7 +168,7 @@ fn issues(node: &Node, place: &Place, what: &str, report: &mut Report) -> Option
 }
 
 fn shell(node: &Node, place: &Place, what: &str, report: &mut Report) -> Option<RawShell> {
-    let table = Table::open(node, place, what, &["run", "env", "expect_exit", "capture"], report)?;
+    let table = Table::open(node, place, what, &shape::SHELL, report)?;
     let words = [("text", Capture::Text), ("json", Capture::Json), ("none", Capture::None)];
     Some(RawShell {
         run: table.required_text("run", report),
@@ -237,7 +233,7 @@ fn expect_exit(table: &Table<'_>, what: &str, report: &mut Report) -> Vec<i32> {
 }
 
 fn approval(node: &Node, place: &Place, what: &str, report: &mut Report) -> Option<RawApproval> {
-    let table = Table::open(node, place, what, &["message", "timeout", "default"], report)?;
+    let table = Table::open(node, place, what, &shape::APPROVAL, report)?;
     let words = [Decision::Yes, Decision::No].map(|answer| (answer.as_str(), answer));
     Some(RawApproval {
         message: table.required_text("message", report),
@@ -252,7 +248,7 @@ fn repeat<'n>(
     what: &str,
     report: &mut Report,
 ) -> Option<(Table<'n>, RawRepeat)> {
-    let table = Table::open(node, place, what, &["phases", "until", "max", "or_continue"], report)?;
+    let table = Table::open(node, place, what, &shape::REPEAT, report)?;
     for key in ["phases", "max"] {
         if table.get(key).is_none() {
             table.missing(key, report);
@@ -267,7 +263,7 @@ fn repeat<'n>(
 }
 
 fn include(node: &Node, place: &Place, what: &str, report: &mut Report) -> Option<RawInclude> {
-    let table = Table::open(node, place, what, &["file", "inputs"], report)?;
+    let table = Table::open(node, place, what, &shape::INCLUDE, report)?;
     let mut inputs = Vec::new();
     if let Some((node, place)) = table.get("inputs") {
         let given = Table::open_any(node, &place, &format!("`inputs` in {what}"), report);

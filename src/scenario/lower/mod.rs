@@ -7,30 +7,13 @@ mod seed;
 use super::raw::{
     Located, RawInput, RawLimits, RawPhase, RawQueue, RawReplay, RawRole, RawScenario, RawWorkspace, top,
 };
+use super::shape::{self, Shape};
 use super::table::{Table, choose, text, wrong_type};
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::event::Policy;
-use crate::plan::{InputType, Isolation, LimitsPlan, ReplayWhen};
+use crate::plan::{InputType, LimitsPlan, ReplayWhen};
 use crate::price::{Price, Usd};
 use crate::source::{Node, SourceId};
-
-const TOP_KEYS: &[&str] = &[
-    "version",
-    "name",
-    "description",
-    "workspace",
-    "inputs",
-    "roles",
-    "phases",
-    "queue",
-    "limits",
-    "prices",
-    "expect",
-    "replay",
-    "faults",
-];
-const LIMITS: &[&str] = &["max_usd", "max_tokens", "max_turns", "timeout"];
-const ROLE_LIMITS: &[&str] = &["max_usd", "max_tokens", "max_turns"];
 
 /// Reads a whole file.
 pub(super) fn lower(tree: &Node, source: SourceId, report: &mut Report) -> Option<RawScenario> {
@@ -43,7 +26,7 @@ pub(super) fn lower(tree: &Node, source: SourceId, report: &mut Report) -> Optio
         );
         return None;
     }
-    let table = Table::open(tree, &place, "the scenario", TOP_KEYS, report)?;
+    let table = Table::open(tree, &place, "the scenario", &shape::SCENARIO, report)?;
     version(&table, report);
     let phases = phase::phases(&table, report);
     // Commands and questions need nobody; a phase that could not be read may need somebody.
@@ -65,7 +48,7 @@ pub(super) fn lower(tree: &Node, source: SourceId, report: &mut Report) -> Optio
         roles: roles(&table, report),
         phases,
         queue: queue(&table, report),
-        limits: limits(&table, "`limits`", LIMITS, report),
+        limits: limits(&table, "`limits`", &shape::LIMITS, report),
         prices: prices(&table, report),
         expect: table.texts("expect", report).unwrap_or_default(),
         replay: replay(&table, report),
@@ -93,20 +76,17 @@ fn workspace(table: &Table<'_>, report: &mut Report) -> Option<RawWorkspace> {
     if node.as_text().is_some() {
         let path = text(node, &place, "`workspace` in the scenario", report)?;
         let (setup, teardown) = (Vec::new(), Vec::new());
-        return Some(RawWorkspace { path, fresh: false, isolation: None, setup, teardown });
+        return Some(RawWorkspace { path, fresh: false, setup, teardown });
     }
     if node.as_map().is_none() {
         report.push(wrong_type(node, &place, "`workspace` in the scenario", "a path or a map"));
         return None;
     }
-    let keys = ["path", "fresh", "isolation", "setup", "teardown"];
-    let table = Table::open(node, &place, "`workspace`", &keys, report)?;
-    let words = [("shared", Isolation::Shared), ("per-worker", Isolation::PerWorker)];
+    let table = Table::open(node, &place, "`workspace`", &shape::WORKSPACE, report)?;
     let fresh = table.flag("fresh", report).is_some_and(|flag| flag.value);
-    let isolation = table.choice("isolation", &words, report);
     let setup = table.texts("setup", report).unwrap_or_default();
     let teardown = table.texts("teardown", report).unwrap_or_default();
-    Some(RawWorkspace { path: table.required_text("path", report)?, fresh, isolation, setup, teardown })
+    Some(RawWorkspace { path: table.required_text("path", report)?, fresh, setup, teardown })
 }
 
 fn inputs(table: &Table<'_>, report: &mut Report) -> Vec<RawInput> {
@@ -115,8 +95,7 @@ fn inputs(table: &Table<'_>, report: &mut Report) -> Vec<RawInput> {
     let mut found = Vec::new();
     for (entry, place) in table.entries() {
         let what = format!("input `{}`", entry.key);
-        let keys = ["type", "description", "default", "required", "choices", "secret"];
-        let Some(one) = Table::open(&entry.value, &place, &what, &keys, report) else { continue };
+        let Some(one) = Table::open(&entry.value, &place, &what, &shape::INPUT, report) else { continue };
         let words = InputType::ALL.map(|kind| (kind.as_str(), kind));
         one.text("description", report);
         let choices = one.items("choices", report);
@@ -138,8 +117,7 @@ fn roles(table: &Table<'_>, report: &mut Report) -> Vec<RawRole> {
     let mut found = Vec::new();
     for (entry, place) in table.entries() {
         let what = format!("role `{}`", entry.key);
-        let keys = ["mount_plan", "system", "takes", "model", "vars", "limits", "workspace"];
-        let Some(one) = Table::open(&entry.value, &place, &what, &keys, report) else { continue };
+        let Some(one) = Table::open(&entry.value, &place, &what, &shape::ROLE, report) else { continue };
         found.push(RawRole {
             id: Located::new(entry.key.clone(), table.key_place(&entry.key)),
             mount_plan: one.required_text("mount_plan", report),
@@ -147,8 +125,7 @@ fn roles(table: &Table<'_>, report: &mut Report) -> Vec<RawRole> {
             takes: one.takes("takes", report),
             model: one.text("model", report),
             vars: one.values("vars", report),
-            limits: limits(&one, &format!("`limits` of {what}"), ROLE_LIMITS, report),
-            workspace: one.text("workspace", report),
+            limits: limits(&one, &format!("`limits` of {what}"), &shape::ROLE_LIMITS, report),
         });
     }
     found
@@ -157,8 +134,7 @@ fn roles(table: &Table<'_>, report: &mut Report) -> Vec<RawRole> {
 fn queue(table: &Table<'_>, report: &mut Report) -> RawQueue {
     let nothing = RawQueue { store: None, lease: None, max_attempts: None, issues: Vec::new() };
     let Some((node, place)) = table.get("queue") else { return nothing };
-    let keys = ["store", "lease", "max_attempts", "issues"];
-    let Some(table) = Table::open(node, &place, "`queue`", &keys, report) else { return nothing };
+    let Some(table) = Table::open(node, &place, "`queue`", &shape::QUEUE, report) else { return nothing };
     RawQueue {
         store: table.text("store", report),
         lease: table.duration("lease", report),
@@ -167,15 +143,15 @@ fn queue(table: &Table<'_>, report: &mut Report) -> RawQueue {
     }
 }
 
-fn limits(table: &Table<'_>, what: &str, keys: &[&str], report: &mut Report) -> RawLimits {
+fn limits(table: &Table<'_>, what: &str, shape: &Shape, report: &mut Report) -> RawLimits {
     let Some((node, place)) = table.get("limits") else { return RawLimits::default() };
-    let Some(table) = Table::open(node, &place, what, keys, report) else {
+    let Some(table) = Table::open(node, &place, what, shape, report) else {
         return RawLimits::default();
     };
     let mut count = |key| table.count(key, report).map(|found| u64::from(found.value));
     let (max_turns, max_tokens) = (count("max_turns"), count("max_tokens"));
     let dollars = table.amount("max_usd", report);
-    let timeout = if keys.contains(&"timeout") { table.duration("timeout", report) } else { None };
+    let timeout = if shape.names().contains(&"timeout") { table.duration("timeout", report) } else { None };
     let max_usd = dollars.as_ref().and_then(|found| Usd::from_dollars(found.value));
     let plan = LimitsPlan { max_usd, max_tokens, max_turns, timeout };
     RawLimits { plan, max_usd: dollars.map(|found| found.place) }
@@ -187,8 +163,7 @@ fn prices(table: &Table<'_>, report: &mut Report) -> Vec<(Located<String>, Price
     let mut found = Vec::new();
     for (entry, place) in table.entries() {
         let what = format!("the price of `{}`", entry.key);
-        let keys = ["input", "output", "cache_read", "cache_write"];
-        let Some(one) = Table::open(&entry.value, &place, &what, &keys, report) else { continue };
+        let Some(one) = Table::open(&entry.value, &place, &what, &shape::PRICE, report) else { continue };
         for key in ["input", "output"] {
             if one.get(key).is_none() {
                 one.missing(key, report);
@@ -208,8 +183,7 @@ fn prices(table: &Table<'_>, report: &mut Report) -> Vec<(Located<String>, Price
 fn replay(table: &Table<'_>, report: &mut Report) -> RawReplay {
     let nothing = RawReplay { cassette: None, when: None, tools: Vec::new() };
     let Some((node, place)) = table.get("replay") else { return nothing };
-    let keys = ["cassette", "when", "tools"];
-    let Some(table) = Table::open(node, &place, "`replay`", &keys, report) else { return nothing };
+    let Some(table) = Table::open(node, &place, "`replay`", &shape::REPLAY, report) else { return nothing };
     let whens = [("never", ReplayWhen::Never), ("no_credentials", ReplayWhen::NoCredentials)];
     RawReplay {
         cassette: table.text("cassette", report),

@@ -1,16 +1,13 @@
 //! How the phases of a file are read: what all kinds have in common, and those within others behind them.
 
-use super::kind::{KINDS, kind};
-use super::{LIMITS, limits};
+use super::kind::kind;
+use super::limits;
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::plan::{LimitsPlan, OnFailure};
 use crate::scenario::raw::{Located, RawForEach, RawItems, RawLimits, RawPhase, RawRetry};
+use crate::scenario::shape;
 use crate::scenario::table::{Table, text, wrong_type};
 use crate::source::{Node, NodeValue, Place};
-
-/// Keys that any phase may have.
-const COMMON: [&str; 10] =
-    ["id", "needs", "when", "on_failure", "finally", "for_each", "retry", "timeout", "limits", "expect"];
 
 /// How long is waited before a second try when nothing is said.
 const BACKOFF: std::time::Duration = std::time::Duration::from_secs(1);
@@ -43,8 +40,7 @@ fn read(node: &Node, place: &Place, within: Option<usize>, found: &mut Vec<RawPh
         Some(id) => format!("phase `{id}`"),
         None => format!("phase {number}"),
     };
-    let keys = [COMMON.as_slice(), KINDS.as_slice()].concat();
-    let Some(table) = Table::open(node, place, &what, &keys, report) else { return };
+    let Some(table) = Table::open(node, place, &what, &shape::PHASE, report) else { return };
     let at = found.len();
     found.push(RawPhase {
         id: table.required_text("id", report),
@@ -71,7 +67,7 @@ pub(super) fn on_failure(table: &Table<'_>, report: &mut Report) -> OnFailure {
 
 /// The limits of a phase; `timeout` beside them is short for the one among them.
 fn all_limits(table: &Table<'_>, what: &str, report: &mut Report) -> RawLimits {
-    let limits = limits(table, &format!("`limits` of {what}"), LIMITS, report);
+    let limits = limits(table, &format!("`limits` of {what}"), &shape::LIMITS, report);
     let Some(timeout) = table.duration("timeout", report) else { return limits };
     if limits.plan.timeout.is_some() {
         let message = format!("{what} has two timeouts");
@@ -88,7 +84,7 @@ fn all_limits(table: &Table<'_>, what: &str, report: &mut Report) -> RawLimits {
 fn for_each(table: &Table<'_>, what: &str, report: &mut Report) -> Option<RawForEach> {
     let (node, place) = table.get("for_each")?;
     let what = format!("`for_each` of {what}");
-    let table = Table::open(node, &place, &what, &["items", "as", "max_parallel", "on_failure"], report)?;
+    let table = Table::open(node, &place, &what, &shape::FOR_EACH, report)?;
     let items = match table.get("items") {
         None => {
             table.missing("items", report);
@@ -119,7 +115,7 @@ fn for_each(table: &Table<'_>, what: &str, report: &mut Report) -> Option<RawFor
 
 fn retry(table: &Table<'_>, what: &str, report: &mut Report) -> Option<RawRetry> {
     let (node, place) = table.get("retry")?;
-    let table = Table::open(node, &place, &format!("`retry` of {what}"), &["attempts", "backoff"], report)?;
+    let table = Table::open(node, &place, &format!("`retry` of {what}"), &shape::RETRY, report)?;
     if table.get("attempts").is_none() {
         table.missing("attempts", report);
     }

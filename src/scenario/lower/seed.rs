@@ -2,22 +2,9 @@
 
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::scenario::raw::RawSeed;
+use crate::scenario::shape;
 use crate::scenario::table::{Table, wrong_type};
 use crate::source::{Node, Place};
-
-const KEYS: [&str; 11] = [
-    "key",
-    "title",
-    "description",
-    "priority",
-    "issue_type",
-    "metadata",
-    "labels",
-    "estimate_minutes",
-    "blocking_notes",
-    "parent",
-    "depends_on",
-];
 
 /// Words for priorities, as in the issue tool.
 const PRIORITIES: [(&str, u8); 5] =
@@ -33,7 +20,7 @@ pub(super) fn seeds(table: &Table<'_>, key: &str, report: &mut Report) -> Vec<Ra
 }
 
 fn seed(node: &Node, place: &Place, report: &mut Report) -> Option<RawSeed> {
-    let table = Table::open(node, place, "an issue", &KEYS, report)?;
+    let table = Table::open(node, place, "an issue", &shape::SEED, report)?;
     Some(RawSeed {
         key: table.text("key", report),
         title: table.required_text("title", report),

@@ -30,8 +30,9 @@ use super::graph::Graph;
 use super::prompts::Prompts;
 use super::raw::{RawInput, RawKind, RawRole, RawScenario};
 use crate::diagnostic::Report;
-use crate::plan::MountPlan;
+use crate::plan::{ModuleSpec, MountPlan};
 use crate::price::Prices;
+use crate::provider::Fallback;
 use crate::source::Sources;
 
 /// All that is known of a scenario when it is checked.
@@ -57,12 +58,34 @@ impl Scene<'_> {
         if let Some(model) = &role.model {
             return Some(model.value.clone());
         }
-        let provider = self.mount_plans.get(&role.id.value)?.providers.first()?;
+        self.model_of(self.mount_plans.get(&role.id.value)?.providers.first()?)
+    }
+
+    fn model_of(&self, provider: &ModuleSpec) -> Option<String> {
         let set =
             provider.config.get("default_model").and_then(Value::as_str).filter(|name| !name.is_empty());
         let info = self.request.catalogue.iter().find(|info| info.name == provider.module)?;
         let default = info.keys.iter().find(|key| key.name == "default_model").map(|key| key.default);
         set.or(default).filter(|name| !name.is_empty()).map(str::to_owned)
+    }
+
+    /// All models that sessions of a role may ask: that of the role, those of its agents, and those that stand in for one of
+    /// them. `None` if one is not known.
+    pub(super) fn models(&self, role: &RawRole) -> Option<Vec<String>> {
+        let own = self.model(role)?;
+        let mut models = vec![own];
+        let Some(plan) = self.mount_plans.get(&role.id.value) else { return Some(models) };
+        for plan in plan.and_agents() {
+            let Some(provider) = plan.providers.first() else { continue };
+            let model = match &role.model {
+                Some(model) => model.value.clone(),
+                None => self.model_of(provider)?,
+            };
+            // What is wrong with the names is said where providers are built.
+            let fallback = Fallback::read(provider, &model).unwrap_or_default();
+            models.extend(std::iter::once(model).chain(fallback.models));
+        }
+        Some(models)
     }
 
     /// The built-in prices, and the scenario's own in place of them.

@@ -63,6 +63,18 @@ fn check_fields(seed: &RawSeed, report: &mut Report) {
                 .help(format!("it is one of {}", ISSUE_TYPES.join(", "))),
         );
     }
+    if let Some(parent) = &seed.parent
+        && let Some(twice) = seed.depends_on.iter().find(|key| key.value == parent.value)
+    {
+        report.push(
+            Diagnostic::error(
+                Code::BadSeed,
+                format!("an issue cannot wait for `{}` and be a part of it", parent.value),
+            )
+            .at(&twice.place)
+            .help("a part waits for what its whole waits for; name one of the two"),
+        );
+    }
     if let Some(title) = seed.title.as_ref().filter(|title| title.value.chars().count() > limit::TITLE_CHARS)
     {
         let message = format!("a title has {} characters", title.value.chars().count());

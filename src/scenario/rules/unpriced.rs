@@ -31,7 +31,7 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
 
 /// The models of these roles that have no price.
 fn unpriced(scene: &Scene<'_>, prices: &Prices, roles: &[&RawRole]) -> BTreeSet<String> {
-    let models = roles.iter().filter_map(|role| scene.model(role));
+    let models = roles.iter().filter_map(|role| scene.models(role)).flatten();
     models.filter(|model| prices.of(model).is_none()).collect()
 }
 
@@ -44,9 +44,9 @@ fn diagnostic(model: &str, place: &Place) -> Diagnostic {
 
 /// Prices of models that no role asks are most likely misspelt.
 fn unused(scene: &Scene<'_>, report: &mut Report) {
-    let models: Option<Vec<String>> = scene.raw.roles.iter().map(|role| scene.model(role)).collect();
+    let models: Option<Vec<Vec<String>>> = scene.raw.roles.iter().map(|role| scene.models(role)).collect();
     // A model that is not known may be any.
-    let Some(models) = models else { return };
+    let Some(models) = models.map(|models| models.concat()) else { return };
     for (name, price) in &scene.raw.prices {
         let alone = Prices::default().with([(name.value.clone(), *price)]);
         if models.iter().any(|model| alone.of(model).is_some()) {

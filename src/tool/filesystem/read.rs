@@ -145,6 +145,11 @@ fn cut(line: &str) -> String {
     }
 }
 
+/// A name on one line, whatever it is.
+fn plainly(name: &str) -> String {
+    if name.chars().any(char::is_control) { name.escape_default().to_string() } else { name.to_owned() }
+}
+
 fn listing(files: &Files, path: &WorkPath, found: &Found, window: Window) -> Result<Value, FileError> {
     let is_top = found.path == WorkPath::top();
     let names = || -> std::io::Result<Vec<String>> {
@@ -156,7 +161,7 @@ fn listing(files: &Files, path: &WorkPath, found: &Found, window: Window) -> Res
         };
         for entry in entries {
             let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
+            let name = plainly(&entry.file_name().to_string_lossy());
             if is_top && RESERVED.contains(&name.as_str()) {
                 continue;
             }

@@ -114,20 +114,20 @@ impl Tool for Remote {
         match answer {
             Ok(answer) => {
                 let (text, is_error) = (text(&answer), answer.is_error);
-                ToolOutput { is_error, ..ToolOutput::ok(self.show(&text).await) }
+                ToolOutput { is_error, ..ToolOutput::ok(self.show(&text)) }
             }
-            Err(error) => ToolOutput::error(
-                self.show(&format!("The MCP server {server} failed: {error}\nThe call may have done its work, a part or nothing")).await,
-            ),
+            Err(error) => ToolOutput::error(self.show(&format!(
+                "The MCP server {server} failed: {error}\nThe call may have done its work, a part or nothing"
+            ))),
         }
     }
 }
 
 impl Remote {
     /// A text as a model may see it, cut if it is too long.
-    async fn show(&self, text: &str) -> String {
+    fn show(&self, text: &str) -> String {
         let mut capture = Capture::new(self.keep);
-        capture.fill(text.as_bytes()).await;
+        capture.take(text.as_bytes());
         capture.finish(|text| self.workspace.show(text)).text
     }
 }

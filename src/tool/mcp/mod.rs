@@ -16,7 +16,7 @@ use crate::id::Fingerprint;
 use crate::limit;
 use crate::mcp::{Address, Program};
 use crate::plan::{KeyInfo, KeyShape, ModuleInfo, ModuleKind, Variables};
-use crate::secret::{Scrubber, Secret, names_a_credential};
+use crate::secret::{Scrubber, Secret, looks_like_a_token, names_a_credential, password_in};
 
 /// What mount plans may say of this module.
 pub const INFO: ModuleInfo = ModuleInfo {
@@ -140,8 +140,21 @@ pub fn secrets(config: &Map<String, Value>) -> Vec<(String, Secret)> {
             let map = server.get(key).and_then(Value::as_object).into_iter().flatten();
             map.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
         };
-        let given = texts("env").filter(|(name, _)| names_a_credential(name));
-        for (name, value) in given.chain(texts("headers").filter(|(name, _)| is_secret_header(name))) {
+        let is_given =
+            |(name, value): &(String, String)| names_a_credential(name) || looks_like_a_token(value);
+        let is_sent = |(name, value): &(String, String)| is_secret_header(name) || looks_like_a_token(value);
+        let list = server.get("args").and_then(Value::as_array).into_iter().flatten();
+        // `--token=abc`, or `abc` behind `--token`.
+        let words =
+            list.filter_map(Value::as_str).map(|word| word.rsplit_once('=').map_or(word, |(_, last)| last));
+        let words = words.filter(|word| looks_like_a_token(word));
+        secrets.extend(words.map(|word| ("args".to_owned(), Secret::new(word.to_owned()))));
+        let addresses = texts("env")
+            .chain(server.get("url").and_then(Value::as_str).map(|url| ("url".to_owned(), url.to_owned())));
+        let passwords =
+            addresses.filter_map(|(name, value)| Some((name, Secret::new(password_in(&value)?.to_owned()))));
+        secrets.extend(passwords);
+        for (name, value) in texts("env").filter(is_given).chain(texts("headers").filter(is_sent)) {
             // `Bearer abc`: the word that counts stands alone elsewhere.
             if let Some((_, last)) = value.rsplit_once(' ') {
                 secrets.push((name.clone(), Secret::new(last.to_owned())));

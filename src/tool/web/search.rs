@@ -195,6 +195,8 @@ impl Search {
         }
         let answer: Value = serde_json::from_slice(&page.body)
             .map_err(|_| "answered with something that is no JSON; its base_url may be wrong".to_owned())?;
+        // Before anything is cut: half a secret is not known as one.
+        let answer = self.web.workspace.scrubber().scrub_json(answer);
         let (found, excerpt) = self
             .backend
             .results(&answer)

@@ -7,6 +7,7 @@ mod demo;
 mod divergence;
 mod files;
 mod fork;
+mod jobs;
 mod live;
 mod rebase;
 mod rerecord;

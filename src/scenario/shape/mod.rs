@@ -1,6 +1,10 @@
 //! Which keys may a scenario file have, what does each take, and what does it mean? Said once: for the reader, the JSON
 //! Schema and the reference page.
 
+mod phase;
+
+pub use phase::*;
+
 use crate::plan::ISSUE_EVENTS;
 
 /// What a map of the file may hold.
@@ -86,6 +90,22 @@ pub enum Takes {
     Filter,
     /// A map of anything.
     Anything,
+    /// A command of a shell.
+    Command,
+    /// A name in templates.
+    Name,
+    /// A list of anything, or an expression whose value is one.
+    Items,
+    /// A JSON Schema, or the path of one.
+    Schema,
+    /// A text, a whole number, or true or false.
+    Scalar,
+    /// An exit code, or a list of at least one.
+    ExitCodes,
+    /// The key of an issue.
+    Key,
+    /// A number from 0 to 4, or the word for it.
+    Priority,
 }
 
 impl Shape {
@@ -106,7 +126,9 @@ impl Takes {
     /// In words, as the reference page has it.
     pub fn words(&self) -> String {
         let list_of = |items: &Self| match items {
-            Self::Condition | Self::Event => format!("list of {}s", items.words()),
+            Self::Condition | Self::Event | Self::Command | Self::Text | Self::Key => {
+                format!("list of {}s", items.words())
+            }
             Self::Phase => "list of phase ids".to_owned(),
             _ => "list".to_owned(),
         };
@@ -136,6 +158,14 @@ impl Takes {
             Self::ByRole(_) | Self::ByInput(_) | Self::ByName(_) => "map".to_owned(),
             Self::Map(_) | Self::Filter | Self::Anything => "map".to_owned(),
             Self::PathOr(_) => "path or map".to_owned(),
+            Self::Command => "command".to_owned(),
+            Self::Name => "name".to_owned(),
+            Self::Items => "list, or expression".to_owned(),
+            Self::Schema => "path, or map".to_owned(),
+            Self::Scalar => "text".to_owned(),
+            Self::ExitCodes => "whole number, or list of them".to_owned(),
+            Self::Key => "key".to_owned(),
+            Self::Priority => "0 to 4, or a word".to_owned(),
         }
     }
 
@@ -167,7 +197,7 @@ pub fn all() -> Vec<&'static Shape> {
     found
 }
 
-const fn key(name: &'static str, takes: Takes, default: &'static str, doc: &'static str) -> Key {
+pub(super) const fn key(name: &'static str, takes: Takes, default: &'static str, doc: &'static str) -> Key {
     Key { name, takes, default, doc }
 }
 
@@ -176,7 +206,7 @@ pub fn events() -> Vec<String> {
     ISSUE_EVENTS.iter().map(|event| format!("issue.{event}")).collect()
 }
 
-const MANY: u32 = u32::MAX;
+pub(super) const MANY: u32 = u32::MAX;
 
 /// The whole file.
 pub static SCENARIO: Shape = Shape {
@@ -199,7 +229,7 @@ pub static SCENARIO: Shape = Shape {
             "Where the agents work, see [below](#workspace).",
         ),
         key("inputs", Takes::ByInput(&INPUT), "none", "What can be set from outside."),
-        key("roles", Takes::ByRole(&ROLE), "required", "Who there is."),
+        key("roles", Takes::ByRole(&ROLE), "none", "Who there is; needed by phases with sessions."),
         key("phases", Takes::Some(&Takes::Map(&PHASE)), "required", "What is done, and in which order."),
         key("queue", Takes::Map(&QUEUE), "see there", "The issue queue."),
         key("limits", Takes::Map(&LIMITS), "none", "What the run may spend, see [below](#limits)."),
@@ -228,6 +258,18 @@ pub static WORKSPACE: Shape = Shape {
     keys: &[
         key("path", Takes::Path, "required", "The folder."),
         key("fresh", Takes::Flag, "`false`", "Empties the folder at the start of each run."),
+        key(
+            "setup",
+            Takes::List(&Takes::Command),
+            "none",
+            "Run one after another before the first phase. If one fails, no phase begins.",
+        ),
+        key(
+            "teardown",
+            Takes::List(&Takes::Command),
+            "none",
+            "Run after the last phase, whatever happened; not when the run pauses or is ended by a second Ctrl-C.",
+        ),
     ],
 };
 
@@ -252,6 +294,12 @@ pub static INPUT: Shape = Shape {
             "With `false` and without a default the value is null when nothing is given.",
         ),
         key("choices", Takes::Values, "none", "The only values allowed; of a `list`, the only items."),
+        key(
+            "secret",
+            Takes::Flag,
+            "`false`",
+            "The value is the *name* of an environment variable that holds a secret, see below.",
+        ),
     ],
 };
 
@@ -280,128 +328,6 @@ pub static ROLE: Shape = Shape {
     ],
 };
 
-/// An entry of `phases`.
-pub static PHASE: Shape = Shape {
-    name: "phase",
-    heading: "`phases`",
-    one_of: &["session", "workers", "monitor"],
-    keys: &[
-        key("id", Takes::Id, "required", "Its name."),
-        key(
-            "needs",
-            Takes::List(&Takes::Phase),
-            "the phase before it in the file",
-            "Starts when all of these have ended, however they ended. `[]` starts at once.",
-        ),
-        key(
-            "when",
-            Takes::Condition,
-            "none",
-            "When it is false, the phase is skipped. When it cannot be evaluated, the phase fails.",
-        ),
-        key(
-            "on_failure",
-            Takes::Choice(&["stop", "continue"]),
-            "`stop`",
-            "What a failed or stalled phase does to the rest of the run.",
-        ),
-        key(
-            "limits",
-            Takes::Map(&LIMITS),
-            "none",
-            "What its sessions together may spend, and how long it may take, see [`limits`](#limits).",
-        ),
-        key(
-            "expect",
-            Takes::List(&Takes::Condition),
-            "none",
-            "What must be true at its end; a false one fails the phase. Not asked of a phase that failed already.",
-        ),
-        key("session", Takes::Map(&SESSION), "", "One conversation."),
-        key("workers", Takes::Map(&WORKERS), "", "Concurrent sessions on the queue."),
-        key("monitor", Takes::Map(&MONITOR), "", "A session that watches workers."),
-    ],
-};
-
-/// `session` of a phase.
-pub static SESSION: Shape = Shape {
-    name: "session",
-    heading: "`session`",
-    one_of: &[],
-    keys: &[
-        key("role", Takes::Role, "required", "Who."),
-        key(
-            "prompt",
-            Takes::OneOrMore(&Takes::Path),
-            "required",
-            "Sent one after another, in the same conversation.",
-        ),
-    ],
-};
-
-/// `workers` of a phase.
-pub static WORKERS: Shape = Shape {
-    name: "workers",
-    heading: "`workers`",
-    one_of: &[],
-    keys: &[
-        key("pool", Takes::Some(&Takes::Map(&POOL)), "required", "Who, and how many."),
-        key("prompt", Takes::Path, "required", "The template of one iteration."),
-        key(
-            "claim",
-            Takes::Choice(&["engine", "agent"]),
-            "`engine`",
-            "Who claims issues: the runner, or the model through the issue tool.",
-        ),
-        key("max_iterations", Takes::Count(1, MANY), "`10`", "Iterations of each worker, at most."),
-        key(
-            "session",
-            Takes::Choice(&["keep", "fresh"]),
-            "`fresh` with `claim: engine`, `keep` with `claim: agent`",
-            "One conversation for all iterations, or a new one for each.",
-        ),
-        key(
-            "when_empty",
-            Takes::Choice(&["stop", "wait"]),
-            "`stop`",
-            "What a worker does when nothing is ready for it.",
-        ),
-    ],
-};
-
-/// An entry of `pool`.
-pub static POOL: Shape = Shape {
-    name: "pool",
-    heading: "`pool`",
-    one_of: &[],
-    keys: &[
-        key("role", Takes::Role, "required", "Who."),
-        key(
-            "count",
-            Takes::Count(1, MANY),
-            "`1`",
-            "How many of them. Their names are `ROLE-1`, `ROLE-2` and so on, counted within the role.",
-        ),
-        key("takes", Takes::Filter, "the role's", "Which issues they take."),
-    ],
-};
-
-/// `monitor` of a phase.
-pub static MONITOR: Shape = Shape {
-    name: "monitor",
-    heading: "`monitor`",
-    one_of: &[],
-    keys: &[
-        key("role", Takes::Role, "required", "Who."),
-        key("prompt", Takes::Path, "required", "The template of a check."),
-        key("watches", Takes::Phase, "required", "A `workers` phase; the monitor ends with it."),
-        key("when", Takes::Condition, "required", "Prompts only if this is true at the time of a look."),
-        key("every", Takes::Duration, "none", "Looks this often."),
-        key("on", Takes::List(&Takes::Event), "none", "Looks when one of these happens."),
-        key("max_checks", Takes::Count(1, MANY), "`10`", "Prompts at most this often, then ends."),
-    ],
-};
-
 /// `queue`.
 pub static QUEUE: Shape = Shape {
     name: "queue",
@@ -420,6 +346,12 @@ pub static QUEUE: Shape = Shape {
             Takes::Count(1, MANY),
             "`3`",
             "Claims without a result after which an issue is blocked.",
+        ),
+        key(
+            "issues",
+            Takes::Some(&Takes::Map(&SEED)),
+            "none",
+            "Issues that are made before the first phase, see below.",
         ),
     ],
 };
