@@ -28,6 +28,7 @@ mod issues_files;
 mod layers;
 mod library;
 mod limits;
+mod loading;
 mod long;
 mod mcp;
 mod mcp_client;
