@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::cassettes::CassetteArguments;
 use super::completions::CompletionsArguments;
+use super::convert::ConvertArguments;
 use super::diff::DiffArguments;
 use super::doctor::DoctorArguments;
 use super::history::{CleanArguments, LogsArguments, RunsArguments, ShowArguments};
@@ -65,6 +66,8 @@ pub(super) enum Command {
     Check(CheckArguments),
     /// Tell more about the code of a finding, with an example and its repair
     Explain(ExplainArguments),
+    /// Write a scenario or a mount plan in another format
+    Convert(ConvertArguments),
     /// Print the JSON Schema of scenario files or of mount plans
     Schema(SchemaArguments),
     /// Say what is missing on this machine, and for a scenario

@@ -7,6 +7,7 @@ mod assembly;
 mod cassettes;
 mod check;
 mod completions;
+mod convert;
 mod diff;
 mod doctor;
 mod exit;
@@ -92,6 +93,7 @@ pub fn run(registry: Registry, arguments: impl IntoIterator<Item = OsString>) ->
             Command::Init(arguments) => init::init(&arguments, &surroundings),
             Command::Check(arguments) => check::check(&arguments, &surroundings),
             Command::Explain(arguments) => explain::explain(&arguments, &surroundings),
+            Command::Convert(arguments) => convert::convert(&arguments, &surroundings),
             Command::Schema(arguments) => schema::schema(&arguments, &surroundings),
             Command::Runs(arguments) => history::runs(&arguments, &surroundings),
             Command::Show(arguments) => history::show(&arguments, &surroundings),

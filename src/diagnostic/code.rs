@@ -48,6 +48,8 @@ codes! {
     UnknownFormat = "0103",
     /// A file says nothing.
     EmptyFile = "0104",
+    /// A file says what another format cannot say.
+    Unwritable = "0105",
 
     // 02: the shape of what it says
     /// A key is not known here.

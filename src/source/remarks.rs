@@ -7,7 +7,7 @@ use granit_parser::{Event, Parser};
 use toml_parser::lexer::TokenKind;
 
 use super::node::{Node, NodeValue};
-use super::route::Route;
+use super::route::{Route, Step};
 use super::sources::Format;
 
 /// The comments of a text, without their `#`.
@@ -51,13 +51,28 @@ impl Remarks {
             Format::Json => (Vec::new(), false),
         };
         let mut anchors = Vec::new();
-        collect(tree, &Route::root(), &mut anchors);
-        anchors.sort_by(|a, b| (a.start, a.route.0.len()).cmp(&(b.start, b.route.0.len())));
+        collect(tree, &Route::root(), format, &mut anchors);
+        anchors.sort_by_key(|anchor| (anchor.start, anchor.route.0.len()));
         let mut remarks = Self { count: found.len(), has_aliases, ..Self::default() };
         for span in found {
             remarks.place(text, &anchors, &span);
         }
-        remarks.find_gaps(text, &anchors);
+        match format {
+            Format::Yaml => remarks.find_gaps(text, &anchors),
+            // Every header has an empty line before it; those of the parts say nothing.
+            Format::Toml => {
+                anchors.retain(|anchor| is_large(&anchor.route));
+                remarks.find_gaps(text, &anchors);
+            }
+            // All of it is spread out; the large parts are set apart.
+            Format::Json => {
+                for anchor in anchors.iter().skip(1).filter(|anchor| anchor.route.0.len() == 1) {
+                    let is_long = |node: &Node| node.to_json().to_string().len() > 80;
+                    let is_apart = tree.at(&anchor.route).is_some_and(is_long);
+                    remarks.placed.entry(anchor.route.clone()).or_default().is_apart = is_apart;
+                }
+            }
+        }
         remarks
     }
 
@@ -81,7 +96,13 @@ impl Remarks {
         let next = anchors.partition_point(|anchor| anchor.start < span.start);
         if !text[line..span.start].trim().is_empty() {
             let first = anchors.partition_point(|anchor| anchor.start < line);
-            let Some(leftmost) = anchors[first..next].first() else { return };
+            let Some(leftmost) = anchors[first..next].first() else {
+                // Behind the end of the document, or behind a bracket, where nothing begins.
+                if next == anchors.len() && text[line..span.start].trim() == "..." {
+                    self.foot.push(words);
+                }
+                return;
+            };
             // What begins at the same place ends in the same line when it is the innermost.
             let same = anchors[first..next].iter().take_while(|anchor| anchor.start == leftmost.start);
             if let Some(anchor) = same.last() {
@@ -117,6 +138,11 @@ impl Remarks {
     }
 }
 
+/// Whether something is a part of the whole: a key at the top, or an item of a list there.
+fn is_large(route: &Route) -> bool {
+    matches!(route.0.as_slice(), [_] | [_, Step::Index(_)])
+}
+
 /// Where an entry or an item begins.
 struct Anchor {
     start: usize,
@@ -124,22 +150,25 @@ struct Anchor {
 }
 
 /// Entries and items in places of their own; what an alias brings in has none.
-fn collect(node: &Node, route: &Route, anchors: &mut Vec<Anchor>) {
+fn collect(node: &Node, route: &Route, format: Format, anchors: &mut Vec<Anchor>) {
+    let is_brought_in = |outer: &Range<usize>, inner: &Range<usize>| format == Format::Yaml && outer == inner;
     match &node.value {
         NodeValue::Map(entries) => {
             for entry in entries {
-                if entry.key_span == entry.value.span {
+                if is_brought_in(&entry.key_span, &entry.value.span) {
                     continue;
                 }
                 let route = route.key(&entry.key);
-                collect(&entry.value, &route, anchors);
+                collect(&entry.value, &route, format, anchors);
                 anchors.push(Anchor { start: entry.key_span.start, route });
             }
         }
         NodeValue::List(items) => {
-            for (at, item) in items.iter().enumerate().filter(|(_, item)| item.span != node.span) {
+            for (at, item) in
+                items.iter().enumerate().filter(|(_, item)| !is_brought_in(&node.span, &item.span))
+            {
                 let route = route.index(at);
-                collect(item, &route, anchors);
+                collect(item, &route, format, anchors);
                 anchors.push(Anchor { start: item.span.start, route });
             }
         }

@@ -427,7 +427,7 @@ mod tests {
         assert_eq!(
             read(&format!("{long}: 1\n\"{long}x\": 2\n{{}}",).replace("{}", ""))
                 .as_object()
-                .map(|map| map.len()),
+                .map(serde_json::Map::len),
             Some(2)
         );
     }

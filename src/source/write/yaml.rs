@@ -12,7 +12,9 @@ pub(super) fn write(tree: &Node, source: &Source<'_>) -> (String, usize) {
     let mut page = Page { source, out: String::new(), carried: 0 };
     page.lines(&source.remarks.head, "");
     match &tree.value {
-        NodeValue::Map(entries) if !entries.is_empty() => page.map(entries, &Route::root(), "", None),
+        NodeValue::Map(entries) if !entries.is_empty() => {
+            page.map(entries, &Route::root(), "", Start::OwnLine);
+        }
         NodeValue::List(items) if !items.is_empty() => page.list(items, &Route::root(), ""),
         _ => {
             let text = page.inline(tree);
@@ -58,12 +60,13 @@ impl Page<'_> {
         self.source.remarks.at(route).cloned().unwrap_or_default()
     }
 
-    /// The entries of a map; what the first one stands behind, if it does, is written already.
-    fn map(&mut self, entries: &[Entry], route: &Route, indent: &str, started: Option<()>) {
+    /// The entries of a map; the dash that the first one may stand behind is written already.
+    fn map(&mut self, entries: &[Entry], route: &Route, indent: &str, start: Start) {
         for (at, entry) in entries.iter().enumerate() {
             let route = route.key(&entry.key);
-            let beside = self.beside(&route);
-            if at > 0 || started.is_none() {
+            let mut beside = self.beside(&route);
+            beside.is_apart &= at > 0 || route.0.len() == 1;
+            if at > 0 || start == Start::OwnLine {
                 self.above(&beside, indent);
                 self.out.push_str(indent);
             }
@@ -77,6 +80,7 @@ impl Page<'_> {
         for (at, item) in items.iter().enumerate() {
             let route = route.index(at);
             let mut beside = self.beside(&route);
+            beside.is_apart &= at > 0;
             let first = item.as_map().and_then(|entries| entries.first());
             let is_open = !self.fits(item, &route, indent.len());
             if let (Some(entry), true) = (first, is_open) {
@@ -90,7 +94,7 @@ impl Page<'_> {
             match &item.value {
                 NodeValue::Map(entries) if is_open => {
                     self.out.push(' ');
-                    self.map(entries, &route, &format!("{indent}  "), Some(()));
+                    self.map(entries, &route, &format!("{indent}  "), Start::BehindDash);
                 }
                 _ => self.value(item, &route, indent, beside.behind.as_deref()),
             }
@@ -130,7 +134,7 @@ impl Page<'_> {
             }
             NodeValue::Map(entries) => {
                 self.out.push_str(&format!("{behind}\n"));
-                self.map(entries, route, &deeper, None);
+                self.map(entries, route, &deeper, Start::OwnLine);
             }
             NodeValue::List(items) => {
                 self.out.push_str(&format!("{behind}\n"));
@@ -165,6 +169,13 @@ impl Page<'_> {
             }
         }
     }
+}
+
+/// Where the first entry of a map is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    OwnLine,
+    BehindDash,
 }
 
 /// Where a word stands: in brackets more characters mean something.
