@@ -12,13 +12,18 @@ fn a_folder_is_its_scenarios_and_nothing_else() {
     let told = outcome.expect_code(2).stderr;
     let lines: Vec<&str> = told.lines().filter(|line| line.starts_with("scenarios/")).collect();
     let expected = [
+        "scenarios/bug-hunt.yaml: no problems",
         "scenarios/deep/wrong.yml: 1 error",
         "scenarios/demo.toml: no problems",
         "scenarios/demo.yaml: no problems",
         "scenarios/hello.yaml: no problems",
+        "scenarios/matrix.yaml: no problems",
+        "scenarios/release-gate.yaml: no problems",
+        "scenarios/research-report.yaml: no problems",
+        "scenarios/review-loop.yaml: no problems",
     ];
     assert_eq!(lines, expected, "{told}");
-    assert!(told.ends_with("4 files: 1 error\nhelp: runner explain RUN0303\n"), "{told}");
+    assert!(told.ends_with("9 files: 1 error\nhelp: runner explain RUN0303\n"), "{told}");
 }
 
 #[test]
