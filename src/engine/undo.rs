@@ -107,8 +107,12 @@ impl<'a> Past<'a> {
                 return Fate::Anew;
             }
         }
+        // What runs at the end waits for all others, and builds on none of them.
         let follows = |other: &PhasePlan| {
-            other.needs.contains(&phase.id) && self.has_begun(&beside(&other.id)) && !is_round
+            other.needs.contains(&phase.id)
+                && other.turn == PhaseTurn::InOrder
+                && self.has_begun(&beside(&other.id))
+                && !is_round
         };
         let fate = match self.record.ended.get(id) {
             Some(PhaseEnd::Completed) => Fate::Stands,

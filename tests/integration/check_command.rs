@@ -31,7 +31,7 @@ fn without_a_name_the_scenarios_of_the_project_are_meant() {
     let project = Project::shipped();
     project.write("scenarios/deep/x.txt", "");
     let told = project.runner(["check"]).cwd("scenarios/deep").with_key().run().expect_code(0).stderr;
-    assert!(told.ends_with("\n3 files: no problems\n"), "{told}");
+    assert!(told.ends_with("\n8 files: no problems\n"), "{told}");
     let nowhere = Project::new().runner(["check"]).run().expect_code(2).stderr;
     assert_eq!(
         nowhere,
