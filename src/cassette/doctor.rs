@@ -112,7 +112,10 @@ fn is_whole(recording: &Recording, files: &Files, found: &mut Vec<Finding>) {
                 _ if is_blob(label) => format!("blobs/{}", segment.hash),
                 EffectKind::Render => super::RENDERS.to_owned(),
                 EffectKind::Llm if label.starts_with("prompt.") => session_file(record.id.session()),
-                EffectKind::Tool if label == "input" => session_file(record.id.session()),
+                // A command of a phase has no conversation that it could stand in; its text is in the scenario.
+                EffectKind::Tool if label == "input" && record.id.session().is_some() => {
+                    session_file(record.id.session())
+                }
                 _ => continue,
             };
             missing.insert((file, format!("the text of {label} of {} is missing", record.id)));

@@ -83,5 +83,7 @@ pub(super) fn waiting(record: &Record) -> Vec<(PhaseId, String)> {
             _ => {}
         }
     }
+    // Which of several asked first is chance.
+    waiting.sort();
     waiting
 }

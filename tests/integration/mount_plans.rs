@@ -137,7 +137,9 @@ fn shipped_plans_load() {
         names.push(name);
     }
     names.sort();
-    assert_eq!(names, ["coding-worker.json", "foreman.json", "hello.json", "research-worker.json"]);
+    let expected =
+        ["coding-worker.json", "foreman.json", "hello.json", "research-worker.json", "reviewer.json"];
+    assert_eq!(names, expected);
 }
 
 #[test]
