@@ -411,7 +411,7 @@ impl Dispatcher {
                     Start::Drop(at) => {
                         let scope = self.scope(at);
                         let why = match self.setup_failure {
-                            Some(_) => "the setup of the workspace failed",
+                            Some(_) => "what comes before the first phase failed",
                             None => "the run was stopped",
                         };
                         let outcome = phase::skipped(&scope, why).cut_short();
