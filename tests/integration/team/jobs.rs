@@ -39,25 +39,27 @@ fn fifo(path: &Path) {
     assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// Starts two jobs, one after the other, and looks at files while they write some. It says nothing before they have: the
-/// FIFOs outside the workspace order the two.
+/// Starts two jobs, one after the other, and looks at files while they write some. A job writes nothing before the call that
+/// started it has its result, and nothing is asked before the job has written: the FIFOs outside the workspace order them.
 fn builder(outside: &Path) -> Brain {
     let at = |name: &str| outside.join(name).display().to_string();
     // The key in two halves, which nobody takes out of the command.
     let (half, other) = KEY.split_at(KEY.len() / 2);
     let first = format!(
-        "exec 9>{alive}; printf '{half}' > key.bin; printf '{other}\\0' >> key.bin; echo first > a.txt; : > {wrote}; read -r line < {go}; mkdir d; echo second > a.txt; echo $line > d/b.txt; echo built; echo ran >> {trace}",
+        "exec 9>{alive}; read -r line < {start}; printf '{half}' > key.bin; printf '{other}\\0' >> key.bin; echo first > a.txt; : > {wrote}; read -r line < {go}; mkdir d; echo second > a.txt; echo $line > d/b.txt; echo built; echo ran >> {trace}",
         alive = at("alive"),
+        start = at("start"),
         wrote = at("wrote"),
         go = at("go"),
         trace = at("trace"),
     );
     let second = format!(
-        "exec 9>{alive}; rm a.txt; echo late > late.txt; : > {wrote}; sleep 1000",
+        "exec 9>{alive}; read -r line < {start}; rm a.txt; echo late > late.txt; : > {wrote}; sleep 1000",
         alive = at("alive"),
+        start = at("start"),
         wrote = at("wrote"),
     );
-    let (wrote, go) = (outside.join("wrote"), outside.join("go"));
+    let (start, wrote, go) = (outside.join("start"), outside.join("wrote"), outside.join("go"));
     brain(move |asked| {
         let calls = asked.since_prompt();
         let background =
@@ -66,6 +68,7 @@ fn builder(outside: &Path) -> Brain {
         match calls.len() {
             0 => background(&first),
             1 => {
+                std::fs::write(&start, "on\n").unwrap();
                 std::fs::read(&wrote).unwrap();
                 read()
             }
@@ -77,6 +80,7 @@ fn builder(outside: &Path) -> Brain {
             4 => read(),
             5 => background(&second),
             6 => {
+                std::fs::write(&start, "on\n").unwrap();
                 std::fs::read(&wrote).unwrap();
                 Answer::call("grep", json!({"pattern": ".", "output_mode": "content"}))
             }
@@ -93,7 +97,7 @@ fn what_jobs_did_to_files_is_done_when_it_could_first_be_seen() {
     write_files(&recorded);
     let outside = recorded.path("outside");
     std::fs::create_dir(&outside).unwrap();
-    ["alive", "wrote", "go"].iter().for_each(|name| fifo(&outside.join(name)));
+    ["alive", "start", "wrote", "go"].iter().for_each(|name| fifo(&outside.join(name)));
     let (ended, alive) = (std::sync::mpsc::channel(), outside.join("alive"));
     std::thread::spawn(move || {
         // Once for each of the two jobs.
