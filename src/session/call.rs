@@ -1,6 +1,7 @@
 //! How a session answers the tool calls of one message: in block order where they could get in each other's way, at once
 //! where they cannot, results always in block order.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -39,9 +40,6 @@ struct CallResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     files_before: Option<FilePatch>,
 }
-
-/// Its name in a result.
-const FILES_BEFORE: &str = "files_before";
 
 /// A call that can be carried out: its tool exists and its arguments fit.
 struct Ready {
@@ -201,8 +199,15 @@ impl Session {
         let known = (ready.tool.clone(), ready.input.clone());
         let shelf = self.shelf(at);
         let id = asked.id.clone();
-        let running =
-            Running { stage: &self.stage, hard: &self.stop.hard, id, ready, policy, shelf: shelf.clone() };
+        let running = Running {
+            stage: &self.stage,
+            folder: self.workspace.root(),
+            hard: &self.stop.hard,
+            id,
+            ready,
+            policy,
+            shelf: shelf.clone(),
+        };
         let read = |result: Value| {
             let result: Result<CallResult, _> = serde_json::from_value(result);
             result.map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))
@@ -210,7 +215,7 @@ impl Session {
         let restore = |kept: Kept, result: Value| async move {
             let result = read(result)?;
             if let (Kept::Recording, Some(whole)) = (&kept, result.whole) {
-                shelf.keep(whole, &self.stage.workspace).await.map_err(Halt::Workspace)?;
+                shelf.keep(whole, self.workspace.root()).await.map_err(Halt::Workspace)?;
             }
             match kept {
                 Kept::Journal(name) => {
@@ -270,6 +275,8 @@ fn take_next(slots: &mut [Slot], order: CallOrder) -> Option<(usize, Ready)> {
 /// One tool at work.
 struct Running<'a> {
     stage: &'a Stage,
+    /// Where its session works.
+    folder: &'a Path,
     hard: &'a CancellationToken,
     id: EffectId,
     ready: Ready,
@@ -288,13 +295,9 @@ impl Running<'_> {
             Ok(turn) => turn,
             Err(trouble) => return Some(Ran::plain(refusal(&trouble))),
         };
-        let files_before = match self.recorded_before() {
-            None => turn.before.take().map(|files| files.without_secrets(self.stage.effects.scrubber())),
-            Some(Err(error)) => return Some(Ran::plain(refusal(&error))),
-            Some(Ok(files)) => match files::restore(files.clone(), &self.stage.workspace).await {
-                Ok(()) => Some(files),
-                Err(error) => return Some(Ran::plain(refusal(&error))),
-            },
+        let files_before = match turn.settle(self.stage, &self.id).await {
+            Ok(files) => files,
+            Err(error) => return Some(Ran::plain(refusal(&error))),
         };
         let sequence = grant.sequence.clone();
         let cancel = self.hard.child_token();
@@ -348,7 +351,7 @@ impl Running<'_> {
             None => {
                 // The file holds what the recording holds: no secrets.
                 let content = self.stage.effects.scrubber().scrub(&output.content);
-                let (content, whole) = self.shelf.place(content, &self.stage.workspace).await;
+                let (content, whole) = self.shelf.place(content, self.folder).await;
                 let result = CallResult { content, is_error: output.is_error, whole, files, files_before };
                 serde_json::to_value(result).expect("a result holds only plain data")
             }
@@ -358,12 +361,6 @@ impl Running<'_> {
         let sequence = sequence.filter(|_| turn.is_ordered());
         let seq = output.seq.or_else(|| sequence.map(|sequence| sequence.next()));
         Some(Ran { result, footprint, seq, at: output.at })
-    }
-
-    /// What jobs had done to files before this call when it was recorded, if this is a replay.
-    fn recorded_before(&self) -> Option<Result<FilePatch, String>> {
-        let recorded = self.stage.effects.recorded_part(&self.id, FILES_BEFORE)?;
-        Some(serde_json::from_value(recorded).map_err(|error| error.to_string()))
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::Stage;
 use crate::effects::Busy;
-use crate::event::{Footprint, Policy};
+use crate::event::{EffectId, Footprint, Policy};
 use crate::tool::patch::{self, FilePatch, FileSnapshot, PatchError};
 use crate::tool::{Held, JobBoard};
 
@@ -44,8 +45,11 @@ pub(super) struct FileTurn<'a> {
     wanted: FileUse,
     hold: Hold<'a>,
     /// What jobs did before the call, for a tool that a replay runs again.
-    pub(super) before: Option<FilePatch>,
+    before: Option<FilePatch>,
 }
+
+/// What jobs did before a call, as its result names it.
+const FILES_BEFORE: &str = "files_before";
 
 enum Hold<'a> {
     /// It touches none.
@@ -158,6 +162,20 @@ impl FileTurn<'_> {
     /// Whether others that touch files wait for this one.
     pub(super) fn is_ordered(&self) -> bool {
         !matches!(self.hold, Hold::Free)
+    }
+
+    /// Before the call: what jobs have done to files until then, for the record. A replay does it as it was recorded.
+    ///
+    /// # Errors
+    /// It cannot be done again.
+    pub(super) async fn settle(&mut self, stage: &Stage, id: &EffectId) -> Result<Option<FilePatch>, String> {
+        let Some(recorded) = stage.effects.recorded_part(id, FILES_BEFORE) else {
+            let found = self.before.take();
+            return Ok(found.map(|files| files.without_secrets(stage.effects.scrubber())));
+        };
+        let files: FilePatch = serde_json::from_value(recorded).map_err(|error| error.to_string())?;
+        restore(files.clone(), &stage.workspace).await?;
+        Ok(Some(files))
     }
 
     /// After the call: what it and the jobs beside it have changed, if that is recorded.

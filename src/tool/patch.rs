@@ -141,9 +141,10 @@ fn read_change(
         return Err(PatchError::Unsteady { path: path.to_owned() });
     }
     Ok(match String::from_utf8(bytes) {
-        Ok(text) if !text.contains('\0') => {
-            Change::Text { content: replace_path(&text, &after.root.to_string_lossy()), executable }
-        }
+        Ok(text) if !text.contains('\0') => Change::Text {
+            content: replace_path(&text, &after.root.to_string_lossy(), SHOWN_ROOT),
+            executable,
+        },
         Ok(text) => Change::Binary { hex: to_hex(text.as_bytes()), executable },
         Err(error) => Change::Binary { hex: to_hex(error.as_bytes()), executable },
     })
