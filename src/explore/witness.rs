@@ -122,17 +122,17 @@ mod tests {
     use crate::issue::Status;
 
     fn broken(events: Vec<Happening>, limits: &LimitsPlan) -> String {
-        broken_of(Some(SessionName::new("w-1")), events, limits)
+        broken_of(Some(&SessionName::new("w-1")), events, limits)
     }
 
-    fn broken_of(session: Option<SessionName>, events: Vec<Happening>, limits: &LimitsPlan) -> String {
+    fn broken_of(session: Option<&SessionName>, events: Vec<Happening>, limits: &LimitsPlan) -> String {
         let witness = Witness::default();
         for event in events {
             witness.heard(&Envelope {
                 seq: 1,
                 ts: Timestamp::UNIX_EPOCH,
                 phase: Some(PhaseId::from("work")),
-                session: session.clone(),
+                session: session.cloned(),
                 role: None,
                 event,
             });
