@@ -182,6 +182,8 @@ impl FilePatch {
         let is_wanted = |path: &str| self.0.contains_key(path) || is_folder(path);
         let now = FileSnapshot::take(root)?;
         let mut all = self.clone();
+        let in_the_way = now.entries.keys().filter(|path| !now.is_directory(path) && is_folder(path));
+        all.0.extend(in_the_way.map(|path| (path.clone(), Change::Directory)));
         for path in now.entries.keys().filter(|path| !is_wanted(path)) {
             // What lies in a folder goes with it, and makes room with it for something else.
             if path.rsplit_once('/').is_none_or(|(folder, _)| is_folder(folder)) {
