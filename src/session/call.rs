@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::files;
+use super::files::{self, Restored};
 use super::hooks::{Reviewed, Shown};
 use super::results::Shelf;
 use super::{CallOrder, Session, Stage};
@@ -35,6 +35,9 @@ struct CallResult {
     /// What the call did to files, for a replay that does not run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     files: Option<FilePatch>,
+    /// All that was there when the run went on that was killed during the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    all_files: Option<FilePatch>,
     /// What jobs in the background had done to files by then, and nothing recorded before shows: a replay runs none, so that
     /// it has to be done before the call is run again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -224,8 +227,12 @@ impl Session {
                     tool.recall(&input, &name, &output).await.map_err(Halt::Workspace)
                 }
                 Kept::Recording => {
-                    for files in [result.files_before, result.files].into_iter().flatten() {
-                        files::restore(files, &self.stage.workspace).await.map_err(Halt::Workspace)?;
+                    let (before, changes) = (result.files_before, result.files);
+                    let changes = [before, changes].map(|files| (Restored::Changes, files));
+                    for (what, files) in changes.into_iter().chain([(Restored::All, result.all_files)]) {
+                        let Some(files) = files else { continue };
+                        let restored = files::restore(files, what, &self.stage.workspace).await;
+                        restored.map_err(Halt::Workspace)?;
                     }
                     Ok(())
                 }
@@ -286,15 +293,22 @@ struct Running<'a> {
 
 impl Running<'_> {
     async fn run(self, busy: &Busy, grant: Grant) -> Option<Ran> {
-        if grant.beginning == Beginning::Interrupted {
-            return Some(Ran::plain(refusal(INTERRUPTED)));
-        }
         let files = &self.stage.files;
         let wanted = files.use_of(&self.ready.footprint, self.policy);
         let mut turn = match files.turn(wanted, &self.stage.workspace, busy).await {
             Ok(turn) => turn,
             Err(trouble) => return Some(Ran::plain(refusal(&trouble))),
         };
+        if grant.beginning == Beginning::Interrupted {
+            // Without what is there a replay of it would show every later call something else.
+            let (all_files, trouble) = match turn.all(self.stage.effects.scrubber()).await {
+                Ok(files) => (files, String::new()),
+                Err(trouble) => (None, trouble),
+            };
+            let seq = grant.sequence.filter(|_| turn.is_ordered()).map(|sequence| sequence.next());
+            let result = CallResult { all_files, ..CallResult::refusal(&format!("{INTERRUPTED}{trouble}")) };
+            return Some(Ran { seq, ..Ran::plain(result.into_value()) });
+        }
         let files_before = match turn.settle(self.stage, &self.id).await {
             Ok(files) => files,
             Err(error) => return Some(Ran::plain(refusal(&error))),
@@ -352,8 +366,8 @@ impl Running<'_> {
                 // The file holds what the recording holds: no secrets.
                 let content = self.stage.effects.scrubber().scrub(&output.content);
                 let (content, whole) = self.shelf.place(content, self.folder).await;
-                let result = CallResult { content, is_error: output.is_error, whole, files, files_before };
-                serde_json::to_value(result).expect("a result holds only plain data")
+                let is_error = output.is_error;
+                CallResult { content, is_error, whole, files, all_files: None, files_before }.into_value()
             }
             Some(trouble) => refusal(&trouble),
         };
@@ -367,15 +381,25 @@ impl Running<'_> {
 const INTERRUPTED: &str = "Interrupted: the run was killed while this call ran, and it was not run again. It may have done all of \
 its work, a part or nothing. Look at what is there before you go on or call it again.";
 
+impl CallResult {
+    fn refusal(trouble: &str) -> Self {
+        Self {
+            content: trouble.to_owned(),
+            is_error: true,
+            whole: None,
+            files: None,
+            all_files: None,
+            files_before: None,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        serde_json::to_value(self).expect("a result holds only plain data")
+    }
+}
+
 fn refusal(trouble: &str) -> Value {
-    let result = CallResult {
-        content: trouble.to_owned(),
-        is_error: true,
-        whole: None,
-        files: None,
-        files_before: None,
-    };
-    serde_json::to_value(result).expect("a result holds only plain data")
+    CallResult::refusal(trouble).into_value()
 }
 
 /// A text cut to what fits a line of the screen.

@@ -103,7 +103,7 @@ pub async fn open_folder(
             Err(error) => (None, Some(error)),
         };
         let made = made.map_err(|error| error.to_string()).err();
-        let problem = unsettled.or_else(|| made).or(turn.end().await.err());
+        let problem = unsettled.or(made).or(turn.end().await.err());
         let seq = grant.sequence.filter(|_| turn.is_ordered()).map(|sequence| sequence.next());
         let result = serde_json::to_value(FolderResult { problem, files_before });
         Some(Ran { seq, ..Ran::plain(result.expect("a result holds only plain data")) })

@@ -168,6 +168,31 @@ impl FilePatch {
         self
     }
 
+    /// Makes a folder hold what the patch makes, and nothing else but what belongs to the runner.
+    ///
+    /// # Errors
+    /// As those of `apply`.
+    pub fn apply_as_all(&self, root: &Path) -> Result<(), PatchError> {
+        let is_folder = |path: &str| {
+            let below = format!("{path}/");
+            let next = self.0.range(below.clone()..).next();
+            self.0.get(path) == Some(&Change::Directory)
+                || next.is_some_and(|(next, _)| next.starts_with(&below))
+        };
+        let is_wanted = |path: &str| self.0.contains_key(path) || is_folder(path);
+        let now = FileSnapshot::take(root)?;
+        let mut all = self.clone();
+        let in_the_way = now.entries.keys().filter(|path| !now.is_directory(path) && is_folder(path));
+        all.0.extend(in_the_way.map(|path| (path.clone(), Change::Directory)));
+        for path in now.entries.keys().filter(|path| !is_wanted(path)) {
+            // What lies in a folder goes with it, and makes room with it for something else.
+            if path.rsplit_once('/').is_none_or(|(folder, _)| is_folder(folder)) {
+                all.0.insert(path.clone(), Change::Delete);
+            }
+        }
+        all.apply(root)
+    }
+
     /// Makes the changes in a folder. Nothing outside it is touched, whatever the patch says.
     ///
     /// # Errors
@@ -507,6 +532,9 @@ mod tests {
             prop_assert_eq!(state(dirs[2].path()), state(dirs[1].path()));
             read_back.apply(dirs[2].path()).unwrap();
             prop_assert_eq!(state(dirs[2].path()), state(dirs[1].path()));
+            let all = diff(&one.emptied(), &one).unwrap();
+            all.apply_as_all(dirs[2].path()).unwrap();
+            prop_assert_eq!(state(dirs[2].path()), state(dirs[0].path()));
         }
     }
 }

@@ -77,6 +77,12 @@ impl FileSnapshot {
         Self::walk(root, &BTreeMap::new())
     }
 
+    /// The same folder with nothing in it.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self { root: self.root.clone(), entries: BTreeMap::new() }
+    }
+
     /// The same folder now; files whose stamp says that they are as before are not read again.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::harness::{self, Project, Runner};
 
 /// Every case with the exit code of its run.
-const CASES: [(&str, i32); 20] = [
+const CASES: [(&str, i32); 21] = [
     ("engine-fresh", 0),
     ("engine-keep", 0),
     ("two-pools", 0),
@@ -35,6 +35,7 @@ const CASES: [(&str, i32); 20] = [
     ("included", 0),
     ("tries", 1),
     ("folders", 0),
+    ("never-claims", 1),
 ];
 
 /// The answers of people.
@@ -175,6 +176,7 @@ cases! {
     an_included_scenario_by_itself: "included",
     what_fails_and_what_runs_all_the_same: "tries",
     a_folder_for_each_worker: "folders",
+    workers_that_never_claim: "never-claims",
 }
 
 /// Who gets which issue is chance, so there is no snapshot; that it replays is none.
