@@ -538,6 +538,7 @@ fn head(scenario: &Scenario, play: &Play, run: &RunId, seed: Option<String>) -> 
             (Evidence::Scripted, epoch, Seed::new(plan.name.as_str()))
         }
     };
+    let given = given(scenario, &scrubber(scenario));
     RecordingHead {
         format: RECORDING_FORMAT,
         scenario: plan.name.clone(),
@@ -548,7 +549,8 @@ fn head(scenario: &Scenario, play: &Play, run: &RunId, seed: Option<String>) -> 
         models: BTreeMap::new(),
         mcp_tools: BTreeMap::new(),
         prices: plan.prices.clone(),
-        inputs: recordable(&given(scenario, &scrubber(scenario)).inputs),
+        inputs: recordable(&given.inputs),
+        changes: recordable_changes(&given.changes),
         ended: ENDED_WELL.to_owned(),
     }
 }
@@ -571,6 +573,7 @@ pub(super) fn head_of(manifest: &Manifest) -> RecordingHead {
         mcp_tools: manifest.mcp_tools.clone(),
         prices: manifest.prices(),
         inputs: recordable(&manifest.given.inputs),
+        changes: recordable_changes(&manifest.given.changes),
         ended: ENDED_WELL.to_owned(),
     }
 }
@@ -579,4 +582,9 @@ pub(super) fn head_of(manifest: &Manifest) -> RecordingHead {
 fn recordable(inputs: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let kept = inputs.iter().filter(|(_, value)| !is_scrubbed(value));
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Values that were set, as a recording keeps them: one that holds a secret has to be set again.
+fn recordable_changes(changes: &[String]) -> Vec<String> {
+    changes.iter().filter(|change| !is_scrubbed(change)).cloned().collect()
 }

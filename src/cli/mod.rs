@@ -24,6 +24,7 @@ mod launch;
 mod mcp;
 mod outcome;
 mod outside;
+mod overrides;
 mod people;
 mod pinned;
 mod play;

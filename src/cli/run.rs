@@ -30,8 +30,11 @@ use crate::summary::Summary;
 pub(super) async fn run(arguments: RunArguments, surroundings: Surroundings) -> Exit {
     let begin = || -> Granted<(Scenario, Play)> {
         let common = match &arguments.replay {
-            Some(from) => launch::as_recorded(&arguments.common, &surroundings, from.as_deref()),
-            None => arguments.common.clone(),
+            Some(from) => {
+                arguments.overrides.refuse_in_replay("--replay asks none")?;
+                launch::as_recorded(&arguments.common, &surroundings, from.as_deref())
+            }
+            None => arguments.overrides.over(&arguments.common, &surroundings)?,
         };
         let mut scenario = launch::scenario(&common, &surroundings)?;
         scenario.answers = arguments.answer.iter().cloned().collect();
@@ -51,8 +54,9 @@ pub(super) async fn run(arguments: RunArguments, surroundings: Surroundings) -> 
             (None, None) => launch::choose(&scenario, &surroundings)?,
         };
         if matches!(play, Play::Replay(_)) && arguments.replay.is_none() {
-            let recorded = launch::as_recorded(&common, &surroundings, None);
-            if recorded.input != common.input {
+            arguments.overrides.refuse_in_replay("this one asks none")?;
+            let recorded = launch::as_recorded(&arguments.common, &surroundings, None);
+            if recorded.input != common.input || recorded.set != common.set {
                 scenario = launch::read(&recorded, &surroundings, Sources::new())?.scenario()?;
             }
         }
@@ -70,7 +74,8 @@ pub(super) async fn run(arguments: RunArguments, surroundings: Surroundings) -> 
 pub(super) async fn record(arguments: RecordArguments, surroundings: Surroundings) -> Exit {
     let begin = || -> Granted<(Scenario, Play)> {
         refuse_in_ci(&surroundings)?;
-        let mut scenario = launch::scenario(&arguments.common, &surroundings)?;
+        let common = arguments.overrides.over(&arguments.common, &surroundings)?;
+        let mut scenario = launch::scenario(&common, &surroundings)?;
         scenario.answers = arguments.answer.iter().cloned().collect();
         let record = destination(arguments.to.as_deref(), &scenario, &surroundings)?;
         let play = match &arguments.script {

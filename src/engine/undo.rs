@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::chat::{Reply, StopReason};
-use crate::event::{EffectId, EffectKind, EffectRecord, PhaseEnd, StopCause};
+use crate::event::{EffectId, EffectKind, EffectRecord, Envelope, Happening, PhaseEnd, StopCause};
 use crate::id::PhaseId;
 use crate::journal::Record;
 use crate::plan::{PhaseKind, PhasePlan, PhaseTurn, Plan};
@@ -45,7 +45,7 @@ pub fn undo(plan: &Plan, record: &Record) -> Vec<EffectId> {
         let Some(planned) = plan.phase(&name) else {
             // Of the run itself: what it was to reach at its end; what it began with only if it never got further.
             let began_with = matches!(engine_name(&effect.id), Some("setup" | "seed" | "text"));
-            if !began_with || past.begun.is_empty() {
+            if !began_with || !past.got_further() {
                 undone.insert((effect.seq, &effect.id));
             }
             continue;
@@ -88,6 +88,12 @@ impl<'a> Past<'a> {
         let effects = record.effects.iter().filter(|effect| !effect.id.as_str().ends_with("/!skipped-1"));
         let begun = effects.map(|effect| effect.id.phase()).filter(|phase| *phase != "run").collect();
         Self { plan, record, begun }
+    }
+
+    /// Whether what a run begins with was done: then phases begin, though one that only waits has done nothing yet.
+    fn got_further(&self) -> bool {
+        let starts = |event: &Envelope| matches!(event.event, Happening::PhaseStarted { .. });
+        !self.begun.is_empty() || self.record.events.iter().any(starts)
     }
 
     fn fate(&self, id: &PhaseId) -> Fate {

@@ -233,6 +233,7 @@ impl Scene {
             epoch: Timestamp::UNIX_EPOCH,
             models: BTreeMap::new(),
             prices: runner::price::Prices::default(),
+            changes: Vec::new(),
             mcp_tools: BTreeMap::new(),
             inputs: BTreeMap::new(),
             ended: runner::event::ENDED_WELL.to_owned(),
