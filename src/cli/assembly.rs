@@ -347,7 +347,7 @@ impl Books {
             }
         };
         let origin = match play {
-            Play::Replay(replay) => Origin::Replay(*replay),
+            Play::Replay(replay) => Origin::Replay(replay),
             Play::Live { .. } | Play::Scripted { .. } | Play::Explored { .. } | Play::Resume(_) => {
                 Origin::Live
             }
@@ -470,22 +470,28 @@ fn modules(
     };
     let workspace = Workspace::prepare(&site.workspace, site.start).map_err(Refusal::configuration)?;
     let tools = ToolWorkspace::open(&site.workspace, scrubber.clone()).map_err(Refusal::configuration)?;
+    Ok((workspace, modules_in(scenario, tools, lines)))
+}
+
+/// The modules of a scenario that work in this folder.
+pub(super) fn modules_in(scenario: &Scenario, tools: ToolWorkspace, lines: Lines) -> Modules {
     let mut modules = Modules::new(&scenario.plan.root, scenario.variables.clone(), Arc::new(tools), lines)
         .with_registry(scenario.registry.clone());
     for (path, text) in &scenario.scripts {
         modules = modules.with_script(path.clone(), text.clone());
     }
-    Ok((workspace, modules))
+    modules
 }
 
 /// What the roles' modules say of themselves before anything runs.
-struct Parts {
-    models: BTreeMap<RoleId, String>,
+pub(super) struct Parts {
+    /// `provider-…/model` by role.
+    pub(super) models: BTreeMap<RoleId, String>,
     notices: Vec<String>,
 }
 
 /// Builds what can be built before anything is spent: every role's provider and tools.
-fn check_parts(modules: &Modules, plan: &Plan) -> Granted<Parts> {
+pub(super) fn check_parts(modules: &Modules, plan: &Plan) -> Granted<Parts> {
     let mut parts = Parts { models: BTreeMap::new(), notices: Vec::new() };
     let mut wrong = Vec::new();
     for role in plan.roles.values() {
@@ -522,7 +528,7 @@ fn check_parts(modules: &Modules, plan: &Plan) -> Granted<Parts> {
 }
 
 /// All that is wrong with what a scenario reaches.
-fn invalid<E: std::fmt::Display>(errors: &[E]) -> Refusal {
+pub(super) fn invalid<E: std::fmt::Display>(errors: &[E]) -> Refusal {
     Refusal { exit: Exit::Invalid, text: errors.iter().map(complaint).collect() }
 }
 

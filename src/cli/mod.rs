@@ -30,6 +30,7 @@ mod pinned;
 mod play;
 mod proof;
 mod refusal;
+mod rehearsal;
 mod resume;
 mod run;
 mod schema;

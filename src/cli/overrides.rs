@@ -13,7 +13,7 @@ use crate::diagnostic::nearest;
 use crate::price::Usd;
 use crate::source::{Change, Sources};
 
-/// The options of a run that asks models.
+/// Options of a run; all but `--dry-run` are for one that asks models.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Overrides {
     /// How many sessions work at once; the others wait
@@ -28,6 +28,9 @@ pub(super) struct Overrides {
     /// Ask this model for a role: coder=claude-x or coder=provider-openai/gpt-x [env: RUNNER_MODEL]
     #[arg(long, value_name = "ROLE=MODEL", value_parser = role_and_model)]
     pub(super) model: Vec<(String, String)>,
+    /// Say what would happen, and do nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
 }
 
 impl Overrides {

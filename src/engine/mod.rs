@@ -39,7 +39,7 @@ pub use dispatch::{begin, export, run};
 pub use resume::{ResumeError, TakeUp, TakenUp, take_up};
 pub use spent::{Spent, spent};
 pub use undo::undo;
-pub use workspace::{Beginning, Workspace, WorkspaceError};
+pub use workspace::{Beginning, Workspace, WorkspaceError, WorkspaceState};
 
 use serde_json::{Map, Value};
 

@@ -242,7 +242,7 @@ fn live(journal: Option<Journal>) -> Setup {
 
 fn replaying(recording: &Recording, strictness: Strictness, jitter: Option<u64>) -> Setup {
     let replay = Replay { jitter, ..Replay::of(recording.clone(), strictness) };
-    Setup { origin: Origin::Replay(replay), ..live(None) }
+    Setup { origin: Origin::Replay(Box::new(replay)), ..live(None) }
 }
 
 fn head() -> RecordingHead {

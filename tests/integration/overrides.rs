@@ -199,3 +199,35 @@ fn a_role_may_name_the_provider_of_its_model() {
     let missing = project.runner(["run", "crew.yaml", "--live"]).args(named).with_key().run().expect_code(3);
     assert!(missing.stderr.contains("OPENAI_API_KEY is not set"), "{}", missing.stderr);
 }
+
+/// What a project holds, and whether anything was made.
+#[test]
+fn a_dry_run_says_what_would_happen_and_does_nothing() {
+    let project = project();
+    project.replace(
+        "crew.yaml",
+        "phases:\n",
+        "phases:\n  - id: ask\n    when: 'false'\n    approval: { message: Go? }\n  - id: rounds\n    needs: []\n    repeat:\n      \
+         max: 3\n      until: issues.closed == 4\n      phases:\n        - { id: look, shell: { run: ls } }\n",
+    );
+    let _names = project.snapshots();
+    let before = project.files(".");
+    let told = |arguments: &[&str], code: i32| {
+        let ended = project.runner(arguments).arg("--dry-run").run().expect_code(code);
+        format!("$ {}\n{}{}", arguments.join(" "), ended.stdout, ended.stderr)
+    };
+    let limited = ["run", "crew.yaml", "--live", "-j3", "--max-usd", "2.5", "--timeout", "1h"];
+    let mut all = vec![
+        told(&limited, 3),
+        told(&["record", "crew.yaml", "--script", "crew.script.yaml", "--model", "clerk=claude-opus-4-5"], 0),
+        told(&["run", "crew.yaml", "--replay"], 6),
+        told(&["run", "crew.yaml", "--set", "roles.clerk.mount_plan=none.json"], 2),
+        told(&["record", "crew.yaml", "--script", "crew.script.yaml", "--json"], 0),
+    ];
+    assert_eq!(project.files("."), before, "nothing is made");
+    project.write("work/mine.txt", "not the runner's");
+    all.push(told(&["run", "crew.yaml", "--live"], 3));
+    project.replace("crew.yaml", ", fresh: true", "");
+    all.push(told(&["record", "crew.yaml", "--script", "crew.script.yaml"], 3));
+    insta::assert_snapshot!(all.join("---\n"));
+}

@@ -256,7 +256,7 @@ impl Scene {
         });
         let is_replay = replay.is_some();
         let effects = Effects::new(Setup {
-            origin: replay.map_or(Origin::Live, Origin::Replay),
+            origin: replay.map_or(Origin::Live, |replay| Origin::Replay(Box::new(replay))),
             time: match self.is_virtual {
                 true => Time::Virtual(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))),
                 false => Time::Real(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))),
