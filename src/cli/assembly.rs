@@ -25,7 +25,7 @@ use crate::hook::logging::SessionLogs;
 use crate::http::{HttpTransport, Nobody};
 use crate::id::{RoleId, RunId, Seed};
 use crate::journal::{self, Fork, Given, Journal, Manifest, Record, RunFolder};
-use crate::plan::{Plan, RolePlan, WorkspaceStart};
+use crate::plan::{Isolation, Plan, RolePlan, WorkspaceStart};
 use crate::provider::Script;
 use crate::secret::{Scrubber, is_scrubbed};
 use crate::session::{Budget, Commands, FileOrder, Lines, Modules, Stage, Stop, Validators};
@@ -330,6 +330,9 @@ impl Books {
         let folder = RunFolder::create(&plan.root, manifest, texts).map_err(Refusal::configuration)?;
         let opened = || {
             let journal = Journal::open(&folder.journal()).map_err(Refusal::configuration)?;
+            if plan.workspace.isolation == Isolation::PerWorker {
+                workspace.check_no_workers_left().map_err(Refusal::configuration)?;
+            }
             workspace.clear().map_err(Refusal::configuration)?;
             let queue = workspace.path().join(&plan.queue.path);
             let store = match &play {

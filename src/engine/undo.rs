@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::chat::{Reply, StopReason};
-use crate::event::{EffectId, EffectKind, EffectRecord, Envelope, Happening, PhaseEnd, StopCause};
+use crate::event::{EffectId, EffectKind, EffectRecord, PhaseEnd, StopCause};
 use crate::id::PhaseId;
 use crate::journal::Record;
 use crate::plan::{PhaseKind, PhasePlan, PhaseTurn, Plan};
@@ -43,9 +43,7 @@ pub fn undo(plan: &Plan, record: &Record) -> Vec<EffectId> {
         let phase = effect.id.phase();
         let name = PhaseId::from(phase);
         let Some(planned) = plan.phase(&name) else {
-            // Of the run itself: what it was to reach at its end; what it began with only if it never got further.
-            let began_with = matches!(engine_name(&effect.id), Some("setup" | "seed" | "text"));
-            if !began_with || !past.got_further() {
+            if !past.stands(effect) {
                 undone.insert((effect.seq, &effect.id));
             }
             continue;
@@ -90,10 +88,20 @@ impl<'a> Past<'a> {
         Self { plan, record, begun }
     }
 
-    /// Whether what a run begins with was done: then phases begin, though one that only waits has done nothing yet.
-    fn got_further(&self) -> bool {
-        let starts = |event: &Envelope| matches!(event.event, Happening::PhaseStarted { .. });
-        !self.begun.is_empty() || self.record.events.iter().any(starts)
+    /// Whether something that the run itself did stands: not what it was to reach at its end, and of what it began with not
+    /// what kept it from its first phase.
+    fn stands(&self, effect: &EffectRecord) -> bool {
+        let is = |effect: &EffectRecord, names: &[&str]| {
+            engine_name(&effect.id).is_some_and(|name| names.contains(&name))
+        };
+        let (commands, issues) = (["setup"], ["seed", "text"]);
+        if self.begun.is_empty() && !self.record.ended.is_empty() {
+            let effects = &self.record.effects;
+            let last = effects.iter().rfind(|effect| is(effect, &commands)).map(|effect| &effect.id);
+            let all_commands_ended_well = effects.iter().any(|effect| is(effect, &issues));
+            return is(effect, &commands) && (all_commands_ended_well || last != Some(&effect.id));
+        }
+        is(effect, &commands) || is(effect, &issues)
     }
 
     fn fate(&self, id: &PhaseId) -> Fate {

@@ -118,6 +118,7 @@ impl Worker<'_> {
             takes: self.me.takes.clone(),
             fresh: self.fresh,
             holds: self.holds.clone(),
+            isolation: self.phase.company.plan.workspace.isolation,
             scope,
         };
         match seat.fill(self.phase, self.busy).await? {

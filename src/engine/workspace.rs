@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::plan::WorkspaceStart;
-use crate::tool::workspace::MARKER;
+use crate::tool::workspace::{MARKER, WORKERS};
 
 /// A workspace, locked against a second run that would empty it.
 #[derive(Debug)]
@@ -54,6 +54,14 @@ pub enum WorkspaceError {
         "another run works in the workspace {path}; wait for it to end, or name another folder with --workspace"
     )]
     InUse {
+        /// The folder.
+        path: String,
+    },
+    /// Workers of an earlier run have left their folders in it.
+    #[error(
+        "the workspace {path} still has the folders that workers of an earlier run left in {WORKERS}; take from there what you need, then remove it"
+    )]
+    WorkersLeft {
         /// The folder.
         path: String,
     },
@@ -117,6 +125,17 @@ impl Workspace {
             (Some(_), WorkspaceStart::Fresh) if path.join(MARKER).is_file() => Ok(WorkspaceState::Emptied),
             (Some(_), WorkspaceStart::Fresh) => Err(WorkspaceError::NotOurs { path: shown() }),
         }
+    }
+
+    /// Whether workers of a new run can be given folders of their own.
+    ///
+    /// # Errors
+    /// Those of an earlier one are there: they may hold work that nobody has taken over, and are not this run's.
+    pub fn check_no_workers_left(&self) -> Result<(), WorkspaceError> {
+        if self.lock.is_none() && self.path.join(WORKERS).exists() {
+            return Err(WorkspaceError::WorkersLeft { path: self.path.display().to_string() });
+        }
+        Ok(())
     }
 
     /// Empties the folder if it is to start fresh: the last step before a run begins, since it cannot be undone.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::harness::{self, Project, Runner};
 
 /// Every case with the exit code of its run.
-const CASES: [(&str, i32); 19] = [
+const CASES: [(&str, i32); 20] = [
     ("engine-fresh", 0),
     ("engine-keep", 0),
     ("two-pools", 0),
@@ -34,12 +34,14 @@ const CASES: [(&str, i32); 19] = [
     ("groups", 0),
     ("included", 0),
     ("tries", 1),
+    ("folders", 0),
 ];
 
 /// The answers of people.
 const ANSWERS: [(&str, &str); 2] = [("kinds", "ask=yes"), ("tries", "asked=no")];
 
-fn project() -> Project {
+/// A project with every case.
+pub(crate) fn project() -> Project {
     let project = Project::new();
     let inputs = harness::repository().join("tests/inputs/engine");
     harness::walk(&inputs, &mut |path| {
@@ -172,6 +174,7 @@ cases! {
     phases_of_phases: "groups",
     an_included_scenario_by_itself: "included",
     what_fails_and_what_runs_all_the_same: "tries",
+    a_folder_for_each_worker: "folders",
 }
 
 /// Who gets which issue is chance, so there is no snapshot; that it replays is none.

@@ -228,6 +228,9 @@ fn a_dry_run_says_what_would_happen_and_does_nothing() {
     project.write("work/mine.txt", "not the runner's");
     all.push(told(&["run", "crew.yaml", "--live"], 3));
     project.replace("crew.yaml", ", fresh: true", "");
-    all.push(told(&["record", "crew.yaml", "--script", "crew.script.yaml"], 3));
+    let record = ["record", "crew.yaml", "--script", "crew.script.yaml"];
+    all.push(told(&record, 0));
+    project.replace("mount-plans/foreman.json", "\"tools\": [", "\"tools\": [{ \"module\": \"tool-bash\" },");
+    all.push(told(&record, 3));
     insta::assert_snapshot!(all.join("---\n"));
 }

@@ -259,6 +259,12 @@ pub static WORKSPACE: Shape = Shape {
         key("path", Takes::Path, "required", "The folder."),
         key("fresh", Takes::Flag, "`false`", "Empties the folder at the start of each run."),
         key(
+            "isolation",
+            Takes::Choice(&["shared", "per-worker"]),
+            "`shared`",
+            "With `per-worker` each worker of a pool works in a copy of its own, see [below](#a-folder-for-each-worker).",
+        ),
+        key(
             "setup",
             Takes::List(&Takes::Command),
             "none",
@@ -322,6 +328,12 @@ pub static ROLE: Shape = Shape {
             Takes::Text,
             "the mount plan's",
             "A model in place of the one in the mount plan; with its provider: `provider-openai/gpt-x`.",
+        ),
+        key(
+            "workspace",
+            Takes::Path,
+            "the whole workspace",
+            "The folder of the workspace that its sessions work in and cannot leave; made if it is not there.",
         ),
         key("vars", Takes::Anything, "none", "Any values for its templates, as `role.vars.NAME`."),
         key(
