@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::exit::Exit;
 use super::launch::{Play, Scenario, shown};
 use super::outside;
-use super::people::{Attendants, Terminal, deadlines};
+use super::people::{Attendants, Terminal, deadlines, take_away_recorded};
 use super::refusal::{Granted, Refusal};
 use super::secrets::{scrubber, secret_inputs};
 use super::surroundings::complaint;
@@ -380,6 +380,7 @@ impl Books {
         listeners.push(Box::new(journal.clone()));
         listeners.extend(listening_hooks(&scenario.plan, &folder, &record.events));
         let hub = Hub::resumed(listeners, &record.events, over);
+        take_away_recorded(folder.path(), &record, &undone);
         let (origin, resumed) = (Origin::Resume(past), Some(Resumed { record, undone, fork }));
         Ok(Self { folder, journal, store, hub, origin, now, resumed })
     }
