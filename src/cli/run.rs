@@ -232,7 +232,9 @@ pub(super) async fn play_out(
     outcome::exit(&end, None, FailOn::Phase).name().clone_into(&mut head.ended);
     if !common.json {
         let tables = summary.lock().expect("the summary does not panic").render();
-        surroundings.print(&format!("\n{tables}\n"));
+        if !tables.is_empty() {
+            surroundings.print(&format!("\n{tables}\n"));
+        }
         let told = if mode == Mode::Replay { "REPLAY, nothing was asked of a model; " } else { "" };
         tell(&format!(
             "{told}run folder: {}, workspace: {}\n",

@@ -30,7 +30,8 @@ pub(super) struct WorkerEnd {
     pub(super) last: PromptEnd,
 }
 
-/// Iterations in a row that may claim nothing before the worker waits for the queue to change.
+/// Iterations in a row that may claim nothing before the worker waits for the queue to change. As many in a row as it has
+/// iterations end it, but not before it has waited once.
 const IDLE_ITERATIONS: u32 = 2;
 
 struct Worker<'a> {
@@ -94,7 +95,9 @@ impl Worker<'_> {
                     _ => StopCause::Failed,
                 });
             }
-            if self.iterations >= self.plan.max_iterations {
+            // Two who file issues for each other, and claim none, would otherwise go on for ever.
+            let most_idle = self.plan.max_iterations.max(IDLE_ITERATIONS + 1);
+            if self.iterations >= self.plan.max_iterations || self.idle >= most_idle {
                 return Ok(StopCause::Iterations);
             }
             if let WorkerOrder::Stop(cause) = self.next_order().await? {

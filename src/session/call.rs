@@ -301,10 +301,7 @@ impl Running<'_> {
         };
         if grant.beginning == Beginning::Interrupted {
             // Without what is there a replay of it would show every later call something else.
-            let (all_files, trouble) = match turn.all(self.stage.effects.scrubber()).await {
-                Ok(files) => (files, String::new()),
-                Err(trouble) => (None, trouble),
-            };
+            let (all_files, trouble) = turn.all(self.stage.effects.scrubber()).await;
             let seq = grant.sequence.filter(|_| turn.is_ordered()).map(|sequence| sequence.next());
             let result = CallResult { all_files, ..CallResult::refusal(&format!("{INTERRUPTED}{trouble}")) };
             return Some(Ran { seq, ..Ran::plain(result.into_value()) });

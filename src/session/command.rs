@@ -153,10 +153,7 @@ impl Work<'_> {
             Err(trouble) => return Some(refusal(&trouble)),
         };
         if grant.beginning == Beginning::Interrupted {
-            let (all_files, trouble) = match turn.all(self.stage.effects.scrubber()).await {
-                Ok(files) => (files, String::new()),
-                Err(trouble) => (None, trouble),
-            };
+            let (all_files, trouble) = turn.all(self.stage.effects.scrubber()).await;
             let result =
                 CommandResult { content: format!("{INTERRUPTED}.{trouble}"), files: None, all_files };
             let seq = grant.sequence.filter(|_| turn.is_ordered()).map(|sequence| sequence.next());

@@ -179,19 +179,21 @@ impl FileTurn<'_> {
         Ok(Some(files))
     }
 
-    /// In place of a command that a run was killed in: all that is there. What the command did until then is in it, and nobody
-    /// knows what was there before.
-    ///
-    /// # Errors
-    /// It is more than a recording keeps.
-    pub(super) async fn all(&mut self, scrubber: &Scrubber) -> Result<Option<FilePatch>, String> {
-        let Hold::Recorded(known) = &mut self.hold else { return Ok(None) };
+    /// In place of a command that a run was killed in: all that is there, for what was there before is not known; and what
+    /// there is to say if it is more than a recording keeps.
+    pub(super) async fn all(&mut self, scrubber: &Scrubber) -> (Option<FilePatch>, String) {
+        let Hold::Recorded(known) = &mut self.hold else { return (None, String::new()) };
         let now = known.take().expect("it was found out when the turn began");
         let compare = move || patch::diff(&now.emptied(), &now);
-        let all = tokio::task::spawn_blocking(compare).await.expect("reading files does not panic");
-        all.map(|files| Some(files.without_secrets(scrubber))).map_err(|error| {
-            format!(" What is there now could not be recorded ({error}), so a recording of this run will not play.")
-        })
+        match tokio::task::spawn_blocking(compare).await.expect("reading files does not panic") {
+            Ok(files) => (Some(files.without_secrets(scrubber)), String::new()),
+            Err(error) => {
+                let trouble = format!(
+                    " What is there now could not be recorded ({error}), so a recording of this run will not play."
+                );
+                (None, trouble)
+            }
+        }
     }
 
     /// After the call: what it and the jobs beside it have changed, if that is recorded.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::harness::{self, Project, Runner};
 
 /// Every case with the exit code of its run.
-const CASES: [(&str, i32); 20] = [
+const CASES: [(&str, i32); 22] = [
     ("engine-fresh", 0),
     ("engine-keep", 0),
     ("two-pools", 0),
@@ -35,6 +35,8 @@ const CASES: [(&str, i32); 20] = [
     ("included", 0),
     ("tries", 1),
     ("folders", 0),
+    ("never-claims", 1),
+    ("late-rounds", 7),
 ];
 
 /// The answers of people.
@@ -175,6 +177,8 @@ cases! {
     an_included_scenario_by_itself: "included",
     what_fails_and_what_runs_all_the_same: "tries",
     a_folder_for_each_worker: "folders",
+    workers_that_never_claim: "never-claims",
+    rounds_and_items_that_take_too_long: "late-rounds",
 }
 
 /// Who gets which issue is chance, so there is no snapshot; that it replays is none.
@@ -217,6 +221,21 @@ async fn what_a_lapsed_lease_holds_is_worked_on() {
     }
     drop(store);
     project.runner(["run", "lapsed.yaml"]).run().expect_code(0);
+}
+
+/// Without sessions and issues there is nothing to tell of them.
+#[test]
+fn a_run_of_commands_has_no_tables() {
+    let project = project();
+    project.write(
+        "commands.yaml",
+        "version: 1\nname: commands\nworkspace: { path: .ws, fresh: true }\nphases:\n  - { id: say, shell: { run: \"true\" } }\n",
+    );
+    let run = project.runner(["commands.yaml"]).run().expect_code(0);
+    assert_eq!(run.stdout, "", "{}", run.text());
+    let shown = project.runner(["show"]).run().expect_code(0);
+    assert!(shown.stdout.contains("outcome    ok (exit 0)"), "{}", shown.text());
+    assert!(!shown.stdout.contains("tool calls"), "{}", shown.text());
 }
 
 /// The committed recording of the demo is of the demo as it is.
