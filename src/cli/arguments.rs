@@ -390,7 +390,7 @@ pub(super) struct CheckArguments {
     /// Read variables from this file in place of the project's .env
     #[arg(long, value_name = "FILE")]
     pub(super) env_file: Option<PathBuf>,
-    /// Treat missing credentials as errors
+    /// Treat missing credentials and search backends as errors
     #[arg(long)]
     pub(super) env: bool,
     /// Print the findings as JSON lines on standard output
