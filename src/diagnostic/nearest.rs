@@ -39,9 +39,26 @@ fn distance(written: &str, candidate: &str) -> Option<usize> {
     let (left, right) = (&written[begins..], &candidate[begins..]);
     let ends = shared_begin(left.chars().rev(), right.chars().rev());
     let (left, right) = (&left[..left.len() - ends], &right[..right.len() - ends]);
+    if differing(left, right) > allowed {
+        return None;
+    }
     let distance = strsim::damerau_levenshtein(left, right);
     // What has no letter in common resembles nothing.
     (distance <= allowed && (distance < length || distance == 0)).then_some(distance)
+}
+
+/// The bytes of one word that have no equal in the other: no fewer slips lie between them, four to a character at most.
+fn differing(left: &str, right: &str) -> usize {
+    let mut more = [0_i32; 256];
+    left.bytes().for_each(|byte| more[usize::from(byte)] += 1);
+    right.bytes().for_each(|byte| more[usize::from(byte)] -= 1);
+    let (left_only, right_only) = more.iter().fold((0, 0), |(left, right), count| match count {
+        0 => (left, right),
+        n if *n > 0 => (left + n, right),
+        n => (left, right - n),
+    });
+    let bytes = left_only.max(right_only).unsigned_abs() as usize;
+    if left.is_ascii() && right.is_ascii() { bytes } else { bytes / 4 }
 }
 
 /// The bytes of the characters with which both begin.
@@ -82,6 +99,8 @@ mod tests {
         assert_eq!(nearest("", known), None);
         assert_eq!(nearest("b", ["a", "B"]), Some("B"));
         assert_eq!(nearest("b", ["a"]), None);
+        assert_eq!(nearest("größe", ["groesse", "gröse", "grüße"]), Some("gröse"));
+        assert_eq!(nearest("prüfugn", ["prüfung"]), Some("prüfung"));
     }
 
     #[test]

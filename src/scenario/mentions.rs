@@ -9,6 +9,8 @@ pub(super) enum Mentions {
     Anything,
     /// What is called by one of these words.
     Words(HashSet<String>),
+    /// The same; of the other phases, that they are there: a slip may have been meant for one of them.
+    AmongNames(HashSet<String>),
 }
 
 /// What holds names of phases or inputs.
@@ -40,12 +42,25 @@ impl Mentions {
         Self::Words(words)
     }
 
+    /// The same among all that could have been named.
+    pub(super) fn among_names(&self) -> Self {
+        match self {
+            Self::Anything => Self::Anything,
+            Self::Words(words) | Self::AmongNames(words) => Self::AmongNames(words.clone()),
+        }
+    }
+
     /// Whether something of this name may be meant.
     pub(super) fn may_name(&self, name: &str) -> bool {
         match self {
-            Self::Anything => true,
+            Self::Anything | Self::AmongNames(_) => true,
             Self::Words(words) => words.contains(name),
         }
+    }
+
+    /// Whether no more than the name is looked at.
+    pub(super) fn is_beside(&self, name: &str) -> bool {
+        matches!(self, Self::AmongNames(words) if !words.contains(name))
     }
 }
 
@@ -70,6 +85,8 @@ mod tests {
             assert!(mentions.may_name(name), "{name}");
         }
         assert!(!mentions.may_name("plan-2"));
+        let among = mentions.among_names();
+        assert!(among.may_name("plan-2") && among.is_beside("plan-2") && !among.is_beside("plan-1"));
     }
 
     #[test]

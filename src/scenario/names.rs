@@ -101,7 +101,7 @@ fn add_phases(scene: &Scene<'_>, ended: &PhaseSet, view: View<'_>, context: &mut
     let mut phases = Map::new();
     // A phase beside hides one of the same name further out.
     let mut ended: Vec<usize> = match view.mentions {
-        Mentions::Anything => ended.iter().collect(),
+        Mentions::Anything | Mentions::AmongNames(_) => ended.iter().collect(),
         Mentions::Words(words) => {
             let named = words.iter().flat_map(|word| scene.graph.all_named(word));
             named.copied().filter(|at| ended.contains(at)).collect()
@@ -110,6 +110,10 @@ fn add_phases(scene: &Scene<'_>, ended: &PhaseSet, view: View<'_>, context: &mut
     ended.sort_by_key(|at| (scene.graph.depth(*at), *at));
     for at in ended {
         let name = scene.graph.name(at);
+        if view.mentions.is_beside(&name) {
+            phases.insert(name, Value::Object(Map::new()));
+            continue;
+        }
         let path = format!("phases.{name}");
         context.unknown.retain(|unknown| !unknown.starts_with(&format!("{path}.")));
         phases.insert(name, Value::Object(facts(scene, at, &path, view.sample, &mut context.unknown)));
@@ -200,7 +204,7 @@ fn add_surroundings(scene: &Scene<'_>, spot: Spot, view: View<'_>, context: &mut
         (is_within, in_work) = (true, true);
     }
     let declared = match view.mentions {
-        Mentions::Anything => inputs(&scene.raw.inputs, scene.inputs, view),
+        Mentions::Anything | Mentions::AmongNames(_) => inputs(&scene.raw.inputs, scene.inputs, view),
         Mentions::Words(words) => {
             let named = words.iter().filter_map(|word| scene.declared.get(word.as_str()).copied());
             inputs(named, scene.inputs, view)

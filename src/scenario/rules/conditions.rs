@@ -100,8 +100,8 @@ fn check_one(scene: &Scene<'_>, asked: &Asked<'_>) -> Option<Diagnostic> {
         if evaluated(&for_condition(scene, *spot, ended, View { sample, mentions: &mentions })).is_ok() {
             continue;
         }
-        // What is told of a mistake takes in all names there are.
-        let context = for_condition(scene, *spot, ended, View { sample, mentions: &Mentions::Anything });
+        // What was meant may be any name there is.
+        let context = for_condition(scene, *spot, ended, View { sample, mentions: &mentions.among_names() });
         let Err(error) = evaluated(&context) else { continue };
         // A value that only a run knows may be what the stand-in for it is not.
         let is_sure = sample == Sample::Busy && !names_unknown(scene, condition, &context);

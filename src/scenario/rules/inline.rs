@@ -107,8 +107,8 @@ fn check_one(scene: &Scene<'_>, inline: &Inline) -> Option<Diagnostic> {
         if templates.render_text(&inline.text.value, &few).is_ok() {
             continue;
         }
-        // What is told of a mistake takes in all names there are.
-        let context = context(scene, inline, View { sample, mentions: &Mentions::Anything });
+        // What was meant may be any name there is.
+        let context = context(scene, inline, View { sample, mentions: &mentions.among_names() });
         let Err(error) = templates.render_text(&inline.text.value, &context) else { continue };
         let diagnostic = told(scene, &inline.text, &error, Code::TemplateFailure);
         let secret = error.unknown_name().and_then(|name| scene.secret(inline.phase, name));

@@ -46,8 +46,8 @@ fn check_session(scene: &Scene<'_>, phase: usize, speaker: Speaker<'_>, report: 
             if scene.prompts.templates.render(&name, &few).is_ok() {
                 continue;
             }
-            // What is told of a mistake takes in all names there are.
-            let view = View { sample, mentions: &Mentions::Anything };
+            // What was meant may be any name there is.
+            let view = View { sample, mentions: &mentions.among_names() };
             let context = for_template(scene, phase, speaker, usage, view);
             let rendering = Rendering { phase, prompt, sample };
             if check_prompt(scene, rendering, context, report) == Found::Mistakes {
