@@ -258,14 +258,10 @@ impl Row {
     }
 }
 
-/// The table of work and, if there are issues, theirs.
+/// The table of work and that of issues, each only if there is more in it than titles.
 fn tables(work: &[Vec<String>], issues: &[Vec<String>]) -> String {
-    let mut out = table(work);
-    if issues.len() > 1 {
-        out.push('\n');
-        out += &table(issues);
-    }
-    out
+    let filled = [work, issues].into_iter().filter(|lines| lines.len() > 1);
+    filled.map(table).collect::<Vec<_>>().join("\n")
 }
 
 /// Cells of a line, as they stand between bars.

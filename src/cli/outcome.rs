@@ -54,7 +54,7 @@ pub(super) fn failure(end: &RunEnd, scenario: &Scenario, look: Look) -> String {
     }
     if end.is_late {
         let timeout = scenario.plan.limits.timeout.unwrap_or_default();
-        text += &complaint(format!("the run took longer than the {timeout:?} that `limits` allow it"));
+        text += &complaint(format!("the run took longer than the {timeout:?} that `limits.timeout` allows"));
     }
     for (id, outcome) in &end.phases {
         match outcome.end {

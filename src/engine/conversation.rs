@@ -9,8 +9,8 @@ use crate::effects::{Busy, Halt};
 use crate::event::{EffectId, Happening, PhaseEnd, SessionEnd, Whereabouts};
 use crate::id::{RoleId, SessionName};
 use crate::issue::Takes;
-use crate::plan::{OutputPlan, SessionPlan};
-use crate::session::{Casting, Delegates, Identity, PromptEnd, Session};
+use crate::plan::{Isolation, OutputPlan, SessionPlan};
+use crate::session::{Casting, Delegates, FolderAsked, Identity, PromptEnd, Session, open_folder};
 use crate::store::{AttemptCount, Operation};
 use crate::tool::HoldLog;
 
@@ -25,6 +25,7 @@ pub(super) async fn run(
     let name = SessionName::new(plan.role.local());
     let scope = Scope::of_phase(phase).with_role(&phase.company, &plan.role);
     let holds = HoldLog::default();
+    let _slot = phase.slot(name.as_str(), busy).await?;
     let mut seat = SeatPlan::alone(phase, &plan.role, &name, &holds);
     // A second try is a conversation of its own.
     seat.fresh = Some(attempt).filter(|attempt| *attempt > 1);
@@ -140,6 +141,8 @@ pub(super) struct SeatPlan<'a> {
     /// The number of a fresh session among those of its worker.
     pub(super) fresh: Option<u32>,
     pub(super) holds: HoldLog,
+    /// Whether it has a folder of its own.
+    pub(super) isolation: Isolation,
     pub(super) scope: Scope,
 }
 
@@ -157,6 +160,7 @@ impl<'a> SeatPlan<'a> {
             takes: phase.company.plan.roles[role].takes.clone(),
             fresh: None,
             holds: holds.clone(),
+            isolation: Isolation::Shared,
             scope: Scope::of_phase(phase).with_role(&phase.company, role),
         }
     }
@@ -175,6 +179,19 @@ impl<'a> SeatPlan<'a> {
                 Err(error) => return Ok(Err(error.to_string())),
             }
         }
+        let number = self.fresh.unwrap_or(1);
+        let folder = FolderAsked {
+            id: EffectId::engine(phase.id(), &format!("folder.{}", self.name), number),
+            own: match self.isolation {
+                Isolation::Shared => None,
+                Isolation::PerWorker => Some((phase.id().to_string(), self.name.to_string())),
+            },
+            within: role.workspace.clone(),
+        };
+        let workspace = match open_folder(&company.stage, &company.modules, busy, folder).await? {
+            Ok(workspace) => workspace,
+            Err(reason) => return Ok(Err(reason)),
+        };
         let path = EffectId::session_path(phase.id(), self.name, self.fresh);
         let (holds, takes) = (self.holds.clone(), self.takes.clone());
         let casting = Casting {
@@ -188,6 +205,7 @@ impl<'a> SeatPlan<'a> {
             run: company.run.clone(),
             store: company.store.clone(),
             queue: &company.plan.queue,
+            workspace,
         };
         let cast = match company.modules.cast(casting) {
             Ok(cast) => cast,

@@ -108,7 +108,7 @@ async fn be_late(phase: &PhaseScope, busy: &Busy, outcome: &mut PhaseOutcome) ->
     let effects = &phase.company.stage.effects;
     effects.perform(busy, asked, |_| async { Some(Ran::plain("late".into())) }).await?;
     let timeout = phase.plan().limits.timeout.unwrap_or_default();
-    outcome.fail(format!("it took longer than the {timeout:?} that its `limits` allow it"));
+    outcome.fail(format!("it took longer than the {timeout:?} that its `timeout` allows"));
     outcome.budget_used_up = true;
     Ok(())
 }

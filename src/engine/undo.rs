@@ -43,9 +43,7 @@ pub fn undo(plan: &Plan, record: &Record) -> Vec<EffectId> {
         let phase = effect.id.phase();
         let name = PhaseId::from(phase);
         let Some(planned) = plan.phase(&name) else {
-            // Of the run itself: what it was to reach at its end; what it began with only if it never got further.
-            let began_with = matches!(engine_name(&effect.id), Some("setup" | "seed" | "text"));
-            if !began_with || past.begun.is_empty() {
+            if !past.stands(effect) {
                 undone.insert((effect.seq, &effect.id));
             }
             continue;
@@ -88,6 +86,22 @@ impl<'a> Past<'a> {
         let effects = record.effects.iter().filter(|effect| !effect.id.as_str().ends_with("/!skipped-1"));
         let begun = effects.map(|effect| effect.id.phase()).filter(|phase| *phase != "run").collect();
         Self { plan, record, begun }
+    }
+
+    /// Whether something that the run itself did stands: not what it was to reach at its end, and of what it began with not
+    /// what kept it from its first phase.
+    fn stands(&self, effect: &EffectRecord) -> bool {
+        let is = |effect: &EffectRecord, names: &[&str]| {
+            engine_name(&effect.id).is_some_and(|name| names.contains(&name))
+        };
+        let (commands, issues) = (["setup"], ["seed", "text"]);
+        if self.begun.is_empty() && !self.record.ended.is_empty() {
+            let effects = &self.record.effects;
+            let last = effects.iter().rfind(|effect| is(effect, &commands)).map(|effect| &effect.id);
+            let all_commands_ended_well = effects.iter().any(|effect| is(effect, &issues));
+            return is(effect, &commands) && (all_commands_ended_well || last != Some(&effect.id));
+        }
+        is(effect, &commands) || is(effect, &issues)
     }
 
     fn fate(&self, id: &PhaseId) -> Fate {

@@ -30,7 +30,8 @@ pub(super) struct WorkerEnd {
     pub(super) last: PromptEnd,
 }
 
-/// Iterations in a row that may claim nothing before the worker waits for the queue to change.
+/// Iterations in a row that may claim nothing before the worker waits for the queue to change. As many in a row as it has
+/// iterations end it, but not before it has waited once.
 const IDLE_ITERATIONS: u32 = 2;
 
 struct Worker<'a> {
@@ -94,12 +95,16 @@ impl Worker<'_> {
                     _ => StopCause::Failed,
                 });
             }
-            if self.iterations >= self.plan.max_iterations {
+            // Two who file issues for each other, and claim none, would otherwise go on for ever.
+            let most_idle = self.plan.max_iterations.max(IDLE_ITERATIONS + 1);
+            if self.iterations >= self.plan.max_iterations || self.idle >= most_idle {
                 return Ok(StopCause::Iterations);
             }
             if let WorkerOrder::Stop(cause) = self.next_order().await? {
                 return Ok(cause);
             }
+            let (phase, busy) = (self.phase, self.busy);
+            let _slot = phase.slot(self.me.name.as_str(), busy).await?;
             match self.plan.claim {
                 ClaimBy::Agent => self.iterate_as_agent().await?,
                 ClaimBy::Engine => self.iterate_as_engine().await?,
@@ -116,6 +121,7 @@ impl Worker<'_> {
             takes: self.me.takes.clone(),
             fresh: self.fresh,
             holds: self.holds.clone(),
+            isolation: self.phase.company.plan.workspace.isolation,
             scope,
         };
         match seat.fill(self.phase, self.busy).await? {

@@ -103,6 +103,8 @@ pub struct WorkspacePlan {
     pub path: PathBuf,
     /// What is done with it at the start.
     pub start: WorkspaceStart,
+    /// Whether workers share it.
+    pub isolation: Isolation,
     /// Commands run in it before the first phase.
     pub setup: Vec<String>,
     /// Commands run in it after the last phase, whatever happened.
@@ -175,6 +177,29 @@ pub enum WorkspaceStart {
     Fresh,
 }
 
+/// Whether the workers of a pool work in one folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// All of them in the workspace itself.
+    Shared,
+    /// Each in a copy of its own, made when its pool begins.
+    PerWorker,
+}
+
+impl Isolation {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Shared, Self::PerWorker];
+
+    /// The word in a file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::PerWorker => "per-worker",
+        }
+    }
+}
+
 /// A role: who a session is.
 #[derive(Debug, Clone, Serialize)]
 pub struct RolePlan {
@@ -192,6 +217,8 @@ pub struct RolePlan {
     pub limits: LimitsPlan,
     /// Values for its templates.
     pub vars: Map<String, Value>,
+    /// The folder it works in, from the top of the workspace; all of it if nothing is said.
+    pub workspace: Option<String>,
     /// Where the file declares it.
     pub place: Place,
 }
@@ -232,6 +259,8 @@ pub struct LimitsPlan {
     pub max_turns: Option<u64>,
     /// How long it may take.
     pub timeout: Option<Duration>,
+    /// How many sessions may be at work at once; only a run has it.
+    pub max_sessions: Option<u32>,
 }
 
 impl LimitsPlan {
@@ -246,6 +275,7 @@ impl LimitsPlan {
             max_tokens: least(self.max_tokens, other.max_tokens),
             max_turns: least(self.max_turns, other.max_turns),
             timeout: least(self.timeout, other.timeout),
+            max_sessions: least(self.max_sessions, other.max_sessions),
         }
     }
 

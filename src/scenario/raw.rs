@@ -5,7 +5,9 @@ use serde_json::{Map, Value};
 use crate::event::{Decision, Policy};
 use crate::fault::FaultKind;
 use crate::issue::Takes;
-use crate::plan::{Capture, ClaimBy, InputType, LimitsPlan, OnFailure, ReplayWhen, SessionLife, WhenEmpty};
+use crate::plan::{
+    Capture, ClaimBy, InputType, Isolation, LimitsPlan, OnFailure, ReplayWhen, SessionLife, WhenEmpty,
+};
 use crate::price::Price;
 use crate::source::{Place, Route};
 
@@ -57,6 +59,7 @@ pub(super) struct RawLimits {
 pub(super) struct RawWorkspace {
     pub(super) path: Located<String>,
     pub(super) fresh: bool,
+    pub(super) isolation: Option<Located<Isolation>>,
     pub(super) setup: Vec<Located<String>>,
     pub(super) teardown: Vec<Located<String>>,
 }
@@ -92,6 +95,7 @@ pub(super) struct RawRole {
     pub(super) system: Option<Located<String>>,
     pub(super) takes: Option<Located<Takes>>,
     pub(super) model: Option<Located<String>>,
+    pub(super) workspace: Option<Located<String>>,
     pub(super) vars: Map<String, Value>,
     pub(super) limits: RawLimits,
 }

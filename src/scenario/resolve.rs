@@ -18,10 +18,10 @@ use crate::id::{PhaseId, RoleId};
 use crate::issue::Takes;
 use crate::limit;
 use crate::plan::{
-    ApprovalPlan, ClaimBy, Condition, ForEachPlan, IncludeInput, IncludePlan, InputSource, IssuesPlan, Items,
-    LimitsPlan, MonitorPlan, PhaseKind, PhasePlan, PhaseTurn, Plan, PoolPlan, QUEUE_FILE, QueuePlan,
-    RepeatPlan, ReplayPlan, ReplayWhen, RetryPlan, RolePlan, SeedPlan, SessionLife, SessionPlan, ShellPlan,
-    Unmet, WorkersPlan, WorkspacePlan, WorkspaceStart,
+    ApprovalPlan, ClaimBy, Condition, ForEachPlan, IncludeInput, IncludePlan, InputSource, Isolation,
+    IssuesPlan, Items, LimitsPlan, MonitorPlan, PhaseKind, PhasePlan, PhaseTurn, Plan, PoolPlan, QUEUE_FILE,
+    QueuePlan, RepeatPlan, ReplayPlan, ReplayWhen, RetryPlan, RolePlan, SeedPlan, SessionLife, SessionPlan,
+    ShellPlan, Unmet, WorkersPlan, WorkspacePlan, WorkspaceStart,
 };
 use crate::source::Place;
 
@@ -69,10 +69,12 @@ fn workspace(scene: &Scene<'_>, paths: &Paths, report: &mut Report) -> Option<Wo
         (None, Some(workspace)) => paths.workspace(&workspace.path, report)?,
         (None, None) => paths.root.clone(),
     };
+    let isolation = written.and_then(|workspace| workspace.isolation.as_ref());
     let texts = |written: &[Located<String>]| written.iter().map(|text| text.value.clone()).collect();
     Some(WorkspacePlan {
         path,
         start,
+        isolation: isolation.map_or(Isolation::Shared, |isolation| isolation.value),
         setup: written.map(|workspace| texts(&workspace.setup)).unwrap_or_default(),
         teardown: written.map(|workspace| texts(&workspace.teardown)).unwrap_or_default(),
         place,
@@ -146,6 +148,7 @@ fn resolve_role(scene: &Scene<'_>, role: &RawRole) -> Option<(RoleId, RolePlan)>
         takes: takes(role),
         model: role.model.as_ref().map(|model| model.value.clone()),
         vars: role.vars.clone(),
+        workspace: role.workspace.as_ref().and_then(|folder| relative(&folder.value)),
         limits: role.limits.plan,
         place: role.id.place.clone(),
     };

@@ -1,6 +1,7 @@
 //! How a session answers the tool calls of one message: in block order where they could get in each other's way, at once
 //! where they cannot, results always in block order.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::files;
+use super::files::{self, Restored};
 use super::hooks::{Reviewed, Shown};
 use super::results::Shelf;
 use super::{CallOrder, Session, Stage};
@@ -34,14 +35,14 @@ struct CallResult {
     /// What the call did to files, for a replay that does not run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     files: Option<FilePatch>,
+    /// All that was there when the run went on that was killed during the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    all_files: Option<FilePatch>,
     /// What jobs in the background had done to files by then, and nothing recorded before shows: a replay runs none, so that
     /// it has to be done before the call is run again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     files_before: Option<FilePatch>,
 }
-
-/// Its name in a result.
-const FILES_BEFORE: &str = "files_before";
 
 /// A call that can be carried out: its tool exists and its arguments fit.
 struct Ready {
@@ -201,8 +202,15 @@ impl Session {
         let known = (ready.tool.clone(), ready.input.clone());
         let shelf = self.shelf(at);
         let id = asked.id.clone();
-        let running =
-            Running { stage: &self.stage, hard: &self.stop.hard, id, ready, policy, shelf: shelf.clone() };
+        let running = Running {
+            stage: &self.stage,
+            folder: self.workspace.root(),
+            hard: &self.stop.hard,
+            id,
+            ready,
+            policy,
+            shelf: shelf.clone(),
+        };
         let read = |result: Value| {
             let result: Result<CallResult, _> = serde_json::from_value(result);
             result.map_err(|error| Halt::Unreadable(self.turn_id(), error.to_string()))
@@ -210,7 +218,7 @@ impl Session {
         let restore = |kept: Kept, result: Value| async move {
             let result = read(result)?;
             if let (Kept::Recording, Some(whole)) = (&kept, result.whole) {
-                shelf.keep(whole, &self.stage.workspace).await.map_err(Halt::Workspace)?;
+                shelf.keep(whole, self.workspace.root()).await.map_err(Halt::Workspace)?;
             }
             match kept {
                 Kept::Journal(name) => {
@@ -219,8 +227,12 @@ impl Session {
                     tool.recall(&input, &name, &output).await.map_err(Halt::Workspace)
                 }
                 Kept::Recording => {
-                    for files in [result.files_before, result.files].into_iter().flatten() {
-                        files::restore(files, &self.stage.workspace).await.map_err(Halt::Workspace)?;
+                    let (before, changes) = (result.files_before, result.files);
+                    let changes = [before, changes].map(|files| (Restored::Changes, files));
+                    for (what, files) in changes.into_iter().chain([(Restored::All, result.all_files)]) {
+                        let Some(files) = files else { continue };
+                        let restored = files::restore(files, what, &self.stage.workspace).await;
+                        restored.map_err(Halt::Workspace)?;
                     }
                     Ok(())
                 }
@@ -270,6 +282,8 @@ fn take_next(slots: &mut [Slot], order: CallOrder) -> Option<(usize, Ready)> {
 /// One tool at work.
 struct Running<'a> {
     stage: &'a Stage,
+    /// Where its session works.
+    folder: &'a Path,
     hard: &'a CancellationToken,
     id: EffectId,
     ready: Ready,
@@ -279,22 +293,22 @@ struct Running<'a> {
 
 impl Running<'_> {
     async fn run(self, busy: &Busy, grant: Grant) -> Option<Ran> {
-        if grant.beginning == Beginning::Interrupted {
-            return Some(Ran::plain(refusal(INTERRUPTED)));
-        }
         let files = &self.stage.files;
         let wanted = files.use_of(&self.ready.footprint, self.policy);
         let mut turn = match files.turn(wanted, &self.stage.workspace, busy).await {
             Ok(turn) => turn,
             Err(trouble) => return Some(Ran::plain(refusal(&trouble))),
         };
-        let files_before = match self.recorded_before() {
-            None => turn.before.take().map(|files| files.without_secrets(self.stage.effects.scrubber())),
-            Some(Err(error)) => return Some(Ran::plain(refusal(&error))),
-            Some(Ok(files)) => match files::restore(files.clone(), &self.stage.workspace).await {
-                Ok(()) => Some(files),
-                Err(error) => return Some(Ran::plain(refusal(&error))),
-            },
+        if grant.beginning == Beginning::Interrupted {
+            // Without what is there a replay of it would show every later call something else.
+            let (all_files, trouble) = turn.all(self.stage.effects.scrubber()).await;
+            let seq = grant.sequence.filter(|_| turn.is_ordered()).map(|sequence| sequence.next());
+            let result = CallResult { all_files, ..CallResult::refusal(&format!("{INTERRUPTED}{trouble}")) };
+            return Some(Ran { seq, ..Ran::plain(result.into_value()) });
+        }
+        let files_before = match turn.settle(self.stage, &self.id).await {
+            Ok(files) => files,
+            Err(error) => return Some(Ran::plain(refusal(&error))),
         };
         let sequence = grant.sequence.clone();
         let cancel = self.hard.child_token();
@@ -348,9 +362,9 @@ impl Running<'_> {
             None => {
                 // The file holds what the recording holds: no secrets.
                 let content = self.stage.effects.scrubber().scrub(&output.content);
-                let (content, whole) = self.shelf.place(content, &self.stage.workspace).await;
-                let result = CallResult { content, is_error: output.is_error, whole, files, files_before };
-                serde_json::to_value(result).expect("a result holds only plain data")
+                let (content, whole) = self.shelf.place(content, self.folder).await;
+                let is_error = output.is_error;
+                CallResult { content, is_error, whole, files, all_files: None, files_before }.into_value()
             }
             Some(trouble) => refusal(&trouble),
         };
@@ -359,26 +373,30 @@ impl Running<'_> {
         let seq = output.seq.or_else(|| sequence.map(|sequence| sequence.next()));
         Some(Ran { result, footprint, seq, at: output.at })
     }
-
-    /// What jobs had done to files before this call when it was recorded, if this is a replay.
-    fn recorded_before(&self) -> Option<Result<FilePatch, String>> {
-        let recorded = self.stage.effects.recorded_part(&self.id, FILES_BEFORE)?;
-        Some(serde_json::from_value(recorded).map_err(|error| error.to_string()))
-    }
 }
 
 const INTERRUPTED: &str = "Interrupted: the run was killed while this call ran, and it was not run again. It may have done all of \
 its work, a part or nothing. Look at what is there before you go on or call it again.";
 
+impl CallResult {
+    fn refusal(trouble: &str) -> Self {
+        Self {
+            content: trouble.to_owned(),
+            is_error: true,
+            whole: None,
+            files: None,
+            all_files: None,
+            files_before: None,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        serde_json::to_value(self).expect("a result holds only plain data")
+    }
+}
+
 fn refusal(trouble: &str) -> Value {
-    let result = CallResult {
-        content: trouble.to_owned(),
-        is_error: true,
-        whole: None,
-        files: None,
-        files_before: None,
-    };
-    serde_json::to_value(result).expect("a result holds only plain data")
+    CallResult::refusal(trouble).into_value()
 }
 
 /// A text cut to what fits a line of the screen.

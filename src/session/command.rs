@@ -9,12 +9,13 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::call::one_line;
-use super::files;
+use super::files::{self, Restored};
 use super::{Modules, Stage};
 use crate::effects::{Announce, Asked, Beginning, Busy, Grant, Halt, Kept, Ran};
 use crate::event::{EffectId, EffectKind, Happening, Policy, Segment, Whereabouts};
 use crate::id::canonical_json;
 use crate::limit;
+use crate::tool::bash::TIMED_OUT;
 use crate::tool::{CallContext, FilePatch, Tool, ToolOutput};
 
 /// A command to be run.
@@ -43,6 +44,8 @@ pub struct CommandEnd {
     pub exit_code: Option<i32>,
     /// Why it has not, or could not be run at all.
     pub problem: Option<String>,
+    /// Whether that is because it took longer than it may.
+    pub timed_out: bool,
 }
 
 /// What stands in a recording.
@@ -51,6 +54,9 @@ struct CommandResult {
     content: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     files: Option<FilePatch>,
+    /// All that was there when the run went on that was killed meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    all_files: Option<FilePatch>,
 }
 
 /// The name by which `replay.tools` decides what a replay does with it.
@@ -92,12 +98,12 @@ pub async fn run_command(
     let work = Work { stage, hard, tool, input, policy };
     let restore = |kept: Kept, result: Value| async move {
         let result: Result<CommandResult, _> = serde_json::from_value(result);
-        match (kept, result.ok().and_then(|result| result.files)) {
-            (Kept::Recording, Some(changes)) => {
-                files::restore(changes, &stage.workspace).await.map_err(Halt::Workspace)
-            }
-            _ => Ok(()),
+        let (Kept::Recording, Ok(result)) = (kept, result) else { return Ok(()) };
+        for (what, files) in [(Restored::Changes, result.files), (Restored::All, result.all_files)] {
+            let Some(files) = files else { continue };
+            files::restore(files, what, &stage.workspace).await.map_err(Halt::Workspace)?;
         }
+        Ok(())
     };
     let run = |grant| work.run(busy, grant);
     let result = stage.effects.perform_or_restore(busy, effect, run, restore).await?;
@@ -124,6 +130,7 @@ impl CommandEnd {
             stderr: text("stderr"),
             exit_code: code.and_then(|code| i32::try_from(code).ok()),
             problem: said.get("error").and_then(Value::as_str).map(str::to_owned),
+            timed_out: said.get(TIMED_OUT) == Some(&Value::Bool(true)),
         }
     }
 }
@@ -139,17 +146,19 @@ struct Work<'a> {
 
 impl Work<'_> {
     async fn run(self, busy: &Busy, grant: Grant) -> Option<Ran> {
-        if grant.beginning == Beginning::Interrupted {
-            return Some(refusal(
-                "the run was killed while the command ran, and it was not run again; look at what is there, then resume the run once more",
-            ));
-        }
         let files = &self.stage.files;
         let wanted = files.use_of(&self.tool.footprint(&self.input), self.policy);
         let mut turn = match files.turn(wanted, &self.stage.workspace, busy).await {
             Ok(turn) => turn,
             Err(trouble) => return Some(refusal(&trouble)),
         };
+        if grant.beginning == Beginning::Interrupted {
+            let (all_files, trouble) = turn.all(self.stage.effects.scrubber()).await;
+            let result =
+                CommandResult { content: format!("{INTERRUPTED}.{trouble}"), files: None, all_files };
+            let seq = grant.sequence.filter(|_| turn.is_ordered()).map(|sequence| sequence.next());
+            return Some(Ran { seq, ..Ran::plain(result.into_value()) });
+        }
         let sequence = grant.sequence.clone();
         let context = CallContext {
             effect: grant.effect,
@@ -169,10 +178,18 @@ impl Work<'_> {
             Err(trouble) => return Some(refusal(&trouble)),
         };
         let content = self.stage.effects.scrubber().scrub(&output.content);
-        let result = serde_json::to_value(CommandResult { content, files: changes });
+        let result = CommandResult { content, files: changes, all_files: None }.into_value();
         let seq = sequence.filter(|_| turn.is_ordered()).map(|sequence| sequence.next());
-        let result = result.expect("a result holds only plain data");
         Some(Ran { result, footprint: output.footprint, seq, at: output.at })
+    }
+}
+
+const INTERRUPTED: &str = "the run was killed while the command ran, and it was not run again; look at what is there, then resume \
+the run once more";
+
+impl CommandResult {
+    fn into_value(self) -> Value {
+        serde_json::to_value(self).expect("a result holds only plain data")
     }
 }
 

@@ -108,6 +108,7 @@ impl Session {
             run: delegates.run.clone(),
             store: delegates.store.clone(),
             queue: &delegates.queue,
+            workspace: self.workspace.clone(),
         };
         let path = casting.path.clone();
         let cast = delegates.modules.cast(casting).map_err(|error| error.to_string())?;

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::Stage;
 use crate::effects::Busy;
-use crate::event::{Footprint, Policy};
+use crate::event::{EffectId, Footprint, Policy};
+use crate::secret::Scrubber;
 use crate::tool::patch::{self, FilePatch, FileSnapshot, PatchError};
 use crate::tool::{Held, JobBoard};
 
@@ -44,8 +46,11 @@ pub(super) struct FileTurn<'a> {
     wanted: FileUse,
     hold: Hold<'a>,
     /// What jobs did before the call, for a tool that a replay runs again.
-    pub(super) before: Option<FilePatch>,
+    before: Option<FilePatch>,
 }
+
+/// What jobs did before a call, as its result names it.
+const FILES_BEFORE: &str = "files_before";
 
 enum Hold<'a> {
     /// It touches none.
@@ -160,6 +165,37 @@ impl FileTurn<'_> {
         !matches!(self.hold, Hold::Free)
     }
 
+    /// Before the call: what jobs have done to files until then, for the record. A replay does it as it was recorded.
+    ///
+    /// # Errors
+    /// It cannot be done again.
+    pub(super) async fn settle(&mut self, stage: &Stage, id: &EffectId) -> Result<Option<FilePatch>, String> {
+        let Some(recorded) = stage.effects.recorded_part(id, FILES_BEFORE) else {
+            let found = self.before.take();
+            return Ok(found.map(|files| files.without_secrets(stage.effects.scrubber())));
+        };
+        let files: FilePatch = serde_json::from_value(recorded).map_err(|error| error.to_string())?;
+        restore(files.clone(), Restored::Changes, &stage.workspace).await?;
+        Ok(Some(files))
+    }
+
+    /// In place of a command that a run was killed in: all that is there, for what was there before is not known; and what
+    /// there is to say if it is more than a recording keeps.
+    pub(super) async fn all(&mut self, scrubber: &Scrubber) -> (Option<FilePatch>, String) {
+        let Hold::Recorded(known) = &mut self.hold else { return (None, String::new()) };
+        let now = known.take().expect("it was found out when the turn began");
+        let compare = move || patch::diff(&now.emptied(), &now);
+        match tokio::task::spawn_blocking(compare).await.expect("reading files does not panic") {
+            Ok(files) => (Some(files.without_secrets(scrubber)), String::new()),
+            Err(error) => {
+                let trouble = format!(
+                    " What is there now could not be recorded ({error}), so a recording of this run will not play."
+                );
+                (None, trouble)
+            }
+        }
+    }
+
     /// After the call: what it and the jobs beside it have changed, if that is recorded.
     ///
     /// # Errors
@@ -225,12 +261,25 @@ async fn again(then: FileSnapshot) -> FileSnapshot {
     tokio::task::spawn_blocking(take).await.expect("reading files does not panic")
 }
 
-/// Makes the recorded changes of a command that is not run again.
+/// What of a recorded call is done to files when it is not run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Restored {
+    /// The changes it made.
+    Changes,
+    /// All that was there after it.
+    All,
+}
+
+/// Does to files what a recorded command did that is not run again.
 ///
 /// # Errors
-/// They cannot be made.
-pub(super) async fn restore(changes: FilePatch, workspace: &Path) -> Result<(), String> {
+/// It cannot be done.
+pub(super) async fn restore(files: FilePatch, what: Restored, workspace: &Path) -> Result<(), String> {
     let root = workspace.to_owned();
-    let made = tokio::task::spawn_blocking(move || changes.apply(&root)).await;
+    let made = tokio::task::spawn_blocking(move || match what {
+        Restored::Changes => files.apply(&root),
+        Restored::All => files.apply_as_all(&root),
+    })
+    .await;
     made.expect("writing files does not panic").map_err(|error| error.to_string())
 }

@@ -6,6 +6,7 @@ mod call;
 mod command;
 mod delegate;
 mod files;
+mod folder;
 mod hooks;
 mod kit;
 mod models;
@@ -27,6 +28,7 @@ pub use budget::{Amount, Budget, Purse};
 pub use command::{CommandAsked, CommandEnd, run_command};
 pub use delegate::Delegates;
 pub use files::{Commands, FileOrder};
+pub use folder::{FolderAsked, open_folder};
 use kit::Kit;
 use models::Models;
 pub use modules::{Cast, CastError, Casting, Lines, Modules, Offstage};
@@ -42,6 +44,7 @@ use crate::fault::Faults;
 use crate::hook::Hooks;
 use crate::provider::{ErrorClass, Line, Occasion};
 use crate::tool::HoldLog;
+use crate::tool::workspace::Workspace;
 
 /// What all sessions of a run share.
 pub struct Stage {
@@ -110,6 +113,8 @@ pub struct Session {
     kept: Mutex<Amount>,
     /// What it holds.
     holds: HoldLog,
+    /// Where it works.
+    workspace: Arc<Workspace>,
     /// Who hears of what it does, and may decide.
     hooks: Hooks,
     /// What its sub-agents are made from, if it may have some.
@@ -152,6 +157,7 @@ impl Session {
             kept: Mutex::default(),
             holds: HoldLog::default(),
             hooks: cast.hooks,
+            workspace: cast.workspace,
             delegates: None,
             prompts: 0,
             stage,

@@ -124,6 +124,8 @@ pub struct Casting<'a> {
     pub store: Arc<dyn IssueStore>,
     /// How the queue is used.
     pub queue: &'a QueuePlan,
+    /// Where it works: the workspace of the run or a folder of it.
+    pub workspace: Arc<Workspace>,
 }
 
 /// The parts of a session.
@@ -144,6 +146,8 @@ pub struct Cast {
     pub system: String,
     /// Who hears of what the session does.
     pub hooks: Hooks,
+    /// Where it works.
+    pub workspace: Arc<Workspace>,
 }
 
 /// A session cannot be made of its mount plan.
@@ -208,6 +212,11 @@ impl Modules {
         self.offered = offered;
         self.servers = servers;
         self
+    }
+
+    /// The workspace of the run.
+    pub fn workspace(&self) -> &Arc<Workspace> {
+        &self.workspace
     }
 
     /// The commands that go on in the workspace in the background.
@@ -295,7 +304,7 @@ impl Modules {
         let plans = plan.roles.values().flat_map(|role| role.mount_plan.and_agents());
         for spec in plans.flat_map(|plan| &plan.tools) {
             if let Some(Built::Absent { notice } | Built::Partial { notice, .. }) =
-                self.plain_tool(spec, "check")?
+                self.plain_tool(spec, "check", &self.workspace)?
                 && self.told.lock().expect("nothing panics while it holds this").insert(notice.clone())
             {
                 notices.push(Offstage { notice });
@@ -313,7 +322,7 @@ impl Modules {
         let (provider, line) = self.provider(casting.role)?;
         let mut tools: Vec<Arc<dyn Tool>> = Vec::new();
         for spec in &plan.tools {
-            match self.plain_tool(spec, &casting.path)? {
+            match self.plain_tool(spec, &casting.path, &casting.workspace)? {
                 Some(Built::Tools(built) | Built::Partial { tools: built, .. }) => tools.extend(built),
                 Some(Built::Absent { .. }) => {}
                 None if spec.module == task::INFO.name => {
@@ -335,7 +344,7 @@ impl Modules {
         }
         let offered = self.offered_to(&casting.role.id);
         let plans = self.mcp_servers(casting.role)?;
-        tools.extend(mcp::tools(&plans, &offered, self.servers.as_deref(), &self.workspace));
+        tools.extend(mcp::tools(&plans, &offered, self.servers.as_deref(), &casting.workspace));
         let mut names = BTreeSet::new();
         if let Some(same) = tools.iter().map(|tool| tool.spec().name).find(|name| !names.insert(name.clone()))
         {
@@ -351,6 +360,7 @@ impl Modules {
             context,
             system: casting.system,
             hooks: self.hooks(&plan.hooks)?,
+            workspace: casting.workspace,
         })
     }
 
@@ -465,14 +475,19 @@ impl Modules {
     }
 
     /// Builds a tool that knows nothing of the queue; `None` for the one that does.
-    fn plain_tool(&self, spec: &ModuleSpec, session: &str) -> Result<Option<Built>, CastError> {
+    fn plain_tool(
+        &self,
+        spec: &ModuleSpec,
+        session: &str,
+        workspace: &Arc<Workspace>,
+    ) -> Result<Option<Built>, CastError> {
         let config: &Map<String, Value> = &spec.config;
         Ok(Some(match spec.module.as_str() {
-            name if name == filesystem::INFO.name => filesystem::build(config, self.workspace.clone())?,
-            name if name == bash::INFO.name => bash::build(config, self.workspace.clone(), &self.variables)?,
-            name if name == search::INFO.name => search::build(config, self.workspace.clone())?,
+            name if name == filesystem::INFO.name => filesystem::build(config, workspace.clone())?,
+            name if name == bash::INFO.name => bash::build(config, workspace.clone(), &self.variables)?,
+            name if name == search::INFO.name => search::build(config, workspace.clone())?,
             name if name == todo::INFO.name => todo::build(session),
-            name if name == web::INFO.name => web::build(config, &self.workspace, &self.variables)?,
+            name if name == web::INFO.name => web::build(config, workspace, &self.variables)?,
             name if name == mcp::INFO.name => {
                 mcp::read(config, self.ground())?;
                 // What they offer is known only from the servers, or from a recording.
@@ -480,7 +495,7 @@ impl Modules {
             }
             name => match self.registry.tool(name) {
                 Some(make) => {
-                    let (workspace, variables) = (&self.workspace, &self.variables);
+                    let variables = &self.variables;
                     make(&ToolParts { config, workspace, variables, session })?
                 }
                 None => return Ok(None),

@@ -20,7 +20,7 @@ use crate::tool::{Built, bash, filesystem, issue, mcp, search, task, todo, web};
 pub struct ToolParts<'a> {
     /// The `config` of the mount plan.
     pub config: &'a Map<String, Value>,
-    /// The workspace of the run.
+    /// Where the session works: the workspace of the run, or a folder of it.
     pub workspace: &'a Arc<Workspace>,
     /// The environment.
     pub variables: &'a Variables,

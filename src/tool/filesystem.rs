@@ -107,10 +107,10 @@ impl Files {
     /// What a call on this path may touch, links resolved.
     fn footprint(&self, input: &Map<String, Value>, access: Access) -> Footprint {
         let Ok(path) = self.path(Arguments(input)) else { return Footprint::none() };
-        let footprint = Footprint::none().with(access, path.resource());
+        let footprint = Footprint::none().with(access, self.workspace.resource(&path));
         match self.workspace.find(&path) {
             Ok(found) if found.kind == Kind::Directory => footprint.with(Access::Read, "fs:*"),
-            Ok(found) => footprint.with(access, found.path.resource()),
+            Ok(found) => footprint.with(access, self.workspace.resource(&found.path)),
             Err(_) => footprint,
         }
     }

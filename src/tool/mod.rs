@@ -8,6 +8,7 @@ pub mod filesystem;
 pub mod issue;
 mod jobs;
 pub mod mcp;
+pub mod own_folder;
 pub mod patch;
 pub mod results;
 pub mod sandbox;
@@ -17,6 +18,7 @@ mod snapshot;
 pub mod task;
 pub mod todo;
 pub mod web;
+mod work_path;
 pub mod workspace;
 
 use std::sync::Arc;

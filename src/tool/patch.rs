@@ -141,9 +141,10 @@ fn read_change(
         return Err(PatchError::Unsteady { path: path.to_owned() });
     }
     Ok(match String::from_utf8(bytes) {
-        Ok(text) if !text.contains('\0') => {
-            Change::Text { content: replace_path(&text, &after.root.to_string_lossy()), executable }
-        }
+        Ok(text) if !text.contains('\0') => Change::Text {
+            content: replace_path(&text, &after.root.to_string_lossy(), SHOWN_ROOT),
+            executable,
+        },
         Ok(text) => Change::Binary { hex: to_hex(text.as_bytes()), executable },
         Err(error) => Change::Binary { hex: to_hex(error.as_bytes()), executable },
     })
@@ -165,6 +166,31 @@ impl FilePatch {
     pub fn without(mut self, is_anothers: impl Fn(&str) -> bool) -> Self {
         self.0.retain(|path, _| !is_anothers(path));
         self
+    }
+
+    /// Makes a folder hold what the patch makes, and nothing else but what belongs to the runner.
+    ///
+    /// # Errors
+    /// As those of `apply`.
+    pub fn apply_as_all(&self, root: &Path) -> Result<(), PatchError> {
+        let is_folder = |path: &str| {
+            let below = format!("{path}/");
+            let next = self.0.range(below.clone()..).next();
+            self.0.get(path) == Some(&Change::Directory)
+                || next.is_some_and(|(next, _)| next.starts_with(&below))
+        };
+        let is_wanted = |path: &str| self.0.contains_key(path) || is_folder(path);
+        let now = FileSnapshot::take(root)?;
+        let mut all = self.clone();
+        let in_the_way = now.entries.keys().filter(|path| !now.is_directory(path) && is_folder(path));
+        all.0.extend(in_the_way.map(|path| (path.clone(), Change::Directory)));
+        for path in now.entries.keys().filter(|path| !is_wanted(path)) {
+            // What lies in a folder goes with it, and makes room with it for something else.
+            if path.rsplit_once('/').is_none_or(|(folder, _)| is_folder(folder)) {
+                all.0.insert(path.clone(), Change::Delete);
+            }
+        }
+        all.apply(root)
     }
 
     /// Makes the changes in a folder. Nothing outside it is touched, whatever the patch says.
@@ -506,6 +532,9 @@ mod tests {
             prop_assert_eq!(state(dirs[2].path()), state(dirs[1].path()));
             read_back.apply(dirs[2].path()).unwrap();
             prop_assert_eq!(state(dirs[2].path()), state(dirs[1].path()));
+            let all = diff(&one.emptied(), &one).unwrap();
+            all.apply_as_all(dirs[2].path()).unwrap();
+            prop_assert_eq!(state(dirs[2].path()), state(dirs[0].path()));
         }
     }
 }

@@ -10,7 +10,7 @@ use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use sha2::{Digest, Sha256};
 
 use super::patch::PatchError;
-use super::workspace::{RESERVED, open_dir, replace_path};
+use super::workspace::{RESERVED, RESULTS, SHOWN_ROOT, open_dir, replace_path};
 use crate::limit;
 
 /// Deepest folder of a snapshot; recursion must end.
@@ -77,6 +77,12 @@ impl FileSnapshot {
         Self::walk(root, &BTreeMap::new())
     }
 
+    /// The same folder with nothing in it.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self { root: self.root.clone(), entries: BTreeMap::new() }
+    }
+
     /// The same folder now; files whose stamp says that they are as before are not read again.
     ///
     /// # Errors
@@ -108,7 +114,8 @@ impl FileSnapshot {
         for entry in entries {
             let entry = entry.map_err(|error| PatchError::system("list", prefix, &error))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if prefix.is_empty() && RESERVED.contains(&name.as_str()) {
+            // Results are kept at the top of every folder that sessions work in.
+            if name == RESULTS || prefix.is_empty() && RESERVED.contains(&name.as_str()) {
                 continue;
             }
             let path = format!("{prefix}{name}");
@@ -138,7 +145,7 @@ impl FileSnapshot {
             What::Directory
         } else if metadata.is_symlink() {
             let target = dir.read_link_contents(name)?.to_string_lossy().into_owned();
-            What::Link { target: replace_path(&target, &self.root.to_string_lossy()) }
+            What::Link { target: replace_path(&target, &self.root.to_string_lossy(), SHOWN_ROOT) }
         } else if metadata.is_file() {
             let executable = metadata.permissions().mode() & 0o100 != 0;
             match known.get(path) {

@@ -6,7 +6,6 @@
 //! leaves the other file as it was.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -15,7 +14,11 @@ use cap_std::fs::{Dir, FileTypeExt, Metadata, OpenOptions, OpenOptionsExt};
 use nix::libc::{O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK};
 
 use super::jobs::JobBoard;
+use super::work_path::is_reserved;
 use crate::secret::Scrubber;
+
+pub(super) use super::work_path::is_the_runners;
+pub use super::work_path::{PathError, WorkPath};
 
 /// How the workspace is called towards a model, wherever it really is.
 pub const SHOWN_ROOT: &str = "/work";
@@ -25,6 +28,10 @@ pub const MARKER: &str = ".runner-workspace";
 
 /// The folder at the top of a workspace where results of tools are kept that are too large to be shown.
 pub const RESULTS: &str = ".runner-results";
+
+/// The folder at the top of a workspace that holds the folders of workers who have one for themselves. Everybody may look
+/// into it who works in the whole.
+pub const WORKERS: &str = ".runner-workers";
 
 /// Names at the top of a workspace that belong to the runner: no file tool touches them, no patch holds them. One who
 /// was told of a file below [`RESULTS`] may read it.
@@ -37,20 +44,23 @@ const LINKS: u32 = 40;
 const NAME_BYTES: usize = 255;
 
 /// Longest path a call may give. Bytes; what is longer reaches no program that is given it.
-const PATH_BYTES: usize = 4_000;
+pub(super) const PATH_BYTES: usize = 4_000;
 
 /// Folders a file may lie in, one within the other: what tools can make they can also search and record.
-const FOLDERS: usize = 100;
+pub(super) const FOLDERS: usize = 100;
 
-/// The folder agents work in, held open. One is shared by all sessions of a run.
+/// The folder agents work in, held open. One is shared by all sessions of a run, but for those that work in a folder of it.
 #[derive(Debug)]
 pub struct Workspace {
     root: PathBuf,
     dir: Dir,
+    /// Where it lies in the workspace of the run.
+    place: WorkPath,
     scrubber: Scrubber,
-    spellings: Vec<String>,
+    /// The folder's own paths, and what is shown for each.
+    spellings: Vec<(String, String)>,
     jobs: Arc<JobBoard>,
-    pub(super) writing: Mutex<()>,
+    pub(super) writing: Arc<Mutex<()>>,
 }
 
 impl Workspace {
@@ -61,18 +71,86 @@ impl Workspace {
     pub fn open(root: &Path, scrubber: Scrubber) -> io::Result<Self> {
         let real = std::fs::canonicalize(root)?;
         let dir = Dir::open_ambient_dir(&real, cap_std::ambient_authority())?;
-        let mut spellings: Vec<String> =
-            [real.as_path(), root].iter().filter_map(|path| path.to_str()).map(str::to_owned).collect();
-        spellings.retain(|text| text.len() > 1 && text.starts_with('/'));
-        spellings.iter_mut().for_each(|text| text.truncate(text.trim_end_matches('/').len()));
-        spellings.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        spellings.dedup();
-        Ok(Self { root: real, dir, scrubber, spellings, jobs: Arc::default(), writing: Mutex::new(()) })
+        let spellings = spellings(&[&real, root], SHOWN_ROOT);
+        let (place, jobs, writing) = (WorkPath::top(), Arc::default(), Arc::default());
+        Ok(Self { root: real, dir, place, scrubber, spellings, jobs, writing })
+    }
+
+    /// A folder of it as the workspace of sessions that work in it and nowhere else. Writing in it and jobs in the background
+    /// are in one order with those of the whole.
+    ///
+    /// # Errors
+    /// It does not exist, is no folder, or may not be read.
+    pub fn below(&self, folder: &WorkPath) -> Result<Self, PathError> {
+        let failed = |error: &io::Error| PathError::System {
+            path: folder.to_string(),
+            reason: self.show(&plain(error)),
+        };
+        let found = self.find(folder)?;
+        if found.kind != Kind::Directory {
+            let missing = io::Error::from(io::ErrorKind::NotADirectory);
+            return Err(failed(&missing));
+        }
+        let dir = open_dir(&found.parent, &found.name).map_err(|error| failed(&error))?;
+        let root = self.root.join(found.path.to_string());
+        let up = found.path.0.iter().fold(SHOWN_ROOT.to_owned(), |shown, _| shown + "/..");
+        let above = self.spellings.iter().map(|(spelling, shown)| {
+            let further = shown.strip_prefix(SHOWN_ROOT).unwrap_or(shown);
+            (spelling.clone(), format!("{up}{further}"))
+        });
+        let own = self.spellings.iter().filter(|(_, shown)| shown == SHOWN_ROOT);
+        let own: Vec<PathBuf> =
+            own.map(|(spelling, _)| Path::new(spelling).join(found.path.to_string())).collect();
+        let own: Vec<&Path> = own.iter().map(PathBuf::as_path).collect();
+        Ok(Self {
+            root,
+            dir,
+            place: self.place.join(&found.path),
+            scrubber: self.scrubber.clone(),
+            // The longer before the shorter, which stands within it.
+            spellings: spellings(&own, SHOWN_ROOT).into_iter().chain(above).collect(),
+            jobs: self.jobs.clone(),
+            writing: self.writing.clone(),
+        })
+    }
+
+    /// Makes a folder and those it lies in, if they are not there.
+    ///
+    /// # Errors
+    /// A link leads out, something else stands there, or the system refuses.
+    pub fn make(&self, folder: &WorkPath) -> Result<(), PathError> {
+        let failed = |error: &io::Error| PathError::System {
+            path: folder.to_string(),
+            reason: self.show(&plain(error)),
+        };
+        let found = self.find(folder)?;
+        match found.kind {
+            Kind::Directory => Ok(()),
+            Kind::Missing => {
+                let parent = found.make_parent().map_err(|error| failed(&error))?;
+                match parent.create_dir(&found.name) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(&error)),
+                    _ => Ok(()),
+                }
+            }
+            Kind::File { .. } | Kind::Special(_) => {
+                Err(PathError::NotADirectory { path: folder.to_string() })
+            }
+        }
     }
 
     /// The folder's absolute path; for starting processes in it, never for a model.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    pub(super) fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// The name of one of its paths in footprints.
+    pub(super) fn resource(&self, path: &WorkPath) -> String {
+        path.resource(&self.place)
     }
 
     /// The commands that go on in it in the background.
@@ -88,8 +166,8 @@ impl Workspace {
     /// A text as a model may see it: without secrets, and with `/work` where the folder's own path stood.
     pub fn show(&self, text: &str) -> String {
         let mut shown = self.scrubber.scrub(text);
-        for spelling in &self.spellings {
-            shown = replace_path(&shown, spelling);
+        for (spelling, instead) in &self.spellings {
+            shown = replace_path(&shown, spelling, instead);
         }
         shown
     }
@@ -172,80 +250,6 @@ impl Workspace {
     }
 }
 
-/// A path in the workspace: names from the top, no dots, no slash at either end.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WorkPath(Vec<String>);
-
-impl WorkPath {
-    /// The top of the workspace.
-    pub fn top() -> Self {
-        Self::default()
-    }
-
-    /// Whether this is `other` or lies below it.
-    pub fn is_within(&self, other: &Self) -> bool {
-        self.0.starts_with(&other.0)
-    }
-
-    /// Its name in footprints. Characters that a ledger line gives a meaning are written as `%XX`.
-    pub fn resource(&self) -> String {
-        let mut out = String::from("fs:");
-        for c in self.to_string().chars() {
-            if c.is_whitespace() || "%,;[]*".contains(c) {
-                let mut bytes = [0; 4];
-                for byte in c.encode_utf8(&mut bytes).bytes() {
-                    out.push_str(&format!("%{byte:02X}"));
-                }
-            } else {
-                out.push(c);
-            }
-        }
-        out
-    }
-
-    /// Whether this is where results of tools are kept: files there are read by those who were told of them, no more.
-    pub fn is_in_results(&self) -> bool {
-        self.0.first().is_some_and(|name| name.eq_ignore_ascii_case(RESULTS))
-    }
-
-    /// What a folder's entry is called; `None` when it belongs to the runner, or its name is none that a call can give.
-    pub(super) fn entry(&self, name: &str) -> Option<Self> {
-        if name.chars().any(char::is_control) {
-            return None;
-        }
-        let mut names = self.0.clone();
-        names.push(name.to_owned());
-        // Kept results are read by those who were told of them, and found by nobody else.
-        Some(Self(names))
-            .filter(|path| !path.is_reserved() && (self.is_in_results() || !path.is_in_results()))
-    }
-
-    /// The folders it lies in, the top first.
-    pub(super) fn folders_above(&self) -> impl Iterator<Item = Self> {
-        (0..self.0.len()).map(|names| Self(self.0[..names].to_vec()))
-    }
-
-    /// How many names it has.
-    pub(super) fn depth(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The part of it below a folder it lies in.
-    pub(super) fn below(&self, folder: &Self) -> String {
-        self.0[folder.0.len().min(self.0.len())..].join("/")
-    }
-
-    fn is_reserved(&self) -> bool {
-        self.0.first().is_some_and(|name| is_reserved(name))
-    }
-}
-
-impl fmt::Display for WorkPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { f.write_str(".") } else { f.write_str(&self.0.join("/")) }
-    }
-}
-
 /// What a walk came to.
 pub(super) struct Found {
     /// The directory that holds it, open.
@@ -302,76 +306,6 @@ impl Found {
         }
         Ok(dir)
     }
-}
-
-/// Why a path is not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PathError {
-    /// No path at all.
-    #[error("the path is empty; give one relative to the workspace, such as notes.md")]
-    Empty,
-    /// Control characters in it.
-    #[error("the path \"{path}\" holds a control character; use a plain name")]
-    OddName {
-        /// The path, escaped.
-        path: String,
-    },
-    /// A name no file system takes.
-    #[error("a name in \"{name}…\" is longer than 255 bytes; use a shorter one")]
-    LongName {
-        /// How the path begins.
-        name: String,
-    },
-    /// More than a program can be given.
-    #[error("the path \"{path}…\" is longer than {PATH_BYTES} bytes; use a shorter one")]
-    Long {
-        /// How the path begins.
-        path: String,
-    },
-    /// Folders in folders without end.
-    #[error("the path \"{path}…\" leads more than {FOLDERS} folders deep; use fewer")]
-    Deep {
-        /// How the path begins.
-        path: String,
-    },
-    /// It leads out.
-    #[error(
-        "Access denied: {path} is outside the workspace; use a path relative to it, or one that begins with /work/"
-    )]
-    Outside {
-        /// As given.
-        path: String,
-    },
-    /// It belongs to the runner.
-    #[error(
-        "Access denied: {path} belongs to the runner; work on other files (issues are reached with the issue tool)"
-    )]
-    Reserved {
-        /// As given.
-        path: String,
-    },
-    /// A file where a directory should be.
-    #[error(
-        "{path} leads through a file that is not a directory; list its parent with read_file to see what is there"
-    )]
-    NotADirectory {
-        /// As given.
-        path: String,
-    },
-    /// Links without end.
-    #[error("{path} leads through too many links; use the real path")]
-    Links {
-        /// As given.
-        path: String,
-    },
-    /// The system said no.
-    #[error("cannot reach {path}: {reason}")]
-    System {
-        /// As given.
-        path: String,
-        /// What it said.
-        reason: String,
-    },
 }
 
 struct Walk<'a> {
@@ -457,23 +391,6 @@ impl Walk<'_> {
     }
 }
 
-fn is_reserved(name: &str) -> bool {
-    name != RESULTS && is_the_runners(name)
-}
-
-/// Whether a name at the top of a workspace belongs to the runner, or some file system takes it for one that does: there are
-/// those that fold case, by Unicode's rules, and those that leave characters out that nobody sees.
-pub(super) fn is_the_runners(name: &str) -> bool {
-    let seen = |c: &char| !matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-    let fold = |c: char| match c {
-        '\u{17f}' => 's',
-        '\u{212a}' => 'k',
-        other => other.to_ascii_lowercase(),
-    };
-    let name: String = name.chars().filter(seen).map(fold).collect();
-    RESERVED.contains(&name.as_str())
-}
-
 fn kind_of(metadata: &Metadata) -> Kind {
     let kind = metadata.file_type();
     if kind.is_file() {
@@ -504,15 +421,26 @@ pub(super) fn plain(error: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
+/// The ways a folder's absolute path is written, the longest first, each with what is shown for it.
+fn spellings(paths: &[&Path], shown: &str) -> Vec<(String, String)> {
+    let mut spellings: Vec<String> =
+        paths.iter().filter_map(|path| path.to_str()).map(str::to_owned).collect();
+    spellings.retain(|text| text.len() > 1 && text.starts_with('/'));
+    spellings.iter_mut().for_each(|text| text.truncate(text.trim_end_matches('/').len()));
+    spellings.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    spellings.dedup();
+    spellings.into_iter().map(|spelling| (spelling, shown.to_owned())).collect()
+}
+
 /// Replaces a path where it stands as a whole: `/tmp/w` in `/tmp/w/a`, not in `/tmp/w2`.
-pub(super) fn replace_path(text: &str, path: &str) -> String {
+pub(super) fn replace_path(text: &str, path: &str, instead: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(path) {
         let after = &rest[at + path.len()..];
         let goes_on = after.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-');
         out.push_str(&rest[..at]);
-        out.push_str(if goes_on { path } else { SHOWN_ROOT });
+        out.push_str(if goes_on { path } else { instead });
         rest = after;
     }
     out.push_str(rest);
@@ -588,9 +516,35 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_of_it_is_a_workspace_and_stays_inside() {
+        let (dir, whole) = workspace();
+        std::fs::create_dir_all(dir.path().join("docs/api")).unwrap();
+        std::fs::write(dir.path().join("docs/api/a.md"), "x").unwrap();
+        std::fs::write(dir.path().join("top.md"), "x").unwrap();
+        std::os::unix::fs::symlink("../../top.md", dir.path().join("docs/api/up")).unwrap();
+        std::os::unix::fs::symlink(whole.root().join("top.md"), dir.path().join("docs/api/absolute"))
+            .unwrap();
+        let read = |given: &str| whole.read_path(&WorkPath::top(), given).unwrap();
+        let api = whole.below(&read("docs")).unwrap().below(&read("api")).unwrap();
+        let path = api.read_path(&WorkPath::top(), "/work/a.md").unwrap();
+        assert_eq!(api.find(&path).unwrap().kind, Kind::File { bytes: 1 });
+        assert_eq!(api.resource(&path), "fs:docs/api/a.md");
+        assert!(api.read_path(&WorkPath::top(), "../x").is_err());
+        for name in ["up", "absolute"] {
+            assert!(matches!(api.find(&read(name)), Err(PathError::Outside { .. })), "{name}");
+        }
+        let root = whole.root().display().to_string();
+        assert_eq!(
+            api.show(&format!("{root}/docs/api/a.md {root}/docs {root}/top.md {root}-old")),
+            format!("/work/a.md /work/.. /work/../../top.md {root}-old")
+        );
+        assert!(whole.below(&read("top.md")).is_err() && whole.below(&read("none")).is_err());
+    }
+
+    #[test]
     fn resources_survive_a_ledger_line() {
         let (_dir, workspace) = workspace();
         let path = workspace.read_path(&WorkPath::top(), "a,b [c]/*").unwrap();
-        assert_eq!(path.resource(), "fs:a%2Cb%20%5Bc%5D/%2A");
+        assert_eq!(workspace.resource(&path), "fs:a%2Cb%20%5Bc%5D/%2A");
     }
 }

@@ -53,6 +53,15 @@ const LISTED: Case = Case {
     make: listed,
 };
 
+/// Workers with folders of their own, which a run that goes on finds again.
+const FOLDERS: Case = Case {
+    scenario: "folders.yaml",
+    script: "folders.script.yaml",
+    workspace: ".ws",
+    code: 0,
+    make: crate::engine::project,
+};
+
 /// A session whose list of steps decides what the queue holds in the end.
 fn listed() -> Project {
     let project = Project::shipped();
@@ -239,6 +248,11 @@ fn a_list_of_steps_is_the_same_wherever_its_run_was_killed() {
     let whole = listed();
     whole.runner(record(&LISTED, &[])).run().expect_code(0);
     assert!(outcome(&whole, LISTED.workspace).contains_key("3 steps"));
+}
+
+#[test]
+fn workers_in_folders_of_their_own_end_the_same_wherever_they_were_killed() {
+    sweep(&FOLDERS, |effects| (1..=effects).collect());
 }
 
 #[test]

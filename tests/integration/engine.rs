@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::harness::{self, Project, Runner};
 
 /// Every case with the exit code of its run.
-const CASES: [(&str, i32); 19] = [
+const CASES: [(&str, i32); 22] = [
     ("engine-fresh", 0),
     ("engine-keep", 0),
     ("two-pools", 0),
@@ -34,12 +34,16 @@ const CASES: [(&str, i32); 19] = [
     ("groups", 0),
     ("included", 0),
     ("tries", 1),
+    ("folders", 0),
+    ("never-claims", 1),
+    ("late-rounds", 7),
 ];
 
 /// The answers of people.
 const ANSWERS: [(&str, &str); 2] = [("kinds", "ask=yes"), ("tries", "asked=no")];
 
-fn project() -> Project {
+/// A project with every case.
+pub(crate) fn project() -> Project {
     let project = Project::new();
     let inputs = harness::repository().join("tests/inputs/engine");
     harness::walk(&inputs, &mut |path| {
@@ -172,6 +176,9 @@ cases! {
     phases_of_phases: "groups",
     an_included_scenario_by_itself: "included",
     what_fails_and_what_runs_all_the_same: "tries",
+    a_folder_for_each_worker: "folders",
+    workers_that_never_claim: "never-claims",
+    rounds_and_items_that_take_too_long: "late-rounds",
 }
 
 /// Who gets which issue is chance, so there is no snapshot; that it replays is none.
@@ -214,6 +221,21 @@ async fn what_a_lapsed_lease_holds_is_worked_on() {
     }
     drop(store);
     project.runner(["run", "lapsed.yaml"]).run().expect_code(0);
+}
+
+/// Without sessions and issues there is nothing to tell of them.
+#[test]
+fn a_run_of_commands_has_no_tables() {
+    let project = project();
+    project.write(
+        "commands.yaml",
+        "version: 1\nname: commands\nworkspace: { path: .ws, fresh: true }\nphases:\n  - { id: say, shell: { run: \"true\" } }\n",
+    );
+    let run = project.runner(["commands.yaml"]).run().expect_code(0);
+    assert_eq!(run.stdout, "", "{}", run.text());
+    let shown = project.runner(["show"]).run().expect_code(0);
+    assert!(shown.stdout.contains("outcome    ok (exit 0)"), "{}", shown.text());
+    assert!(!shown.stdout.contains("tool calls"), "{}", shown.text());
 }
 
 /// The committed recording of the demo is of the demo as it is.

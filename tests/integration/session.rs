@@ -30,6 +30,7 @@ use runner::session::{
     Stop, Validators,
 };
 use runner::source::{Place, Route, SourceId};
+use runner::tool::workspace::Workspace;
 use runner::tool::{CallContext, Tool, ToolOutput};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
@@ -233,6 +234,7 @@ impl Scene {
             epoch: Timestamp::UNIX_EPOCH,
             models: BTreeMap::new(),
             prices: runner::price::Prices::default(),
+            changes: Vec::new(),
             mcp_tools: BTreeMap::new(),
             inputs: BTreeMap::new(),
             ended: runner::event::ENDED_WELL.to_owned(),
@@ -255,7 +257,7 @@ impl Scene {
         });
         let is_replay = replay.is_some();
         let effects = Effects::new(Setup {
-            origin: replay.map_or(Origin::Live, Origin::Replay),
+            origin: replay.map_or(Origin::Live, |replay| Origin::Replay(Box::new(replay))),
             time: match self.is_virtual {
                 true => Time::Virtual(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))),
                 false => Time::Real(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))),
@@ -280,7 +282,8 @@ impl Scene {
         });
         let place =
             Whereabouts { phase: Some("p".into()), session: Some("s".into()), role: Some("r".into()) };
-        let cast = self.cast(&bench, is_replay);
+        let workspace = Arc::new(Workspace::open(folder.path(), Scrubber::default()).unwrap());
+        let cast = self.cast(&bench, workspace, is_replay);
         let mut session = Session::new(stage.clone(), Identity { path: "p/s".to_owned(), place }, cast, stop);
         let busy = stage.effects.busy();
         let end = session.prompt(&busy, "go").await.unwrap();
@@ -300,7 +303,7 @@ impl Scene {
         Done { end, ids, effects, log, most: bench.most.load(Ordering::Relaxed), heard }
     }
 
-    fn cast(&self, bench: &Arc<Bench>, is_replay: bool) -> Cast {
+    fn cast(&self, bench: &Arc<Bench>, workspace: Arc<Workspace>, is_replay: bool) -> Cast {
         let spec = ModuleSpec {
             module: "provider-mock".to_owned(),
             config: Map::new(),
@@ -323,6 +326,7 @@ impl Scene {
             context: Box::new(Simple::new(Settings::read(&context, None).unwrap())),
             system: "be good".to_owned(),
             hooks: Hooks::default(),
+            workspace,
         }
     }
 }

@@ -131,7 +131,10 @@ fn page(found: &Found, glance: &Glance, reasons: &[String], next: &[String]) -> 
     for reason in reasons {
         let _ = writeln!(out, "{:<9}  {reason}", "why");
     }
-    let _ = write!(out, "\n{}", glance.summary.render());
+    let tables = glance.summary.render();
+    if !tables.is_empty() {
+        let _ = write!(out, "\n{tables}");
+    }
     if !next.is_empty() {
         let _ = write!(out, "\nnext:\n");
     }

@@ -11,7 +11,7 @@ use super::shape::{self, Shape};
 use super::table::{Table, choose, text, wrong_type};
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::event::Policy;
-use crate::plan::{InputType, LimitsPlan, ReplayWhen};
+use crate::plan::{InputType, Isolation, LimitsPlan, ReplayWhen};
 use crate::price::{Price, Usd};
 use crate::source::{Node, NodeValue, SourceId};
 use serde_json::Map;
@@ -78,7 +78,7 @@ fn workspace(table: &Table<'_>, report: &mut Report) -> Option<RawWorkspace> {
     if node.as_text().is_some() {
         let path = text(node, &place, "`workspace` in the scenario", report)?;
         let (setup, teardown) = (Vec::new(), Vec::new());
-        return Some(RawWorkspace { path, fresh: false, setup, teardown });
+        return Some(RawWorkspace { path, fresh: false, isolation: None, setup, teardown });
     }
     if node.as_map().is_none() {
         report.push(wrong_type(node, &place, "`workspace` in the scenario", "a path or a map"));
@@ -88,7 +88,9 @@ fn workspace(table: &Table<'_>, report: &mut Report) -> Option<RawWorkspace> {
     let fresh = table.flag("fresh", report).is_some_and(|flag| flag.value);
     let setup = table.texts("setup", report).unwrap_or_default();
     let teardown = table.texts("teardown", report).unwrap_or_default();
-    Some(RawWorkspace { path: table.required_text("path", report)?, fresh, setup, teardown })
+    let words = Isolation::ALL.map(|isolation| (isolation.as_str(), isolation));
+    let isolation = table.choice("isolation", &words, report);
+    Some(RawWorkspace { path: table.required_text("path", report)?, fresh, isolation, setup, teardown })
 }
 
 fn inputs(table: &Table<'_>, report: &mut Report) -> Vec<RawInput> {
@@ -155,6 +157,7 @@ fn roles(table: &Table<'_>, report: &mut Report) -> Vec<RawRole> {
                 id,
                 mount_plan: None,
                 system: None,
+                workspace: None,
                 takes: None,
                 model: None,
                 vars: Map::new(),
@@ -168,6 +171,7 @@ fn roles(table: &Table<'_>, report: &mut Report) -> Vec<RawRole> {
             system: one.text("system", report),
             takes: one.takes("takes", report),
             model: one.text("model", report),
+            workspace: one.text("workspace", report),
             vars: one.values("vars", report),
             limits: limits(&one, &format!("`limits` of {what}"), &shape::ROLE_LIMITS, report),
         });
@@ -197,7 +201,10 @@ fn limits(table: &Table<'_>, what: &str, shape: &Shape, report: &mut Report) -> 
     let dollars = table.amount("max_usd", report);
     let timeout = if shape.names().contains(&"timeout") { table.duration("timeout", report) } else { None };
     let max_usd = dollars.as_ref().and_then(|found| Usd::from_dollars(found.value));
-    let plan = LimitsPlan { max_usd, max_tokens, max_turns, timeout };
+    let is_of_run = shape.names().contains(&"max_sessions");
+    let max_sessions =
+        if is_of_run { table.count("max_sessions", report).map(|found| found.value) } else { None };
+    let plan = LimitsPlan { max_usd, max_tokens, max_turns, timeout, max_sessions };
     RawLimits { plan, max_usd: dollars.map(|found| found.place) }
 }
 

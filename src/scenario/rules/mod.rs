@@ -6,6 +6,7 @@ mod cycles;
 mod double_entries;
 mod events;
 mod faults;
+mod folders;
 mod ignored;
 mod included;
 mod inline;
@@ -125,7 +126,7 @@ impl Scene<'_> {
 
 /// Checks a scenario by every rule.
 pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
-    let rules: [fn(&Scene<'_>, &mut Report); 19] = [
+    let rules: [fn(&Scene<'_>, &mut Report); 20] = [
         bad_ids::check,
         references::check,
         cycles::check,
@@ -140,6 +141,7 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
         seeds::check,
         faults::check,
         ignored::check,
+        folders::check,
         conditions::check,
         rendering::check,
         inline::check,

@@ -284,6 +284,12 @@ pub static WORKSPACE: Shape = Shape {
         key("path", Takes::Path, "required", "The folder."),
         key("fresh", Takes::Flag, "`false`", "Empties the folder at the start of each run."),
         key(
+            "isolation",
+            Takes::Choice(&["shared", "per-worker"]),
+            "`shared`",
+            "With `per-worker` each worker of a pool works in a copy of its own, see [below](#a-folder-for-each-worker).",
+        ),
+        key(
             "setup",
             Takes::List(&Takes::Command),
             "none",
@@ -342,7 +348,18 @@ pub static ROLE: Shape = Shape {
         ),
         key("system", Takes::Path, "none", "A template, added to the system prompt of the mount plan."),
         key("takes", Takes::Filter, "everything", "Which issues its workers take, by metadata."),
-        key("model", Takes::Text, "the mount plan's", "A model in place of the one in the mount plan."),
+        key(
+            "model",
+            Takes::Text,
+            "the mount plan's",
+            "A model in place of the one in the mount plan; with its provider: `provider-openai/gpt-x`.",
+        ),
+        key(
+            "workspace",
+            Takes::Path,
+            "the whole workspace",
+            "The folder of the workspace that its sessions work in and cannot leave; made if it is not there.",
+        ),
         key("vars", Takes::Anything, "none", "Any values for its templates, as `role.vars.NAME`."),
         key(
             "limits",
@@ -398,10 +415,25 @@ const MAX_TURNS: Key =
 const TIMEOUT: Key =
     key("timeout", Takes::Duration, "unlimited", "How long it may take; counted anew when a run goes on.");
 
-/// `limits` of the run and of a phase.
+const MAX_SESSIONS: Key = key(
+    "max_sessions",
+    Takes::Count(1, MANY),
+    "unlimited",
+    "Sessions that may be at work at once; the others wait. Only of the run.",
+);
+
+/// `limits` of the run.
 pub static LIMITS: Shape = Shape {
     name: "limits",
     heading: "`limits`",
+    one_of: &[],
+    keys: &[MAX_USD, MAX_TOKENS, MAX_TURNS, TIMEOUT, MAX_SESSIONS],
+};
+
+/// `limits` of a phase.
+pub static PHASE_LIMITS: Shape = Shape {
+    name: "phase-limits",
+    heading: "",
     one_of: &[],
     keys: &[MAX_USD, MAX_TOKENS, MAX_TURNS, TIMEOUT],
 };

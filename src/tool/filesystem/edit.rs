@@ -113,8 +113,9 @@ fn edit(files: &Files, arguments: Arguments<'_>) -> Result<Done, FileError> {
         "replacements_made": change.count,
         "bytes_written": text.len(),
     });
-    let footprint =
-        Footprint::none().with(Access::Write, path.resource()).with(Access::Write, found.path.resource());
+    let footprint = [&path, &found.path].into_iter().fold(Footprint::none(), |footprint, path| {
+        footprint.with(Access::Write, files.workspace.resource(path))
+    });
     Ok(Done { output, footprint })
 }
 

@@ -102,8 +102,9 @@ fn read(files: &Files, arguments: Arguments<'_>) -> Result<Done, FileError> {
         _ => return Err(FileError::Binary { path: path.to_string(), bytes: bytes.len() }),
     };
     files.remember(&found.path, &bytes);
-    let footprint =
-        Footprint::none().with(Access::Read, path.resource()).with(Access::Read, found.path.resource());
+    let footprint = [&path, &found.path].into_iter().fold(Footprint::none(), |footprint, path| {
+        footprint.with(Access::Read, files.workspace.resource(path))
+    });
     Ok(Done { output: window.show(&path, &text), footprint })
 }
 

@@ -82,7 +82,8 @@ fn write(files: &Files, arguments: Arguments<'_>) -> Result<Done, FileError> {
         files.has_read(&path, &found, &old)?;
     }
     files.replace(&path, &found, content.as_bytes())?;
-    let footprint =
-        Footprint::none().with(Access::Write, path.resource()).with(Access::Write, found.path.resource());
+    let footprint = [&path, &found.path].into_iter().fold(Footprint::none(), |footprint, path| {
+        footprint.with(Access::Write, files.workspace.resource(path))
+    });
     Ok(Done { output: json!({"file_path": path.to_string(), "bytes": content.len()}), footprint })
 }

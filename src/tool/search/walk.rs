@@ -191,7 +191,7 @@ impl Steps<'_> {
                 Match::None => {}
             }
         }
-        MADE.contains(&name)
+        MADE.contains(&name) || path.is_workers()
     }
 }
 
@@ -205,6 +205,10 @@ fn names(dir: &Dir) -> Vec<String> {
 }
 
 fn rules_of(dir: &Dir, folder: &WorkPath) -> Option<(WorkPath, Gitignore)> {
+    // What keeps the folders of workers out of git keeps nobody from searching one of them.
+    if folder.is_workers() {
+        return None;
+    }
     let mut builder = GitignoreBuilder::new(".");
     let mut any = false;
     for name in RULE_FILES {

@@ -131,6 +131,22 @@ fn a_folder_of_somebody_else_is_left_as_it_is() {
     assert!(!project.path(".runner").exists(), "a run that cannot begin leaves nothing");
 }
 
+#[test]
+fn folders_of_workers_of_an_earlier_run_are_left_as_they_are() {
+    let project = Project::shipped();
+    let _filters = project.snapshots();
+    let scenario = project.read(DEMO);
+    let fresh = "workspace: { path: .demo-workspace, fresh: true }";
+    assert!(scenario.contains(fresh));
+    let kept = "workspace: { path: .demo-workspace, isolation: per-worker }";
+    project.write(DEMO, &scenario.replace(fresh, kept));
+    project.write(".demo-workspace/.runner-workers/work/coding-worker-1/thesis.txt", "years of work\n");
+    let before = project.files(DEMO_WORKSPACE);
+    let outcome = project.runner([DEMO, "--live"]).with_key().run().expect_code(3);
+    insta::assert_snapshot!("team_refused_workers_left", outcome.text());
+    assert_eq!(project.files(DEMO_WORKSPACE), before);
+}
+
 fn manifest(project: &Project) -> Value {
     let run = project.read(".runner/runs/latest");
     serde_json::from_str(&project.read(&format!(".runner/runs/{}/manifest.json", run.trim()))).unwrap()

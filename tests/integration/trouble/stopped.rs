@@ -9,7 +9,7 @@ use super::killed::{stalling, wait_for_claims};
 use super::team::{counts, issue_call, talk, team, think};
 use crate::harness::{Outcome, Project, Running};
 use crate::server::AnthropicServer;
-use crate::server::brain::{Answer, Gate, brain};
+use crate::server::brain::{Answer, Fault, Gate, brain};
 
 /// Far below every wait that a stop must cut short, far above what a busy machine needs.
 const AT_ONCE: Duration = Duration::from_secs(6);
@@ -143,4 +143,43 @@ fn a_command_is_ended_with_the_run() {
     running.signal(Signal::SIGINT).wait_for(STOPPING).signal(Signal::SIGINT);
     // Ends only when the pipes are closed, which what the command has started would hold open.
     ends_at_once(running).expect_code(130);
+}
+
+/// The first interrupt lets what runs at the end run; a second one ends that too. What its command did is not known, so the run
+/// that goes on says so first, and does it anew when it goes on once more.
+#[test]
+fn what_runs_at_the_end_does_so_after_an_interrupt_and_is_ended_by_a_second() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let server = AnthropicServer::start(brain(move |_| {
+        Answer::text("Done.").fault(Fault::Stall { after: 1, gate: held.clone() })
+    }));
+    let project = talk(&server.url());
+    let talk = project.read("talk.yaml");
+    // It comes to its end only if nobody holds it.
+    let command =
+        "echo begun >> tidied.txt; [ -e ../go ] || { : > ../here; sleep 1000; }; echo ended >> tidied.txt";
+    let here = project.path("here");
+    nix::unistd::mkfifo(&here, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let tidy = format!("  - id: tidy\n    finally: true\n    shell: {{ run: \"{command}\" }}\n");
+    project.write("talk.yaml", &(talk + &tidy));
+    let running = project.runner(["talk.yaml"]).with_key().spawn();
+    server.wait_until("the first turn", |requests| requests.len() == 1);
+    running.signal(Signal::SIGINT).wait_for(STOPPING);
+    gate.open();
+    std::fs::read(&here).unwrap();
+    running.signal(Signal::SIGINT);
+    ends_at_once(running).expect_code(130);
+    project.write("go", "");
+    let told = project.runner(["resume"]).with_key().run().expect_code(1);
+    assert!(
+        told.stderr.contains("killed while the command ran, and it was not run again"),
+        "{}",
+        told.text()
+    );
+    assert_eq!(project.read("desk/tidied.txt"), "begun\n");
+    project.runner(["resume"]).with_key().run().expect_code(0);
+    let tidied = project.read("desk/tidied.txt");
+    assert_eq!(tidied, "begun\nbegun\nended\n");
+    assert_eq!(server.requests().len(), 1, "the turn that ended stands");
 }
