@@ -14,6 +14,7 @@ mod mount_plans;
 mod names;
 mod paths;
 mod prompts;
+mod queue_access;
 mod raw;
 mod resolve;
 mod rules;

@@ -36,6 +36,7 @@ mod mcp_client;
 mod mount_plans;
 mod offline;
 mod openai;
+mod plan_command;
 mod reference;
 mod schema;
 mod server;
