@@ -89,6 +89,7 @@ fn head() -> RecordingHead {
         epoch: Timestamp::UNIX_EPOCH,
         models: BTreeMap::new(),
         prices: crate::price::Prices::default(),
+        changes: Vec::new(),
         mcp_tools: BTreeMap::new(),
         inputs: BTreeMap::new(),
         ended: "failed".to_owned(),

@@ -1,12 +1,14 @@
 //! `runner approve RUN [PHASE]`, `runner reject RUN [PHASE]`: the answer of a person to a phase that waits for one.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::arguments::ApproveArguments;
 use super::exit::Exit;
 use super::find_run;
 use super::people::{Written, write_down};
 use super::refusal::{Granted, Refusal};
 use super::surroundings::Surroundings;
-use crate::event::{Decision, Happening};
+use crate::event::{Decision, EffectId, Happening};
 use crate::id::PhaseId;
 use crate::journal::{self, Manifest, Record};
 
@@ -67,23 +69,31 @@ fn write(decision: Decision, arguments: &ApproveArguments, surroundings: &Surrou
     Ok(format!("{phase} is {word}{next}\n"))
 }
 
-/// The phases that have asked and have no answer, with what they ask.
+/// The phases that have asked and have no answer, with what they ask. One whose answer did not stand when the run went on asks
+/// again, even where that was not told once more.
 pub(super) fn waiting(record: &Record) -> Vec<(PhaseId, String)> {
-    let mut waiting: Vec<(PhaseId, String)> = Vec::new();
+    let stands = |phase: &PhaseId| {
+        let answer = EffectId::engine(phase, "answer", 1);
+        record.effects.iter().any(|effect| effect.id == answer)
+    };
+    let mut asked: BTreeMap<PhaseId, String> = BTreeMap::new();
+    let mut waiting: BTreeSet<PhaseId> = BTreeSet::new();
     for event in &record.events {
-        let Some(phase) = &event.phase else { continue };
-        match &event.event {
-            Happening::ApprovalAsked { message } => {
-                waiting.retain(|(other, _)| other != phase);
-                waiting.push((phase.clone(), message.clone()));
+        match (&event.phase, &event.event) {
+            (Some(phase), Happening::ApprovalAsked { message }) => {
+                asked.insert(phase.clone(), message.clone());
+                waiting.insert(phase.clone());
             }
-            Happening::ApprovalGiven { .. } | Happening::PhaseEnded { .. } => {
-                waiting.retain(|(other, _)| other != phase);
+            (Some(phase), Happening::ApprovalGiven { .. } | Happening::PhaseEnded { .. }) => {
+                waiting.remove(phase);
+            }
+            (None, Happening::RunResumed { .. }) => {
+                waiting.extend(asked.keys().filter(|phase| !stands(phase)).cloned());
             }
             _ => {}
         }
     }
     // Which of several asked first is chance.
-    waiting.sort();
-    waiting
+    asked.retain(|phase, _| waiting.contains(phase) && !stands(phase));
+    asked.into_iter().collect()
 }

@@ -15,6 +15,7 @@ use super::history::{CleanArguments, LogsArguments, RunsArguments, ShowArguments
 use super::init::InitArguments;
 use super::issues::IssuesArgs;
 use super::mcp::McpArguments;
+use super::overrides::Overrides;
 use super::plan::PlanArguments;
 use super::schema::SchemaArguments;
 use crate::effects::Deviations;
@@ -201,6 +202,8 @@ pub(super) enum FailOn {
 pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) common: CommonArguments,
+    #[command(flatten)]
+    pub(super) overrides: Overrides,
     /// Answer yes or no to a phase that asks for approval
     #[arg(long, value_name = "PHASE=ANSWER", value_parser = phase_and_decision)]
     pub(super) answer: Vec<(String, Decision)>,
@@ -222,6 +225,8 @@ pub(super) struct RunArguments {
 pub(super) struct RecordArguments {
     #[command(flatten)]
     pub(super) common: CommonArguments,
+    #[command(flatten)]
+    pub(super) overrides: Overrides,
     /// Answer yes or no to a phase that asks for approval
     #[arg(long, value_name = "PHASE=ANSWER", value_parser = phase_and_decision)]
     pub(super) answer: Vec<(String, Decision)>,

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::exit::Exit;
 use super::launch::{Play, Scenario, shown};
 use super::outside;
-use super::people::{Attendants, Terminal, deadlines};
+use super::people::{Attendants, Terminal, deadlines, take_away_recorded};
 use super::refusal::{Granted, Refusal};
 use super::secrets::{scrubber, secret_inputs};
 use super::surroundings::complaint;
@@ -350,7 +350,7 @@ impl Books {
             }
         };
         let origin = match play {
-            Play::Replay(replay) => Origin::Replay(*replay),
+            Play::Replay(replay) => Origin::Replay(replay),
             Play::Live { .. } | Play::Scripted { .. } | Play::Explored { .. } | Play::Resume(_) => {
                 Origin::Live
             }
@@ -380,6 +380,7 @@ impl Books {
         listeners.push(Box::new(journal.clone()));
         listeners.extend(listening_hooks(&scenario.plan, &folder, &record.events));
         let hub = Hub::resumed(listeners, &record.events, over);
+        take_away_recorded(folder.path(), &record, &undone);
         let (origin, resumed) = (Origin::Resume(past), Some(Resumed { record, undone, fork }));
         Ok(Self { folder, journal, store, hub, origin, now, resumed })
     }
@@ -473,22 +474,28 @@ fn modules(
     };
     let workspace = Workspace::prepare(&site.workspace, site.start).map_err(Refusal::configuration)?;
     let tools = ToolWorkspace::open(&site.workspace, scrubber.clone()).map_err(Refusal::configuration)?;
+    Ok((workspace, modules_in(scenario, tools, lines)))
+}
+
+/// The modules of a scenario that work in this folder.
+pub(super) fn modules_in(scenario: &Scenario, tools: ToolWorkspace, lines: Lines) -> Modules {
     let mut modules = Modules::new(&scenario.plan.root, scenario.variables.clone(), Arc::new(tools), lines)
         .with_registry(scenario.registry.clone());
     for (path, text) in &scenario.scripts {
         modules = modules.with_script(path.clone(), text.clone());
     }
-    Ok((workspace, modules))
+    modules
 }
 
 /// What the roles' modules say of themselves before anything runs.
-struct Parts {
-    models: BTreeMap<RoleId, String>,
+pub(super) struct Parts {
+    /// `provider-…/model` by role.
+    pub(super) models: BTreeMap<RoleId, String>,
     notices: Vec<String>,
 }
 
 /// Builds what can be built before anything is spent: every role's provider and tools.
-fn check_parts(modules: &Modules, plan: &Plan) -> Granted<Parts> {
+pub(super) fn check_parts(modules: &Modules, plan: &Plan) -> Granted<Parts> {
     let mut parts = Parts { models: BTreeMap::new(), notices: Vec::new() };
     let mut wrong = Vec::new();
     for role in plan.roles.values() {
@@ -525,7 +532,7 @@ fn check_parts(modules: &Modules, plan: &Plan) -> Granted<Parts> {
 }
 
 /// All that is wrong with what a scenario reaches.
-fn invalid<E: std::fmt::Display>(errors: &[E]) -> Refusal {
+pub(super) fn invalid<E: std::fmt::Display>(errors: &[E]) -> Refusal {
     Refusal { exit: Exit::Invalid, text: errors.iter().map(complaint).collect() }
 }
 
@@ -541,6 +548,7 @@ fn head(scenario: &Scenario, play: &Play, run: &RunId, seed: Option<String>) -> 
             (Evidence::Scripted, epoch, Seed::new(plan.name.as_str()))
         }
     };
+    let given = given(scenario, &scrubber(scenario));
     RecordingHead {
         format: RECORDING_FORMAT,
         scenario: plan.name.clone(),
@@ -551,7 +559,8 @@ fn head(scenario: &Scenario, play: &Play, run: &RunId, seed: Option<String>) -> 
         models: BTreeMap::new(),
         mcp_tools: BTreeMap::new(),
         prices: plan.prices.clone(),
-        inputs: recordable(&given(scenario, &scrubber(scenario)).inputs),
+        inputs: recordable(&given.inputs),
+        changes: recordable_changes(&given.changes),
         ended: ENDED_WELL.to_owned(),
     }
 }
@@ -574,6 +583,7 @@ pub(super) fn head_of(manifest: &Manifest) -> RecordingHead {
         mcp_tools: manifest.mcp_tools.clone(),
         prices: manifest.prices(),
         inputs: recordable(&manifest.given.inputs),
+        changes: recordable_changes(&manifest.given.changes),
         ended: ENDED_WELL.to_owned(),
     }
 }
@@ -582,4 +592,9 @@ pub(super) fn head_of(manifest: &Manifest) -> RecordingHead {
 fn recordable(inputs: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let kept = inputs.iter().filter(|(_, value)| !is_scrubbed(value));
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Values that were set, as a recording keeps them: one that holds a secret has to be set again.
+fn recordable_changes(changes: &[String]) -> Vec<String> {
+    changes.iter().filter(|change| !is_scrubbed(change)).cloned().collect()
 }

@@ -125,7 +125,7 @@ fn of_file(arguments: &ForkArguments, surroundings: &Surroundings) -> Granted<Or
         CommonArguments::of_file(Path::new(&arguments.what), &arguments.input, arguments.env_file.as_deref());
     common = launch::as_recorded(&common, surroundings, arguments.cassette.as_deref());
     let before = launch::read(&common, surroundings, Sources::new())?.scenario();
-    common.set.clone_from(&arguments.set);
+    common.set.extend(arguments.set.iter().cloned());
     common.fault.clone_from(&arguments.fault);
     (common.json, common.fail_on) = (arguments.json, arguments.fail_on);
     let mut after = launch::scenario(&common, surroundings)?;

@@ -52,7 +52,7 @@ pub(super) async fn open(modules: &Modules, plan: &Plan, play: &Play) -> Granted
 }
 
 /// The servers of the roles that some session plays, and those of their agents that have others.
-fn wanted(modules: &Modules, plan: &Plan) -> Result<BTreeMap<RoleId, Vec<ServerPlan>>, CastError> {
+pub(super) fn wanted(modules: &Modules, plan: &Plan) -> Result<BTreeMap<RoleId, Vec<ServerPlan>>, CastError> {
     let used: BTreeSet<_> = plan.every_phase().flat_map(PhasePlan::sessions).map(|(_, role)| role).collect();
     let mut wanted = BTreeMap::new();
     for role in used.iter().filter_map(|role| plan.roles.get(role)) {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::surroundings::tell;
 use crate::clock::{Timestamp, later};
 use crate::engine::{Given, People, Question};
-use crate::event::{Decision, Happening};
+use crate::event::{Decision, EffectId, Happening};
 use crate::id::PhaseId;
 use crate::journal::Record;
 
@@ -39,16 +39,32 @@ pub(super) fn write_down(folder: &Path, phase: &PhaseId, answer: &Written) -> st
     // Whoever looks finds all of it or nothing.
     let new = answers.join(format!("{phase}.new"));
     std::fs::write(&new, text)?;
-    std::fs::rename(new, answers.join(format!("{phase}.json")))
+    std::fs::rename(new, file_of(folder, phase))
 }
 
-/// Takes back an answer that a run has heard: were the phase to ask again, it is to be answered again.
+fn file_of(folder: &Path, phase: &PhaseId) -> PathBuf {
+    folder.join(FOLDER).join(format!("{phase}.json"))
+}
+
+/// The answer that is written down. It stays there until it is on record, so that no kill loses it.
 fn read(folder: &Path, phase: &PhaseId) -> Option<Given> {
-    let file = folder.join(FOLDER).join(format!("{phase}.json"));
-    let text = std::fs::read_to_string(&file).ok()?;
+    let text = std::fs::read_to_string(file_of(folder, phase)).ok()?;
     let Written { answer, by, note } = serde_json::from_str(&text).ok()?;
-    let _ = std::fs::remove_file(file);
     Some(Given { answer, by, note })
+}
+
+/// Takes an answer away that is on record: were the phase to ask again, it is to be answered again.
+fn take_away(folder: &Path, phase: &PhaseId) {
+    // One that cannot be removed is taken away when the run goes on.
+    let _ = std::fs::remove_file(file_of(folder, phase));
+}
+
+/// Takes answers away that a run had on record when it was killed, those too that no longer stand.
+pub(super) fn take_away_recorded(folder: &Path, record: &Record, undone: &[EffectId]) {
+    let effects = record.effects.iter().map(|effect| &effect.id).chain(undone);
+    for phase in effects.filter_map(EffectId::answered) {
+        take_away(folder, &phase);
+    }
 }
 
 /// Whoever is there.
@@ -98,6 +114,10 @@ impl People for Attendants {
             Terminal::Nobody => None,
             Terminal::Asks => Some(self.wait(question).await),
         }
+    }
+
+    fn on_record(&self, question: &Question) {
+        take_away(&self.folder, &question.phase);
     }
 }
 
@@ -172,4 +192,42 @@ pub(super) fn deadlines(record: &Record) -> BTreeMap<PhaseId, Timestamp> {
         }
     }
     deadlines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attendants(folder: &Path) -> Attendants {
+        Attendants {
+            answers: BTreeMap::new(),
+            folder: folder.to_owned(),
+            deadlines: BTreeMap::new(),
+            now: Timestamp::UNIX_EPOCH,
+            terminal: Terminal::Nobody,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_stays_until_it_is_on_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let phase = PhaseId::from("ship.2");
+        let question =
+            Question { phase: phase.clone(), message: "Ship?".to_owned(), timeout: None, default: None };
+        let written = Written { answer: Decision::Yes, by: "ann".to_owned(), note: "good".to_owned() };
+        write_down(folder.path(), &phase, &written).unwrap();
+        let given = Given { answer: Decision::Yes, by: "ann".to_owned(), note: "good".to_owned() };
+        for process in ["killed as soon as it had heard it", "the next"] {
+            let heard = attendants(folder.path()).ask(&question).await;
+            assert_eq!(heard.as_ref(), Some(&given), "{process}");
+        }
+        attendants(folder.path()).on_record(&question);
+        assert_eq!(attendants(folder.path()).ask(&question).await, None);
+        // Killed when it was on record, but not taken away yet.
+        write_down(folder.path(), &phase, &written).unwrap();
+        take_away_recorded(folder.path(), &Record::default(), &[EffectId::engine(&phase, "text", 1)]);
+        assert_eq!(attendants(folder.path()).ask(&question).await, Some(given));
+        take_away_recorded(folder.path(), &Record::default(), &[EffectId::engine(&phase, "answer", 1)]);
+        assert_eq!(attendants(folder.path()).ask(&question).await, None);
+    }
 }

@@ -1,6 +1,6 @@
 //! How a run that is ready is played, from its first event to its last.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::arguments::FailOn;
@@ -15,6 +15,7 @@ use crate::engine::{self, RunEnd, TakeUp, TakenUp};
 use crate::event::{Evidence, Happening, Mode, RecordingHead, Whereabouts};
 use crate::id::RunId;
 use crate::journal::{Durability, JournalError, Line, RunFolder};
+use crate::plan::Plan;
 use crate::store::IssueStore;
 
 /// A run that is over.
@@ -87,19 +88,13 @@ fn shown_workspace(workspace: &engine::Workspace, scenario: &Scenario) -> String
 /// A recording begins where its replay will: with an empty queue, and with no files if anybody may read them. Why this
 /// run does not begin so, if it does not; a run that is to be recorded is refused then.
 async fn check_beginning(ready: &Ready) -> Granted<Option<String>> {
-    let folder = ready.workspace.path().display();
-    let remedy = "use `workspace: {path: …, fresh: true}` or another folder with --workspace";
     let found = engine::begin(&ready.setup).await.map_err(Refusal::configuration)?;
     if ready.mode == Mode::Replay {
         return Ok(None);
     }
-    let tools = ready.setup.plan.roles.values();
-    let tools = tools.flat_map(|role| role.mount_plan.and_agents()).flat_map(|plan| &plan.tools);
-    let mut reads_files =
-        tools.filter(|tool| matches!(tool.module.as_str(), "tool-filesystem" | "tool-bash"));
     let (what, found, end) = if found > 0 {
         ("queue", format!("{found} issues"), "")
-    } else if ready.workspace.beginning() == engine::Beginning::Filled && reads_files.next().is_some() {
+    } else if ready.workspace.beginning() == engine::Beginning::Filled && reads_files(&ready.setup.plan) {
         ("workspace", "files".to_owned(), " in it")
     } else {
         return Ok(None);
@@ -109,9 +104,23 @@ async fn check_beginning(ready: &Ready) -> Granted<Option<String>> {
             "it began with {found} in its {what}, and a replay begins with an empty one"
         )));
     }
-    Err(Refusal::configuration(format!(
-        "a recording must begin with an empty {what}, as its replay does, but {folder} has {found}{end}; {remedy}"
-    )))
+    Err(begins_filled(what, ready.workspace.path(), &format!("{found}{end}")))
+}
+
+/// Whether sessions see what files are in the workspace.
+pub(super) fn reads_files(plan: &Plan) -> bool {
+    let plans = plan.roles.values().flat_map(|role| role.mount_plan.and_agents());
+    plans
+        .flat_map(|plan| &plan.tools)
+        .any(|tool| matches!(tool.module.as_str(), "tool-filesystem" | "tool-bash"))
+}
+
+/// The refusal of a recording that would not begin where its replay will.
+pub(super) fn begins_filled(what: &str, folder: &Path, found: &str) -> Refusal {
+    let folder = folder.display();
+    Refusal::configuration(format!(
+        "a recording must begin with an empty {what}, as its replay does, but {folder} has {found}; use `workspace: {{path: …, fresh: true}}` or another folder with --workspace"
+    ))
 }
 
 /// Begins a new run: nothing is wrong with it any more, and people are told.

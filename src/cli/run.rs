@@ -14,6 +14,7 @@ use super::people::Terminal;
 use super::play::{self, Played};
 use super::proof;
 use super::refusal::{Granted, Refusal, Told};
+use super::rehearsal::rehearse;
 use super::signals::Signals;
 use super::surroundings::{Surroundings, complain, tell};
 use crate::cassette;
@@ -30,8 +31,11 @@ use crate::summary::Summary;
 pub(super) async fn run(arguments: RunArguments, surroundings: Surroundings) -> Exit {
     let begin = || -> Granted<(Scenario, Play)> {
         let common = match &arguments.replay {
-            Some(from) => launch::as_recorded(&arguments.common, &surroundings, from.as_deref()),
-            None => arguments.common.clone(),
+            Some(from) => {
+                arguments.overrides.refuse_in_replay("--replay asks none")?;
+                launch::as_recorded(&arguments.common, &surroundings, from.as_deref())
+            }
+            None => arguments.overrides.over(&arguments.common, &surroundings)?,
         };
         let mut scenario = launch::scenario(&common, &surroundings)?;
         scenario.answers = arguments.answer.iter().cloned().collect();
@@ -41,25 +45,28 @@ pub(super) async fn run(arguments: RunArguments, surroundings: Surroundings) -> 
             }
             (None, Some(to)) => {
                 refuse_in_ci(&surroundings)?;
-                launch::require_credentials(&scenario)?;
                 Play::Live { record: Some(destination(to.as_deref(), &scenario, &surroundings)?) }
             }
-            (None, None) if arguments.live => {
-                launch::require_credentials(&scenario)?;
-                Play::Live { record: None }
-            }
+            (None, None) if arguments.live => Play::Live { record: None },
             (None, None) => launch::choose(&scenario, &surroundings)?,
         };
         if matches!(play, Play::Replay(_)) && arguments.replay.is_none() {
-            let recorded = launch::as_recorded(&common, &surroundings, None);
-            if recorded.input != common.input {
+            arguments.overrides.refuse_in_replay("this one asks none")?;
+            let recorded = launch::as_recorded(&arguments.common, &surroundings, None);
+            if recorded.input != common.input || recorded.set != common.set {
                 scenario = launch::read(&recorded, &surroundings, Sources::new())?.scenario()?;
             }
         }
         Ok((scenario, play))
     };
     match begin() {
+        Ok((scenario, play)) if arguments.overrides.dry_run => {
+            rehearse(&scenario, &play, &surroundings, &arguments.common)
+        }
         Ok((scenario, play)) => {
+            if let Err(refusal) = check_credentials(&scenario, &play) {
+                return refusal.tell();
+            }
             play_out(&arguments.common, &surroundings, &scenario, play, arguments.seed.clone()).await
         }
         Err(refusal) => refusal.tell(),
@@ -70,7 +77,8 @@ pub(super) async fn run(arguments: RunArguments, surroundings: Surroundings) -> 
 pub(super) async fn record(arguments: RecordArguments, surroundings: Surroundings) -> Exit {
     let begin = || -> Granted<(Scenario, Play)> {
         refuse_in_ci(&surroundings)?;
-        let mut scenario = launch::scenario(&arguments.common, &surroundings)?;
+        let common = arguments.overrides.over(&arguments.common, &surroundings)?;
+        let mut scenario = launch::scenario(&common, &surroundings)?;
         scenario.answers = arguments.answer.iter().cloned().collect();
         let record = destination(arguments.to.as_deref(), &scenario, &surroundings)?;
         let play = match &arguments.script {
@@ -78,15 +86,18 @@ pub(super) async fn record(arguments: RecordArguments, surroundings: Surrounding
                 let script = script(path, &mut scenario, &surroundings)?;
                 Play::Scripted { script, record }
             }
-            None => {
-                launch::require_credentials(&scenario)?;
-                Play::Live { record: Some(record) }
-            }
+            None => Play::Live { record: Some(record) },
         };
         Ok((scenario, play))
     };
     match begin() {
+        Ok((scenario, play)) if arguments.overrides.dry_run => {
+            rehearse(&scenario, &play, &surroundings, &arguments.common)
+        }
         Ok((scenario, play)) => {
+            if let Err(refusal) = check_credentials(&scenario, &play) {
+                return refusal.tell();
+            }
             play_out(&arguments.common, &surroundings, &scenario, play, arguments.seed.clone()).await
         }
         Err(refusal) => refusal.tell(),
@@ -110,6 +121,11 @@ pub(super) async fn replay(arguments: ReplayArguments, surroundings: Surrounding
         Ok((scenario, play)) => play_out(&arguments.common, &surroundings, &scenario, play, None).await,
         Err(refusal) => refusal.tell(),
     }
+}
+
+/// Whoever asks models needs their credentials.
+fn check_credentials(scenario: &Scenario, play: &Play) -> Granted<()> {
+    if matches!(play, Play::Live { .. }) { launch::require_credentials(scenario) } else { Ok(()) }
 }
 
 fn replayed(

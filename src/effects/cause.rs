@@ -134,6 +134,7 @@ mod tests {
             epoch: Timestamp::UNIX_EPOCH,
             models: BTreeMap::new(),
             prices: crate::price::Prices::default(),
+            changes: Vec::new(),
             mcp_tools: BTreeMap::new(),
             inputs: BTreeMap::new(),
             ended: "ok".to_owned(),

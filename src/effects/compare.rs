@@ -217,6 +217,7 @@ mod tests {
             ended: crate::event::ENDED_WELL.to_owned(),
             models: BTreeMap::new(),
             prices: crate::price::Prices::default(),
+            changes: Vec::new(),
             mcp_tools: BTreeMap::new(),
             inputs: BTreeMap::new(),
         };

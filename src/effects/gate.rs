@@ -44,7 +44,7 @@ pub enum Origin {
     /// From what is run.
     Live,
     /// From a recording, or from what is run and must equal it.
-    Replay(Replay),
+    Replay(Box<Replay>),
     /// From the run's own journal as far as it goes, then from what is run.
     Resume(Past),
 }
@@ -69,7 +69,7 @@ impl Effects {
     pub fn new(setup: Setup) -> Self {
         let (replay, past) = match setup.origin {
             Origin::Live => (None, None),
-            Origin::Replay(replay) => (Some(replay), None),
+            Origin::Replay(replay) => (Some(*replay), None),
             Origin::Resume(past) => (None, Some(past)),
         };
         let time = match &replay {

@@ -181,7 +181,8 @@ impl Effects {
             let seq = ran.seq.unwrap_or_else(|| self.shared.sequence.next());
             let kills = faults.kills(&id, seq);
             let durability = match kind {
-                EffectKind::Llm => Durability::Synced,
+                // What was paid for, and what a person has said once.
+                EffectKind::Llm | EffectKind::Answer => Durability::Synced,
                 _ if kills => Durability::Synced,
                 _ => Durability::Later,
             };

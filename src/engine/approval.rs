@@ -17,6 +17,9 @@ use crate::plan::ApprovalPlan;
 pub trait People: Send + Sync {
     /// The answer to a question; `None` if nobody is there to give one, so that the run pauses.
     async fn ask(&self, question: &Question) -> Option<Given>;
+
+    /// The answer to a question is on record, and nobody need remember it for the run any more.
+    fn on_record(&self, _question: &Question) {}
 }
 
 /// Nobody: whoever is asked, the run pauses.
@@ -101,6 +104,7 @@ pub(super) async fn run(phase: &PhaseScope, plan: &ApprovalPlan, busy: &Busy) ->
         Ran::plain(json!({"answer": given.answer.as_str(), "by": given.by, "note": given.note}))
     };
     let result = effects.perform(busy, asked, |_| async { given.map(told) }).await?;
+    phase.company.people.on_record(&question);
     let text = |key: &str| result.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let Some(answer) = Decision::from_text(&text("answer")) else {
         return Err(Halt::Unreadable(id, "it is no answer".to_owned()));

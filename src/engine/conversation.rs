@@ -25,6 +25,7 @@ pub(super) async fn run(
     let name = SessionName::new(plan.role.local());
     let scope = Scope::of_phase(phase).with_role(&phase.company, &plan.role);
     let holds = HoldLog::default();
+    let _slot = phase.slot(name.as_str(), busy).await?;
     let mut seat = SeatPlan::alone(phase, &plan.role, &name, &holds);
     // A second try is a conversation of its own.
     seat.fresh = Some(attempt).filter(|attempt| *attempt > 1);

@@ -11,6 +11,7 @@ use super::board::{BlockSetup, Board, Finished, Member, Start, Weather};
 use super::desk::{Desk, Letter, Mail};
 use super::roster::{MonitorOrder, Order, Outlook, Roster, Seat, WorkerOrder};
 use super::shell::{self, Occasion};
+use super::slots::Slots;
 use super::{Company, PhaseOutcome, PhaseScope, RunEnd, Setup, phase, seeding};
 use crate::clock::{Timestamp, later};
 use crate::effects::{Alarm, Asked, Busy, Halt, Ran};
@@ -91,6 +92,7 @@ fn member(run: &RunId, what: &str, at: Timestamp) -> Caller {
 pub async fn run(setup: Setup) -> RunEnd {
     let (desk, inbox) = Desk::new();
     let Setup { plan, run, modules, store, templates, stage, people, secrets } = setup;
+    let slots = Slots::new(plan.limits.max_sessions);
     let company = Arc::new(Company {
         plan,
         run,
@@ -101,6 +103,7 @@ pub async fn run(setup: Setup) -> RunEnd {
         people,
         secrets,
         desk,
+        slots,
         others_seen: Arc::default(),
     });
     listen_to_queue(&company);

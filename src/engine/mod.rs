@@ -24,6 +24,7 @@ mod roster;
 mod scope;
 mod seeding;
 mod shell;
+mod slots;
 mod spent;
 mod undo;
 mod worker;
@@ -38,11 +39,11 @@ pub use dispatch::{begin, export, run};
 pub use resume::{ResumeError, TakeUp, TakenUp, take_up};
 pub use spent::{Spent, spent};
 pub use undo::undo;
-pub use workspace::{Beginning, Workspace, WorkspaceError};
+pub use workspace::{Beginning, Workspace, WorkspaceError, WorkspaceState};
 
 use serde_json::{Map, Value};
 
-use crate::effects::Halt;
+use crate::effects::{Busy, Halt};
 use crate::event::{PhaseEnd, SessionEnd, Whereabouts};
 use crate::id::{PhaseId, RunId};
 use crate::issue::Issue;
@@ -197,6 +198,7 @@ pub(crate) struct Company {
     people: Arc<dyn People>,
     secrets: BTreeMap<String, Secret>,
     desk: desk::Desk,
+    slots: slots::Slots,
     /// Whether another process has changed the queue while the run went on.
     others_seen: Arc<AtomicBool>,
 }
@@ -216,6 +218,13 @@ pub(crate) struct PhaseScope {
 }
 
 impl PhaseScope {
+    /// Takes a place at work for a session of this name.
+    async fn slot<'a>(&'a self, session: &str, busy: &'a Busy) -> Result<slots::Slot<'a>, Halt> {
+        let name = format!("{}/{session}", self.id);
+        let whose = (name.as_str(), &self.stop.soft);
+        self.company.slots.take(busy, &self.company.stage.effects, whose).await
+    }
+
     fn plan(&self) -> &PhasePlan {
         &self.plan
     }

@@ -52,6 +52,7 @@ pub(super) async fn run(phase: &PhaseScope, plan: &MonitorPlan, busy: &Busy) -> 
             continue;
         }
         checks += 1;
+        let _slot = phase.slot(name.as_str(), busy).await?;
         let id = EffectId::engine(phase.id(), "prompt", checks);
         match phase.company.render(busy, id, &plan.prompt, &scope).await? {
             Ok(text) => last = session.prompt(busy, &text).await?,

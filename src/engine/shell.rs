@@ -72,14 +72,14 @@ async fn environment(
 
 /// What the end of a command means for its phase.
 fn judge(plan: &ShellPlan, end: CommandEnd, timeout: Option<Duration>, outcome: &mut PhaseOutcome) {
-    let CommandEnd { stdout, stderr, exit_code, problem } = end;
+    let CommandEnd { stdout, stderr, exit_code, problem, timed_out } = end;
     outcome.facts.insert("exit_code".to_owned(), exit_code.map_or(Value::Null, Value::from));
     match plan.capture {
         Capture::Text => outcome.text = stdout.trim_end().to_owned(),
         Capture::Json | Capture::None => {}
     }
     if let Some(problem) = problem {
-        outcome.budget_used_up = problem.contains("timed out") && timeout.is_some();
+        outcome.budget_used_up = timed_out && timeout.is_some();
         outcome.fail(problem);
         return;
     }
@@ -161,4 +161,28 @@ pub(super) async fn run_all(
         }
     }
     Ok(Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whether_time_is_up_is_no_matter_of_words() {
+        let plan = ShellPlan {
+            run: "ls".to_owned(),
+            env: BTreeMap::new(),
+            expect_exit: vec![0],
+            capture: Capture::None,
+        };
+        let judged = |problem: &str, timed_out: bool| {
+            let end = CommandEnd { problem: Some(problem.to_owned()), timed_out, ..CommandEnd::default() };
+            let mut outcome = PhaseOutcome::completed();
+            judge(&plan, end, Some(Duration::from_secs(1)), &mut outcome);
+            assert_eq!(outcome.end, crate::event::PhaseEnd::Failed);
+            outcome.budget_used_up
+        };
+        assert!(!judged("the shell cannot be started: connection timed out", false));
+        assert!(judged("it took too long", true));
+    }
 }

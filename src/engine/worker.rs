@@ -103,6 +103,8 @@ impl Worker<'_> {
             if let WorkerOrder::Stop(cause) = self.next_order().await? {
                 return Ok(cause);
             }
+            let (phase, busy) = (self.phase, self.busy);
+            let _slot = phase.slot(self.me.name.as_str(), busy).await?;
             match self.plan.claim {
                 ClaimBy::Agent => self.iterate_as_agent().await?,
                 ClaimBy::Engine => self.iterate_as_engine().await?,

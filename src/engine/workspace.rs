@@ -25,6 +25,19 @@ pub enum Beginning {
     Filled,
 }
 
+/// How a workspace stands before a run takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkspaceState {
+    /// It is not there yet.
+    Absent,
+    /// Nothing is in it.
+    Empty,
+    /// What is in it goes when the run begins.
+    Emptied,
+    /// What is in it stays.
+    Filled,
+}
+
 /// Why a workspace cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkspaceError {
@@ -71,15 +84,8 @@ impl Workspace {
         let shown = || path.display().to_string();
         let unusable =
             |error: &std::io::Error| WorkspaceError::Unusable { path: shown(), reason: error.to_string() };
-        let is_new = match std::fs::read_dir(path) {
-            Ok(mut entries) => entries.next().is_none(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
-            Err(error) => return Err(unusable(&error)),
-        };
+        let is_new = matches!(Self::look(path, start)?, WorkspaceState::Absent | WorkspaceState::Empty);
         let marker = path.join(MARKER);
-        if start == WorkspaceStart::Fresh && !is_new && !marker.is_file() {
-            return Err(WorkspaceError::NotOurs { path: shown() });
-        }
         std::fs::create_dir_all(path).map_err(|error| unusable(&error))?;
         if start == WorkspaceStart::Keep {
             // A folder of somebody else is worked in, but not marked as ours.
@@ -98,6 +104,27 @@ impl Workspace {
                 .map_err(|error| unusable(&error))?;
         }
         Ok(Self { path: path.to_owned(), beginning: Beginning::Empty, lock: Some(lock) })
+    }
+
+    /// What a run would find, without touching anything.
+    ///
+    /// # Errors
+    /// It may not be emptied, or the system refuses.
+    pub fn look(path: &Path, start: WorkspaceStart) -> Result<WorkspaceState, WorkspaceError> {
+        let shown = || path.display().to_string();
+        let mut entries = match std::fs::read_dir(path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(WorkspaceState::Absent),
+            Err(error) => {
+                return Err(WorkspaceError::Unusable { path: shown(), reason: error.to_string() });
+            }
+        };
+        match (entries.next(), start) {
+            (None, _) => Ok(WorkspaceState::Empty),
+            (Some(_), WorkspaceStart::Keep) => Ok(WorkspaceState::Filled),
+            (Some(_), WorkspaceStart::Fresh) if path.join(MARKER).is_file() => Ok(WorkspaceState::Emptied),
+            (Some(_), WorkspaceStart::Fresh) => Err(WorkspaceError::NotOurs { path: shown() }),
+        }
     }
 
     /// Whether workers of a new run can be given folders of their own.

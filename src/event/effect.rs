@@ -59,6 +59,11 @@ impl EffectId {
         Self(format!("{phase}/!{name}-{count}"))
     }
 
+    /// The phase whose question it is the answer to, if it is one.
+    pub fn answered(&self) -> Option<PhaseId> {
+        self.0.split_once("/!answer-").map(|(phase, _)| PhaseId::from(phase))
+    }
+
     /// An effect of the engine outside any phase.
     pub fn run(name: &str, count: u32) -> Self {
         Self(format!("run/!{name}-{count}"))

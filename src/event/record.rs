@@ -64,6 +64,9 @@ pub struct RecordingHead {
     /// The inputs that were set from outside, as they were written; what a replay is to have unless it is told otherwise.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, String>,
+    /// Values that were set in place of those of the scenario file, as `PATH=VALUE`; a replay has them too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
     /// What each role's model was told of tools that other programs offer, by the name of the server.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mcp_tools: BTreeMap<RoleId, BTreeMap<String, Vec<ToolSpec>>>,

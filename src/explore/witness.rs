@@ -19,7 +19,7 @@ pub struct Witness(Arc<Mutex<Seen>>);
 struct Seen {
     /// Who holds what.
     holders: BTreeMap<IssueId, String>,
-    /// Tool calls that were asked for, begun and answered, by session.
+    /// Tool calls that were asked for, begun and answered, by session, and the commands of phases.
     calls: BTreeMap<String, [u64; 3]>,
     turns: u64,
     tokens: u64,
@@ -60,8 +60,9 @@ impl Listener for Witness {
     fn heard(&self, envelope: &Envelope) {
         let mut seen = self.0.lock().expect("a witness does not panic");
         let session = || {
-            let name = envelope.session.as_ref().map(ToString::to_string).unwrap_or_default();
-            envelope.phase.as_ref().map_or_else(|| name.clone(), |phase| format!("{phase}/{name}"))
+            let phase = envelope.phase.as_ref().map(ToString::to_string);
+            let name = envelope.session.as_ref().map(ToString::to_string);
+            phase.into_iter().chain(name).collect::<Vec<_>>().join("/")
         };
         match &envelope.event {
             Happening::IssueChanged { issue, change, actor, .. } => seen.changed(issue, change, actor),
@@ -75,7 +76,13 @@ impl Listener for Witness {
                 seen.tokens += usage.total_input() + usage.output;
                 seen.calls.entry(session()).or_default()[0] += calls.len() as u64;
             }
-            Happening::ToolStarted { .. } => seen.calls.entry(session()).or_default()[1] += 1,
+            Happening::ToolStarted { .. } => {
+                // The command of a phase has no session: the file asks for it, and no turn tells.
+                let asked = u64::from(envelope.session.is_none());
+                let calls = seen.calls.entry(session()).or_default();
+                calls[0] += asked;
+                calls[1] += 1;
+            }
             Happening::ToolEnded { .. } => seen.calls.entry(session()).or_default()[2] += 1,
             _ => {}
         }
@@ -115,13 +122,17 @@ mod tests {
     use crate::issue::Status;
 
     fn broken(events: Vec<Happening>, limits: &LimitsPlan) -> String {
+        broken_of(Some(&SessionName::new("w-1")), events, limits)
+    }
+
+    fn broken_of(session: Option<&SessionName>, events: Vec<Happening>, limits: &LimitsPlan) -> String {
         let witness = Witness::default();
         for event in events {
             witness.heard(&Envelope {
                 seq: 1,
                 ts: Timestamp::UNIX_EPOCH,
                 phase: Some(PhaseId::from("work")),
-                session: Some(SessionName::new("w-1")),
+                session: session.cloned(),
                 role: None,
                 event,
             });
@@ -170,6 +181,12 @@ mod tests {
         assert_eq!(
             broken(vec![turn(&["t", "t"]), began(), began(), ended()], &free),
             "work/w-1 asked for 2 tool calls, 2 began and 1 were answered"
+        );
+        // The command of a phase: nobody asks for it in a turn.
+        assert_eq!(broken_of(None, vec![began(), ended()], &free), "");
+        assert_eq!(
+            broken_of(None, vec![began(), began(), ended()], &free),
+            "work asked for 2 tool calls, 2 began and 1 were answered"
         );
         let cheap = LimitsPlan { max_usd: Usd::from_dollars(0.75), ..LimitsPlan::default() };
         assert_eq!(broken(vec![turn(&[]), turn(&[])], &cheap), "the run used $1.00 of `max_usd: 0.75`");

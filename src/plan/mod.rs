@@ -259,6 +259,8 @@ pub struct LimitsPlan {
     pub max_turns: Option<u64>,
     /// How long it may take.
     pub timeout: Option<Duration>,
+    /// How many sessions may be at work at once; only a run has it.
+    pub max_sessions: Option<u32>,
 }
 
 impl LimitsPlan {
@@ -273,6 +275,7 @@ impl LimitsPlan {
             max_tokens: least(self.max_tokens, other.max_tokens),
             max_turns: least(self.max_turns, other.max_turns),
             timeout: least(self.timeout, other.timeout),
+            max_sessions: least(self.max_sessions, other.max_sessions),
         }
     }
 

@@ -14,6 +14,7 @@ mod mount_plans;
 mod names;
 mod paths;
 mod prompts;
+mod providers;
 mod queue_access;
 mod raw;
 mod resolve;
@@ -109,7 +110,8 @@ fn load_into(request: &LoadRequest<'_>, sources: &mut Sources, report: &mut Repo
     let paths = paths::Paths::new(&file, &request.working_dir, request.home.as_deref());
     includes::follow(&mut raw, &file, &paths, sources, report);
     let inputs = inputs::values(&raw.inputs, request, report);
-    let mount_plans = mount_plans::load(&raw, &paths, request, sources, report);
+    let mut mount_plans = mount_plans::load(&raw, &paths, request, sources, report);
+    providers::choose(&mut raw, &mut mount_plans, request, report);
     let prompts = prompts::read(&raw, &paths, sources, report);
     let attachments = attachments::read(&raw, &paths, sources, report);
     let scene = rules::Scene {

@@ -15,6 +15,7 @@ use crate::effects::{Announce, Asked, Beginning, Busy, Grant, Halt, Kept, Ran};
 use crate::event::{EffectId, EffectKind, Happening, Policy, Segment, Whereabouts};
 use crate::id::canonical_json;
 use crate::limit;
+use crate::tool::bash::TIMED_OUT;
 use crate::tool::{CallContext, FilePatch, Tool, ToolOutput};
 
 /// A command to be run.
@@ -43,6 +44,8 @@ pub struct CommandEnd {
     pub exit_code: Option<i32>,
     /// Why it has not, or could not be run at all.
     pub problem: Option<String>,
+    /// Whether that is because it took longer than it may.
+    pub timed_out: bool,
 }
 
 /// What stands in a recording.
@@ -127,6 +130,7 @@ impl CommandEnd {
             stderr: text("stderr"),
             exit_code: code.and_then(|code| i32::try_from(code).ok()),
             problem: said.get("error").and_then(Value::as_str).map(str::to_owned),
+            timed_out: said.get(TIMED_OUT) == Some(&Value::Bool(true)),
         }
     }
 }

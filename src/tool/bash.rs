@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
+pub use self::attend::TIMED_OUT;
 use self::attend::{Output, Progress, attend};
 use self::jobs::Jobs;
 use self::watch::BashJob;

@@ -93,3 +93,19 @@ fn the_answer_is_part_of_a_recording() {
     let run = project.runner(["replay", "gate.yaml"]).run().expect_code(0);
     assert!(run.stderr.contains("phase ask: yes by --answer"), "{}", run.stderr);
 }
+
+#[test]
+fn an_answer_is_not_lost_with_the_process_that_heard_it() {
+    let (project, _) = paused();
+    project.runner(["reject", "--by", "ann"]).run().expect_code(0);
+    // Killed the moment the answer is on record, before anything else is done with it.
+    let killed = project.runner(["resume", "--fault", "ask/!answer-1=kill"]).run();
+    assert_eq!(killed.signal, Some(9), "{}", killed.text());
+    let run = project.runner(["resume"]).run().expect_code(1);
+    assert!(run.stderr.contains("phase ask failed: rejected by ann"), "{}", run.stderr);
+    // That answer has had its effect; the next time the phase asks it waits for another.
+    project.runner(["resume"]).run().expect_code(4);
+    project.runner(["approve", "--by", "bob"]).run().expect_code(0);
+    let run = project.runner(["resume"]).run().expect_code(0);
+    assert!(run.stderr.contains("phase ask: yes by bob"), "{}", run.stderr);
+}

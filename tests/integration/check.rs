@@ -9,7 +9,7 @@ use runner::scenario::{LoadRequest, Loaded, load};
 use runner::source::Sources;
 
 /// The modules that the mount plans of these tests and of the shipped scenarios name, with the keys they use there.
-const CATALOGUE: [ModuleInfo; 9] = [
+const CATALOGUE: [ModuleInfo; 10] = [
     module("loop-streaming", ModuleKind::Orchestrator, &[key("max_iterations")], &[]),
     module("loop-basic", ModuleKind::Orchestrator, &[], &[]),
     module("context-simple", ModuleKind::Context, &[key("max_tokens")], &[]),
@@ -22,7 +22,13 @@ const CATALOGUE: [ModuleInfo; 9] = [
     ),
     module("tool-issue", ModuleKind::Tool, &[], &["issue_manager"]),
     module("tool-bash", ModuleKind::Tool, &[key("timeout"), key("safety_profile")], &["bash"]),
-    module("tool-filesystem", ModuleKind::Tool, &[], &["read_file", "write_file", "edit_file"]),
+    module(
+        "tool-filesystem",
+        ModuleKind::Tool,
+        &[key("allowed_write_paths")],
+        &["read_file", "write_file", "edit_file"],
+    ),
+    module("tool-search", ModuleKind::Tool, &[], &["grep", "glob"]),
     module("tool-web", ModuleKind::Tool, &[], &["web_search", "web_fetch"]),
 ];
 

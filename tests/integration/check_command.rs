@@ -16,6 +16,7 @@ fn a_folder_is_its_scenarios_and_nothing_else() {
         "scenarios/deep/wrong.yml: 1 error",
         "scenarios/demo.toml: no problems",
         "scenarios/demo.yaml: no problems",
+        "scenarios/epic.yaml: no problems",
         "scenarios/hello.yaml: no problems",
         "scenarios/matrix.yaml: no problems",
         "scenarios/release-gate.yaml: no problems",
@@ -23,7 +24,7 @@ fn a_folder_is_its_scenarios_and_nothing_else() {
         "scenarios/review-loop.yaml: no problems",
     ];
     assert_eq!(lines, expected, "{told}");
-    assert!(told.ends_with("9 files: 1 error\nhelp: runner explain RUN0303\n"), "{told}");
+    assert!(told.ends_with("10 files: 1 error\nhelp: runner explain RUN0303\n"), "{told}");
 }
 
 #[test]
@@ -31,7 +32,7 @@ fn without_a_name_the_scenarios_of_the_project_are_meant() {
     let project = Project::shipped();
     project.write("scenarios/deep/x.txt", "");
     let told = project.runner(["check"]).cwd("scenarios/deep").with_key().run().expect_code(0).stderr;
-    assert!(told.ends_with("\n8 files: no problems\n"), "{told}");
+    assert!(told.ends_with("\n9 files: no problems\n"), "{told}");
     let nowhere = Project::new().runner(["check"]).run().expect_code(2).stderr;
     assert_eq!(
         nowhere,

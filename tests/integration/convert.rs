@@ -6,7 +6,7 @@ use runner::plan::Variables;
 use runner::source::{Format, Sources, Written};
 
 use crate::check::{cases, load_file, model, project};
-use crate::harness::Project;
+use crate::harness::{Project, copy};
 
 fn convert(name: &str, text: &str, to: Format) -> Written {
     let mut sources = Sources::new();
@@ -17,9 +17,16 @@ fn convert(name: &str, text: &str, to: Format) -> Written {
 
 const FORMATS: [(Format, &str); 3] = [(Format::Yaml, "yaml"), (Format::Toml, "toml"), (Format::Json, "json")];
 
+/// A copy of the project, in which converted files lie beside the others without other tests seeing them.
+fn copied() -> Project {
+    let copied = Project::shipped();
+    copy(&project().join("tests/inputs/valid"), &copied.path("tests/inputs/valid"));
+    copied
+}
+
 /// The plan of a text that stands in place of a file of the project; what its places are left out.
-fn plan(beside: &Path, ending: &str, text: &str) -> serde_json::Value {
-    let folder = project().join(beside.parent().expect("in a folder"));
+fn plan(copied: &Project, beside: &Path, ending: &str, text: &str) -> serde_json::Value {
+    let folder = copied.root().join(beside.parent().expect("in a folder"));
     let file = tempfile::Builder::new()
         .prefix("converted-")
         .suffix(&format!(".{ending}"))
@@ -61,16 +68,22 @@ fn scenarios() -> Vec<PathBuf> {
 #[test]
 fn every_scenario_resolves_to_the_same_plan_there_and_back() {
     let mut compared = 0;
+    let copied = copied();
     for file in scenarios() {
         let text = std::fs::read_to_string(project().join(&file)).expect("readable");
         let from = Format::of(&file).expect("kept for it");
         let own = FORMATS.iter().find(|(format, _)| *format == from).expect("one of three").1;
-        let before = plan(&file, own, &text);
+        let before = plan(&copied, &file, own, &text);
         for (to, ending) in FORMATS.iter().filter(|(to, _)| *to != from) {
             let there = convert(&format!("a.{own}"), &text, *to);
-            assert_eq!(plan(&file, ending, &there.text), before, "{} as {ending}", file.display());
+            assert_eq!(plan(&copied, &file, ending, &there.text), before, "{} as {ending}", file.display());
             let back = convert(&format!("a.{ending}"), &there.text, from);
-            assert_eq!(plan(&file, own, &back.text), before, "{} as {ending} and back", file.display());
+            assert_eq!(
+                plan(&copied, &file, own, &back.text),
+                before,
+                "{} as {ending} and back",
+                file.display()
+            );
             if *to != Format::Json {
                 assert_eq!(
                     (there.dropped, back.dropped),

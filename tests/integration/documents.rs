@@ -10,6 +10,8 @@
 //! * a block marked `yaml`, `toml`, `markdown` or `jinja` whose first line is a comment with nothing but a path is
 //!   written to that path before the first command of its document. A prompt (`markdown`, `jinja`) is written without
 //!   that line.
+//! * a block marked `yaml` whose first line is `# from PATH` is an excerpt: its lines stand in that file of the project as
+//!   they are here, one after another. A line `# ...` stands for any lines.
 //! * the commands of a block marked `console server` find a server of the Messages API at `ANTHROPIC_BASE_URL` and its
 //!   key in `ANTHROPIC_API_KEY`; it answers every prompt with a short text. Those of other blocks find neither.
 //! * every document has one project of its own, with the shipped scenarios, prompts and mount plans.
@@ -95,6 +97,32 @@ fn a_path_means_one_file_in_all_documents() {
 }
 
 #[test]
+fn every_shipped_scenario_has_a_page_and_a_row_in_the_readme() {
+    let documents: BTreeMap<_, _> = documents().into_iter().collect();
+    let mut count = 0;
+    walk(&repository().join("scenarios"), &mut |path| {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("UTF-8");
+        let Some(name) = name.strip_suffix(".yaml").filter(|name| !name.contains('.')) else { return };
+        if path.parent() != Some(&repository().join("scenarios")) {
+            return;
+        }
+        let page = format!("docs/scenarios/{name}.md");
+        let text = documents.get(&page).unwrap_or_else(|| panic!("there is no {page}"));
+        for part in [&format!("scenarios/{name}.yaml"), "## Make it your own", "## Look at it afterwards"] {
+            assert!(text.contains(part), "{page} has no `{part}`");
+        }
+        assert!(
+            documents["README.md"].contains(&format!("\n| [{name}]({page}) | ")),
+            "README.md has no row for {page}"
+        );
+        count += 1;
+    });
+    assert_eq!(documents.keys().filter(|name| name.starts_with("docs/scenarios/")).count(), count);
+    let excerpts = blocks(&documents["docs/patterns.md"]);
+    assert!(excerpts.iter().filter(|block| excerpt_of(block).is_some()).count() >= 7);
+}
+
+#[test]
 fn workspaces_of_examples_are_named_so_that_they_are_ignored() {
     let ignored = std::fs::read_to_string(repository().join(".gitignore")).expect("the .gitignore");
     assert!(ignored.lines().any(|line| line == "/.*/"), "{ignored}");
@@ -148,6 +176,11 @@ fn execute(name: &str, text: &str) -> Vec<String> {
         if let Some(error) = unreadable(block) {
             wrong.push(format!("{name}:{}: no {}: {error}", block.line, block.language));
         }
+        if let Some(path) = excerpt_of(block)
+            && !is_excerpt(&block.text, &project.read(path))
+        {
+            wrong.push(format!("{name}:{}: this is no excerpt of {path} as it is now", block.line));
+        }
         if let Some(path) = path_of(block) {
             project.write(&path, file_of(block));
         }
@@ -177,6 +210,25 @@ fn unreadable(block: &Block) -> Option<String> {
         "json" => serde_json::from_str::<serde_json::Value>(&block.text).err().map(|error| error.to_string()),
         _ => None,
     }
+}
+
+/// The file that a block is an excerpt of.
+fn excerpt_of(block: &Block) -> Option<&str> {
+    block.text.lines().next()?.strip_prefix("# from ").filter(|_| block.language == "yaml")
+}
+
+/// Whether the lines below the first one of an excerpt stand in a file, piece by piece.
+fn is_excerpt(excerpt: &str, file: &str) -> bool {
+    let lines: Vec<_> = file.lines().collect();
+    let pieces: Vec<_> = excerpt.lines().skip(1).collect();
+    let mut from = 0;
+    for piece in pieces.split(|line| *line == "# ...") {
+        let Some(at) = lines[from..].windows(piece.len().max(1)).position(|window| window == piece) else {
+            return false;
+        };
+        from += at + piece.len();
+    }
+    true
 }
 
 /// The first id of an issue in a text.
@@ -340,7 +392,15 @@ fn line_matches(expected: &str, printed: &str) -> bool {
 #[test]
 fn a_true_document_passes_and_a_false_one_does_not() {
     let file = "```yaml\n# notes/x.yaml\na: 1\n```\n";
+    let demo =
+        "# from scenarios/demo.yaml\nroles:\n  foreman:         { mount_plan: mount-plans/foreman.json }";
+    let excerpt = |rest: &str| format!("```yaml\n{demo}\n{rest}\n```");
+    let apart = excerpt("# ...\nexpect: [issues.total == 5, issues.closed == 5]");
+    let (skipped, elsewhere) = (excerpt("expect: []"), excerpt("# ...\nversion: 1"));
     let cases = [
+        (apart.as_str(), ""),
+        (skipped.as_str(), "no excerpt of scenarios/demo.yaml"),
+        (elsewhere.as_str(), "no excerpt of scenarios/demo.yaml"),
         ("```console\n$ cat notes/x.yaml\n# notes/x.yaml\na: 1\n```", ""),
         ("```console\n$ cat notes/x.yaml\n...\na: 1\n\n$ ls notes\nx.yaml\n```", ""),
         ("```console\n$ false # exit 1\n```", ""),

@@ -332,6 +332,14 @@ fn the_demo_holds_in_every_order_and_nothing_is_left_behind() {
 }
 
 #[test]
+fn an_epic_with_a_command_at_its_end_holds_in_every_order() {
+    let project = Project::shipped();
+    let epic = ["explore", "scenarios/epic.yaml", "--script", "scenarios/epic.script.yaml"];
+    let outcome = project.runner(epic).args(["--seeds", "20"]).run().expect_code(0);
+    assert_eq!(outcome.stdout, "21 schedules, all held\n", "{}", outcome.text());
+}
+
+#[test]
 fn what_is_no_schedule_or_of_another_scenario_is_said() {
     let project = team();
     clerks(&project);

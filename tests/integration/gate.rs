@@ -242,7 +242,7 @@ fn live(journal: Option<Journal>) -> Setup {
 
 fn replaying(recording: &Recording, strictness: Strictness, jitter: Option<u64>) -> Setup {
     let replay = Replay { jitter, ..Replay::of(recording.clone(), strictness) };
-    Setup { origin: Origin::Replay(replay), ..live(None) }
+    Setup { origin: Origin::Replay(Box::new(replay)), ..live(None) }
 }
 
 fn head() -> RecordingHead {
@@ -255,8 +255,9 @@ fn head() -> RecordingHead {
         epoch: epoch(),
         models: BTreeMap::new(),
         prices: runner::price::Prices::default(),
-        mcp_tools: BTreeMap::new(),
         inputs: BTreeMap::new(),
+        changes: Vec::new(),
+        mcp_tools: BTreeMap::new(),
         ended: runner::event::ENDED_WELL.to_owned(),
     }
 }
@@ -591,10 +592,7 @@ async fn a_journal_that_cannot_be_kept_ends_the_run() {
     let effects = Effects::new(live(Some(Journal::open(Path::new("/dev/full")).expect("it opens"))));
     let harmful = Asked { announce: Announce::Intent, ..asked("p/a/1.1") };
     let ran = std::sync::atomic::AtomicBool::new(false);
-    let run = |_| async {
-        ran.store(true, std::sync::atomic::Ordering::Relaxed);
-        Some(Ran::plain(Value::Null))
-    };
+    let run = |_| async { Some(Ran::plain(ran.swap(true, std::sync::atomic::Ordering::Relaxed).into())) };
     assert!(matches!(effects.perform(&effects.busy(), harmful, run).await, Err(Halt::Journal(_))));
     assert!(!ran.into_inner());
 }

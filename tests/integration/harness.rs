@@ -186,7 +186,7 @@ fn literally(text: &str) -> String {
         .collect()
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     walk(from, &mut |path| {
         let target = to.join(path.strip_prefix(from).expect("a path below the folder"));
         std::fs::create_dir_all(target.parent().expect("a file has a folder")).expect("folders of a copy");

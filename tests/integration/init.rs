@@ -11,11 +11,18 @@ fn templates() -> Vec<String> {
     listed.lines().map(|line| line.split_whitespace().next().unwrap_or_default().to_owned()).collect()
 }
 
-/// Records a template's scenario anew with its script, into the sources.
-fn record_anew(project: &Project, name: &str) {
+/// Records a template's scenario with its script.
+fn record(project: &Project, name: &str, to: &str) {
     let (scenario, script) = (format!("scenarios/{name}.yaml"), format!("scenarios/{name}.script.yaml"));
+    let record = ["record", scenario.as_str(), "--script", script.as_str(), "--to", to];
+    let answer: &[&str] = if name == "approval" { &["--answer", "gate=yes"] } else { &[] };
+    project.runner(record).args(answer).run().expect_code(0);
+}
+
+/// Records a template's scenario anew, into the sources.
+fn record_anew(project: &Project, name: &str) {
     let cassette = format!("scenarios/{name}.cassette");
-    project.runner(["record", scenario.as_str(), "--script", script.as_str()]).run().expect_code(0);
+    record(project, name, &cassette);
     let target = repository().join("src/cli/init/templates").join(name).join(&cassette);
     std::fs::remove_dir_all(&target).expect("the recording of the template");
     for (path, bytes) in project.files(&cassette) {
@@ -30,10 +37,7 @@ fn record_anew(project: &Project, name: &str) {
 fn every_template_runs_without_a_key_in_an_empty_folder() {
     let is_writing = std::env::var("INSTA_UPDATE").is_ok_and(|value| value == "always");
     let names = templates();
-    assert!(
-        names.contains(&"hello".to_owned()) && names.contains(&"foreman-workers".to_owned()),
-        "{names:?}"
-    );
+    assert_eq!(names, ["approval", "foreman-workers", "hello", "matrix", "review-loop"]);
     for name in names {
         let project = Project::new();
         let made = project.runner(["init", "--template", name.as_str()]).run().expect_code(0);
@@ -50,9 +54,7 @@ fn every_template_runs_without_a_key_in_an_empty_folder() {
         let test = project.runner(["test"]).run().expect_code(0);
         assert!(test.stdout.contains("1 passed, 0 failed, 0 without a recording"), "{}", test.text());
         // What the script says now is what was recorded.
-        let script = format!("scenarios/{name}.script.yaml");
-        let record = ["record", scenario.as_str(), "--script", script.as_str(), "--to", "new.cassette"];
-        project.runner(record).run().expect_code(0);
+        record(&project, &name, "new.cassette");
         let sessions = |folder: &str| project.files(&format!("{folder}/sessions"));
         assert_eq!(sessions("new.cassette"), sessions(&format!("scenarios/{name}.cassette")), "{name}");
         let doctor = project.runner(["doctor", scenario.as_str()]).run().expect_code(0);
@@ -74,6 +76,61 @@ fn a_team_is_what_one_begins_with() {
     project.runner(["scenarios/foreman-workers.yaml"]).cwd("team").run().expect_code(0);
     let files = project.files("team/.workspace/out");
     assert_eq!(files.keys().collect::<Vec<_>>(), ["first-day.md", "first-week.md", "whom-to-ask.md"]);
+}
+
+#[test]
+fn templates_go_together_and_the_workflow_tests_them_all() {
+    let project = Project::new();
+    for name in templates() {
+        project.runner(["init", "--template", name.as_str(), "--ci"]).run().expect_code(0);
+    }
+    for command in workflow(&project) {
+        let outcome = project.runner(command.split(' ').skip(1)).ci().run().expect_code(0);
+        let (of, told) = match command.as_str() {
+            "runner check scenarios" => ("5 files: 5 warnings\n", &outcome.stderr),
+            "runner test --junit out.xml" => ("5 passed, 0 failed, 0 without a recording\n", &outcome.stdout),
+            _ => continue,
+        };
+        assert!(told.contains(of), "{command}: {}", outcome.text());
+    }
+}
+
+#[test]
+fn what_the_templates_make_is_in_the_workspace() {
+    let project = Project::new();
+    let made = |name: &str| {
+        project.runner(["init", "--template", name]).run().expect_code(0);
+        project.runner([format!("scenarios/{name}.yaml")]).run().expect_code(0);
+        project.files(".workspace")
+    };
+    let loops = made("review-loop");
+    let list = String::from_utf8_lossy(&loops["out/checklist.md"]).into_owned();
+    assert!(list.contains("Hand over what is not finished"), "the accepted version, not the first: {list}");
+    let pages = made("matrix");
+    for page in ["out/install.md", "out/remove.md", "out/upgrade.md"] {
+        assert!(pages[page].starts_with(b"# How to "), "{page}");
+    }
+    let published = made("approval");
+    assert!(published["published/announcement.md"].ends_with(b"until eight in the evening.\n"));
+}
+
+#[test]
+fn without_a_yes_nothing_is_published() {
+    let project = Project::new();
+    project.runner(["init", "--template", "approval"]).run().expect_code(0);
+    let script = ["record", "scenarios/approval.yaml", "--script", "scenarios/approval.script.yaml"];
+    let refused = project.runner(script).args(["--answer", "gate=no", "--to", "no.cassette"]).run();
+    let refused = refused.expect_code(1);
+    assert!(refused.text().contains("=== phase publish: skipped ==="), "{}", refused.text());
+    assert!(!project.path(".workspace/published").exists());
+}
+
+/// The commands of the workflow for GitHub Actions.
+fn workflow(project: &Project) -> Vec<String> {
+    let text = project.read(".github/workflows/scenarios.yml");
+    let workflow: serde_yaml::Value = serde_yaml::from_str(&text).expect("YAML");
+    let steps = workflow["jobs"]["test"]["steps"].as_sequence().expect("steps");
+    steps.iter().filter_map(|step| Some(step["run"].as_str()?.to_owned())).collect()
 }
 
 /// Every file of a folder with its text.
@@ -99,10 +156,7 @@ fn nothing_is_overwritten() {
     assert!(made.stdout.contains(kept), "{}", made.text());
     let after = texts(project.root());
     assert!(before.iter().all(|(path, text)| after.get(path) == Some(text)), "{:?}", after.keys());
-    let workflow: serde_yaml::Value =
-        serde_yaml::from_str(&project.read(".github/workflows/scenarios.yml")).expect("YAML");
-    let steps = workflow["jobs"]["test"]["steps"].as_sequence().expect("steps");
-    let commands: Vec<&str> = steps.iter().filter_map(|step| step["run"].as_str()).collect();
+    let commands = workflow(&project);
     assert_eq!(commands, ["runner --version", "runner check scenarios", "runner test --junit out.xml"]);
     for command in commands {
         project.runner(command.split(' ').skip(1)).ci().run().expect_code(0);

@@ -291,6 +291,23 @@ fn time_that_is_not_used_up_changes_nothing() {
 }
 
 #[test]
+fn what_a_command_prints_of_time_does_not_say_that_its_time_is_up() {
+    let project = Project::new();
+    let scenario = |command: &str, timeout: &str| {
+        let text = format!(
+            "version: 1\nworkspace: work\nphases:\n  - {{ id: one, timeout: {timeout}, shell: {{ run: '{command}' }} }}\n"
+        );
+        project.write("timed.yaml", &text);
+    };
+    for command in ["echo Command timed out; exit 1", "echo Command timed out >&2; kill -9 $$"] {
+        scenario(command, "1m");
+        project.runner(["run", "timed.yaml"]).run().expect_code(1);
+    }
+    scenario("sleep 60", "1s");
+    project.runner(["run", "timed.yaml"]).run().expect_code(7);
+}
+
+#[test]
 fn a_call_that_failed_counts_with_what_it_used() {
     let tokens = |input| Usage { input, output: 10, ..Usage::default() };
     let server = AnthropicServer::start(brain(move |asked| match asked.count {

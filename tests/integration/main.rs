@@ -37,6 +37,7 @@ mod mount_plans;
 mod offline;
 mod openai;
 mod plan_command;
+mod overrides;
 mod reference;
 mod schema;
 mod server;

@@ -9,7 +9,7 @@ use runner::plan::{
     Credential, KeyInfo, KeyShape, ModuleInfo, ModuleKind, ModuleSpec, MountPlan, Need, Variables,
 };
 use runner::source::Sources;
-use runner::tool::{bash, filesystem, web};
+use runner::tool::{bash, filesystem, search, web};
 
 const fn key(name: &'static str, shape: KeyShape) -> KeyInfo {
     KeyInfo { name, shape, default: "", doc: "what it is for" }
@@ -19,7 +19,7 @@ const fn module(name: &'static str, kind: ModuleKind, keys: &'static [KeyInfo]) 
     ModuleInfo { name, aliases: &[], kind, summary: "for tests", keys, tools: &[], credential: None }
 }
 
-const CATALOGUE: [ModuleInfo; 10] = [
+const CATALOGUE: [ModuleInfo; 11] = [
     module("loop-streaming", ModuleKind::Orchestrator, &[key("max_iterations", KeyShape::Integer)]),
     module("loop-basic", ModuleKind::Orchestrator, &[key("max_iterations", KeyShape::Integer)]),
     module("context-simple", ModuleKind::Context, &[key("max_tokens", KeyShape::Integer)]),
@@ -42,6 +42,7 @@ const CATALOGUE: [ModuleInfo; 10] = [
     },
     filesystem::INFO,
     bash::INFO,
+    search::INFO,
     web::INFO,
     ModuleInfo { tools: &["issue_manager"], ..module("tool-issue", ModuleKind::Tool, &[]) },
     ModuleInfo { tools: &["write_file"], ..module("tool-files", ModuleKind::Tool, &[]) },
@@ -137,8 +138,16 @@ fn shipped_plans_load() {
         names.push(name);
     }
     names.sort();
-    let expected =
-        ["coding-worker.json", "foreman.json", "hello.json", "research-worker.json", "reviewer.json"];
+    let expected = [
+        "coding-worker.json",
+        "documentation-worker.json",
+        "foreman.json",
+        "hello.json",
+        "research-worker.json",
+        "reviewer.json",
+        "security-worker.json",
+        "testing-worker.json",
+    ];
     assert_eq!(names, expected);
 }
 

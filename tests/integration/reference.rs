@@ -393,7 +393,7 @@ fn names_that_there_are_not_are_found() {
         ("runner explane RUN0101", Some("no command explane")),
         ("runner issues undo", Some("no command undo")),
         ("runner x.yaml --from y", Some("run has no --from")),
-        ("cargo run --release -- x.yaml --max-usd 1", Some("run has no --max-usd")),
+        ("cargo run --release -- x.yaml --jitter 1", Some("run has no --jitter")),
         ("--dry-walk", Some("no command has --dry-walk")),
     ];
     for (code, expected) in cases {

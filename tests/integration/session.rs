@@ -234,6 +234,7 @@ impl Scene {
             epoch: Timestamp::UNIX_EPOCH,
             models: BTreeMap::new(),
             prices: runner::price::Prices::default(),
+            changes: Vec::new(),
             mcp_tools: BTreeMap::new(),
             inputs: BTreeMap::new(),
             ended: runner::event::ENDED_WELL.to_owned(),
@@ -256,7 +257,7 @@ impl Scene {
         });
         let is_replay = replay.is_some();
         let effects = Effects::new(Setup {
-            origin: replay.map_or(Origin::Live, Origin::Replay),
+            origin: replay.map_or(Origin::Live, |replay| Origin::Replay(Box::new(replay))),
             time: match self.is_virtual {
                 true => Time::Virtual(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))),
                 false => Time::Real(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))),

@@ -156,7 +156,10 @@ fn limits(table: &Table<'_>, what: &str, shape: &Shape, report: &mut Report) -> 
     let dollars = table.amount("max_usd", report);
     let timeout = if shape.names().contains(&"timeout") { table.duration("timeout", report) } else { None };
     let max_usd = dollars.as_ref().and_then(|found| Usd::from_dollars(found.value));
-    let plan = LimitsPlan { max_usd, max_tokens, max_turns, timeout };
+    let is_of_run = shape.names().contains(&"max_sessions");
+    let max_sessions =
+        if is_of_run { table.count("max_sessions", report).map(|found| found.value) } else { None };
+    let plan = LimitsPlan { max_usd, max_tokens, max_turns, timeout, max_sessions };
     RawLimits { plan, max_usd: dollars.map(|found| found.place) }
 }
 

@@ -67,7 +67,7 @@ pub(super) fn on_failure(table: &Table<'_>, report: &mut Report) -> OnFailure {
 
 /// The limits of a phase; `timeout` beside them is short for the one among them.
 fn all_limits(table: &Table<'_>, what: &str, report: &mut Report) -> RawLimits {
-    let limits = limits(table, &format!("`limits` of {what}"), &shape::LIMITS, report);
+    let limits = limits(table, &format!("`limits` of {what}"), &shape::PHASE_LIMITS, report);
     let Some(timeout) = table.duration("timeout", report) else { return limits };
     if limits.plan.timeout.is_some() {
         let message = format!("{what} has two timeouts");

@@ -323,7 +323,12 @@ pub static ROLE: Shape = Shape {
         ),
         key("system", Takes::Path, "none", "A template, added to the system prompt of the mount plan."),
         key("takes", Takes::Filter, "everything", "Which issues its workers take, by metadata."),
-        key("model", Takes::Text, "the mount plan's", "A model in place of the one in the mount plan."),
+        key(
+            "model",
+            Takes::Text,
+            "the mount plan's",
+            "A model in place of the one in the mount plan; with its provider: `provider-openai/gpt-x`.",
+        ),
         key(
             "workspace",
             Takes::Path,
@@ -385,10 +390,25 @@ const MAX_TURNS: Key =
 const TIMEOUT: Key =
     key("timeout", Takes::Duration, "unlimited", "How long it may take; counted anew when a run goes on.");
 
-/// `limits` of the run and of a phase.
+const MAX_SESSIONS: Key = key(
+    "max_sessions",
+    Takes::Count(1, MANY),
+    "unlimited",
+    "Sessions that may be at work at once; the others wait. Only of the run.",
+);
+
+/// `limits` of the run.
 pub static LIMITS: Shape = Shape {
     name: "limits",
     heading: "`limits`",
+    one_of: &[],
+    keys: &[MAX_USD, MAX_TOKENS, MAX_TURNS, TIMEOUT, MAX_SESSIONS],
+};
+
+/// `limits` of a phase.
+pub static PHASE_LIMITS: Shape = Shape {
+    name: "phase-limits",
+    heading: "",
     one_of: &[],
     keys: &[MAX_USD, MAX_TOKENS, MAX_TURNS, TIMEOUT],
 };

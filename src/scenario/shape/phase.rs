@@ -1,6 +1,6 @@
 //! Which keys may a phase have, and what may stand below each?
 
-use super::{LIMITS, MANY, Shape, Takes, key};
+use super::{MANY, PHASE_LIMITS, Shape, Takes, key};
 
 /// An entry of `phases`.
 pub static PHASE: Shape = Shape {
@@ -48,7 +48,7 @@ pub static PHASE: Shape = Shape {
         key("timeout", Takes::Duration, "unlimited", "Short for `timeout` under `limits`."),
         key(
             "limits",
-            Takes::Map(&LIMITS),
+            Takes::Map(&PHASE_LIMITS),
             "none",
             "What its sessions together may spend, and how long it may take, see [`limits`](#limits).",
         ),

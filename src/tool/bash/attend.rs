@@ -122,6 +122,9 @@ impl Printed {
     }
 }
 
+/// What a result says of a command that took too long, besides words.
+pub const TIMED_OUT: &str = "timed_out";
+
 impl Ended {
     /// Adds to a result how the command ended.
     pub(super) fn tell(&self, result: &mut Value, timeout: Option<Duration>) {
@@ -138,6 +141,7 @@ impl Ended {
                 result["error"] = format!("the command's end could not be observed: {}", plain(error)).into();
             }
             End::TimedOut => {
+                result[TIMED_OUT] = true.into();
                 let seconds = timeout.unwrap_or_default().as_secs();
                 result["error"] = format!(
                     "Command timed out after {seconds} seconds; what it started was ended. Give it a longer timeout or do less in one command"

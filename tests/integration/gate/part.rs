@@ -19,7 +19,7 @@ async fn recorded(workers: usize) -> Recording {
 }
 
 async fn played(replay: Replay, workers: usize) -> (Halt, Recording, Vec<EffectId>) {
-    let world = World::new(Setup { origin: Origin::Replay(replay), ..live(None) }, 0);
+    let world = World::new(Setup { origin: Origin::Replay(Box::new(replay)), ..live(None) }, 0);
     let halt = world.play(workers).await.expect_err("it has no end");
     let (recording, left_at) = world.effects.played().expect("a replay plays a recording");
     (halt, recording, left_at)

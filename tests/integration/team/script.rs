@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers may fail as the test itself may")]
 
 use super::DEMO;
-use crate::harness::Project;
+use crate::harness::{BINARY, Project};
 
 type Files = std::collections::BTreeMap<String, String>;
 
@@ -34,6 +34,53 @@ fn a_script_always_records_the_same() {
     }
     // When this fails, the demo has changed: record it again, with the command at the top of its script.
     similar(&cassette(&project, "scenarios/demo.cassette"), &first);
+}
+
+#[test]
+fn every_shipped_recording_is_what_its_script_gives() {
+    let project = Project::shipped();
+    let scripts = project.files("scenarios").into_keys();
+    let names: Vec<_> =
+        scripts.filter_map(|path| Some(path.strip_suffix(".script.yaml")?.to_owned())).collect();
+    assert_eq!(
+        names,
+        ["bug-hunt", "demo", "epic", "matrix", "release-gate", "research-report", "review-loop"]
+    );
+    for name in names {
+        let (scenario, script) = (format!("scenarios/{name}.yaml"), format!("scenarios/{name}.script.yaml"));
+        let record = ["record", scenario.as_str(), "--script", script.as_str(), "--to", "new.cassette"];
+        let answer: &[&str] = if name == "release-gate" { &["--answer", "gate=yes"] } else { &[] };
+        project.runner(record).args(answer).run().expect_code(0);
+        // When this fails, the scenario or its script has changed: record it again, with the command at the top of the script.
+        similar(
+            &cassette(&project, &format!("scenarios/{name}.cassette")),
+            &cassette(&project, "new.cassette"),
+        );
+        std::fs::remove_dir_all(project.path("new.cassette")).unwrap();
+    }
+}
+
+/// Workers begin at once after the issues of the queue are made: nothing of the run has been heard of before that.
+#[test]
+fn issues_of_the_queue_do_not_keep_workers_from_beginning() {
+    let project = Project::shipped();
+    project.write(
+        "scenarios/plain.yaml",
+        "version: 1
+workspace: { path: .plain, fresh: true }
+queue: { issues: [{ title: A, metadata: { kind: a } }] }
+roles: { worker: { mount_plan: mount-plans/foreman.json, takes: { kind: a } } }
+phases:
+  - id: work
+    workers: { pool: [{ role: worker }], prompt: prompts/bug-hunt/fix.md }
+expect: [issues.closed == 1]
+",
+    );
+    let script = ["--script", "scenarios/bug-hunt.script.yaml", "--to", "plain.cassette"];
+    let record =
+        project.command("timeout").args(["60", BINARY, "record", "scenarios/plain.yaml"]).args(script);
+    let recorded = record.run().expect_code(0);
+    assert!(recorded.text().contains("closed: A"), "{}", recorded.text());
 }
 
 /// Compares file by file, so that a failure shows one.

@@ -157,14 +157,18 @@ fn what_runs_at_the_end_does_so_after_an_interrupt_and_is_ended_by_a_second() {
     let project = talk(&server.url());
     let talk = project.read("talk.yaml");
     // It comes to its end only if nobody holds it.
-    let command = "echo begun >> tidied.txt; [ -e ../go ] || sleep 1000; echo ended >> tidied.txt";
+    let command =
+        "echo begun >> tidied.txt; [ -e ../go ] || { : > ../here; sleep 1000; }; echo ended >> tidied.txt";
+    let here = project.path("here");
+    nix::unistd::mkfifo(&here, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let tidy = format!("  - id: tidy\n    finally: true\n    shell: {{ run: \"{command}\" }}\n");
     project.write("talk.yaml", &(talk + &tidy));
     let running = project.runner(["talk.yaml"]).with_key().spawn();
     server.wait_until("the first turn", |requests| requests.len() == 1);
     running.signal(Signal::SIGINT).wait_for(STOPPING);
     gate.open();
-    running.wait_for("tidy               shell echo begun").signal(Signal::SIGINT);
+    std::fs::read(&here).unwrap();
+    running.signal(Signal::SIGINT);
     ends_at_once(running).expect_code(130);
     project.write("go", "");
     let told = project.runner(["resume"]).with_key().run().expect_code(1);
