@@ -76,12 +76,10 @@ fn files(paths: &[PathBuf], working_dir: &Path) -> Result<Vec<PathBuf>, FindErro
 /// Checks one file and tells of it.
 fn check_file(file: &Path, arguments: &CheckArguments, surroundings: &Surroundings) -> Granted<Report> {
     let common = CommonArguments::of_file(file, &arguments.input, arguments.env_file.as_deref());
-    let loaded = launch::read(&common, surroundings, Sources::new())?;
+    let mut loaded = launch::read(&common, surroundings, Sources::new())?;
+    add_provider_findings(&mut loaded, surroundings);
     let mut report = loaded.report;
     if let Some(plan) = &loaded.plan {
-        for error in surroundings.registry.wrong_providers(plan, &loaded.variables) {
-            report.push(Diagnostic::error(Code::BadConfigValue, error.to_string()).at(&error.place));
-        }
         let missing = surroundings.registry.missing_credentials(plan, &loaded.variables);
         note_credentials(missing, arguments.env, &mut report);
         note_backends(plan, &loaded.variables, arguments.env, &mut report);
@@ -91,6 +89,14 @@ fn check_file(file: &Path, arguments: &CheckArguments, surroundings: &Surroundin
         tell(&format!("{}: {}\n", file.display(), verdict(report.diagnostics())));
     }
     Ok(report)
+}
+
+/// Adds what is wrong with what mount plans say of their providers, which only those know.
+pub(super) fn add_provider_findings(loaded: &mut launch::Loaded, surroundings: &Surroundings) {
+    let Some(plan) = &loaded.plan else { return };
+    for error in surroundings.registry.wrong_providers(plan, &loaded.variables) {
+        loaded.report.push(Diagnostic::error(Code::BadConfigValue, error.to_string()).at(&error.place));
+    }
 }
 
 fn note_credentials(missing: BTreeMap<&str, Vec<String>>, strict: bool, report: &mut Report) {

@@ -116,6 +116,14 @@ codes! {
     UnusedPrice = "0411",
     /// A scenario cannot be included.
     BadInclude = "0412",
+    /// No worker takes an issue of the scenario.
+    Starved = "0413",
+    /// Nobody makes an issue for the workers of a pool.
+    Unfed = "0414",
+    /// A monitor has nothing to help with.
+    IdleMonitor = "0415",
+    /// A condition always comes out the same.
+    ConstantCondition = "0416",
 
     // 05: inputs, paths, prompts and conditions
     /// A path leaves the project root.

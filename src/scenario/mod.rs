@@ -16,6 +16,7 @@ mod names;
 mod paths;
 mod prompts;
 mod providers;
+mod queue_access;
 mod raw;
 mod resolve;
 mod rules;

@@ -2,11 +2,13 @@
 
 mod bad_ids;
 mod conditions;
+mod constant;
 mod cycles;
 mod double_entries;
 mod events;
 mod faults;
 mod folders;
+mod idle_monitors;
 mod ignored;
 mod included;
 mod inline;
@@ -16,8 +18,10 @@ mod references;
 mod rendering;
 mod seeds;
 mod sessions;
+mod starved;
 mod tools;
 mod undefined;
+mod unfed;
 mod unpriced;
 mod unused;
 mod watching;
@@ -126,7 +130,7 @@ impl Scene<'_> {
 
 /// Checks a scenario by every rule.
 pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
-    let rules: [fn(&Scene<'_>, &mut Report); 20] = [
+    let rules: [fn(&Scene<'_>, &mut Report); 24] = [
         bad_ids::check,
         references::check,
         cycles::check,
@@ -143,6 +147,10 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
         ignored::check,
         folders::check,
         conditions::check,
+        starved::check,
+        unfed::check,
+        idle_monitors::check,
+        constant::check,
         rendering::check,
         inline::check,
         unused::check,
