@@ -17,6 +17,7 @@ mod remember;
 mod results;
 mod turn;
 mod validate;
+mod voice;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ pub use people::{About, Given, Nobody, People, Question};
 pub use registry::{CredentialFound, CredentialUse, RegisterError, Registry, ToolParts};
 pub use turn::{CallOrder, Deltas, HAND_BACK, LoopPolicy, Offer, Step, Turn, WRAP_UP};
 pub use validate::Validators;
+pub use voice::{CallSize, MostCalls, StandInCost, Voice};
 
 use crate::chat::{Message, Part, Reply};
 use crate::context::ContextManager;
