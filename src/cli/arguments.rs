@@ -204,7 +204,7 @@ pub(super) struct RunArguments {
     pub(super) common: CommonArguments,
     #[command(flatten)]
     pub(super) overrides: Overrides,
-    /// Answer yes or no to a phase that asks for approval
+    /// Answer yes or no to a phase that asks for approval, or to what a hook asks: tool:bash=yes
     #[arg(long, value_name = "PHASE=ANSWER", value_parser = phase_and_decision)]
     pub(super) answer: Vec<(String, Decision)>,
     /// Ask models, whatever the scenario says about its recording
@@ -227,7 +227,7 @@ pub(super) struct RecordArguments {
     pub(super) common: CommonArguments,
     #[command(flatten)]
     pub(super) overrides: Overrides,
-    /// Answer yes or no to a phase that asks for approval
+    /// Answer yes or no to a phase that asks for approval, or to what a hook asks: tool:bash=yes
     #[arg(long, value_name = "PHASE=ANSWER", value_parser = phase_and_decision)]
     pub(super) answer: Vec<(String, Decision)>,
     /// Let this script answer in place of every model; the recording says that it is scripted
@@ -276,7 +276,7 @@ pub(super) struct ResumeArguments {
     /// Let something go wrong on purpose: EFFECT=http:STATUS, cut_after_event:N, error_event:TYPE, stall or kill
     #[arg(long, value_name = "EFFECT=FAULT", value_parser = Fault::from_text)]
     pub(super) fault: Vec<Fault>,
-    /// Answer yes or no to a phase that asks for approval
+    /// Answer yes or no to a phase that asks for approval, or to what a hook asks: tool:bash=yes
     #[arg(long, value_name = "PHASE=ANSWER", value_parser = phase_and_decision)]
     pub(super) answer: Vec<(String, Decision)>,
 }
@@ -424,7 +424,7 @@ pub(super) struct CheckArguments {
     /// Read variables from this file in place of the project's .env
     #[arg(long, value_name = "FILE")]
     pub(super) env_file: Option<PathBuf>,
-    /// Treat missing credentials as errors
+    /// Treat missing credentials and search backends as errors
     #[arg(long)]
     pub(super) env: bool,
     /// Print the findings as JSON lines on standard output

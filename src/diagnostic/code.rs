@@ -178,6 +178,8 @@ codes! {
     // 07: the machine
     /// A credential is missing.
     MissingCredential = "0701",
+    /// Nobody searches the web.
+    MissingBackend = "0702",
 
     // 09: the run
     /// A condition on the outcome is false.
@@ -194,7 +196,7 @@ impl Code {
     /// The exit code of a program that ends because of it.
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::MissingCredential | Self::UnsetVariable => 3,
+            Self::MissingCredential | Self::MissingBackend | Self::UnsetVariable => 3,
             Self::ExpectationFailed => 5,
             _ => 2,
         }

@@ -237,7 +237,7 @@ mod tests {
     }
 
     fn limits(max_turns: Option<u64>, max_tokens: Option<u64>, max_usd: Option<f64>) -> LimitsPlan {
-        LimitsPlan { max_turns, max_tokens, max_usd: max_usd.map(dollars), timeout: None }
+        LimitsPlan { max_turns, max_tokens, max_usd: max_usd.map(dollars), ..LimitsPlan::default() }
     }
 
     #[test]

@@ -310,7 +310,9 @@ impl Running<'_> {
             Ok(files) => files,
             Err(error) => return Some(Ran::plain(refusal(&error))),
         };
-        let sequence = grant.sequence.clone();
+        let sequence = grant.sequence.clone().filter(|_| turn.is_ordered());
+        // Those that read beside each other have the order in which they came, not the one in which the disk answers.
+        let early = sequence.as_ref().filter(|_| turn.is_shared()).map(|sequence| sequence.next());
         let cancel = self.hard.child_token();
         let context = CallContext {
             effect: grant.effect,
@@ -369,8 +371,7 @@ impl Running<'_> {
             Some(trouble) => refusal(&trouble),
         };
         // Drawn before anyone else may touch the files, so that the numbers tell the true order.
-        let sequence = sequence.filter(|_| turn.is_ordered());
-        let seq = output.seq.or_else(|| sequence.map(|sequence| sequence.next()));
+        let seq = output.seq.or(early).or_else(|| sequence.map(|sequence| sequence.next()));
         Some(Ran { result, footprint, seq, at: output.at })
     }
 }

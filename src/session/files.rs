@@ -165,6 +165,11 @@ impl FileTurn<'_> {
         !matches!(self.hold, Hold::Free)
     }
 
+    /// Whether others that read may be beside it, and nobody who writes.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self.hold, Hold::Shared(_))
+    }
+
     /// Before the call: what jobs have done to files until then, for the record. A replay does it as it was recorded.
     ///
     /// # Errors

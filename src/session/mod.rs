@@ -11,6 +11,7 @@ mod hooks;
 mod kit;
 mod models;
 mod modules;
+mod people;
 mod registry;
 mod remember;
 mod results;
@@ -33,6 +34,7 @@ pub use folder::{FolderAsked, open_folder};
 use kit::Kit;
 use models::Models;
 pub use modules::{Cast, CastError, Casting, Lines, Modules, Offstage};
+pub use people::{About, Given, Nobody, People, Question};
 pub use registry::{CredentialFound, CredentialUse, RegisterError, Registry, ToolParts};
 pub use turn::{CallOrder, Deltas, HAND_BACK, LoopPolicy, Offer, Step, Turn, WRAP_UP};
 pub use validate::Validators;
@@ -66,6 +68,8 @@ pub struct Stage {
     pub faults: Arc<Faults>,
     /// Whose turn it is to touch files.
     pub files: FileOrder,
+    /// Who answers questions.
+    pub people: Arc<dyn People>,
     /// When to stop.
     pub stop: Stop,
 }

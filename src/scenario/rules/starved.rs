@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::Scene;
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::issue::Takes;
+use crate::scenario::graph::PhaseSet;
 use crate::scenario::queue_access;
 use crate::scenario::raw::{RawKind, RawPool, RawSeed};
 
@@ -15,24 +16,23 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
     if queue_access::sessions_may(scene) || queue_access::commands_say(scene, |text| text.contains("issue")) {
         return;
     }
-    check_list(scene, &scene.raw.queue.issues, &BTreeSet::new(), report);
+    check_list(scene, &scene.raw.queue.issues, &PhaseSet::default(), report);
     for (at, kind) in scene.kinds() {
         let RawKind::Issues(issues) = kind else { continue };
         // Within another phase, those before it may come again in the next round.
-        let ended = if scene.graph.outer(at).is_none() { scene.graph.seen(at) } else { BTreeSet::new() };
+        let ended = if scene.graph.outer(at).is_none() { scene.graph.seen(at) } else { PhaseSet::default() };
         check_list(scene, &issues.create, &ended, report);
     }
 }
 
 /// Issues that are made when these phases have ended.
-fn check_list(scene: &Scene<'_>, seeds: &[RawSeed], ended: &BTreeSet<usize>, report: &mut Report) {
-    let over = |at: usize| ended.iter().any(|outer| scene.graph.is_in(at, *outer));
+fn check_list(scene: &Scene<'_>, seeds: &[RawSeed], ended: &PhaseSet, report: &mut Report) {
     let mut has_pools = false;
     let mut pools: Vec<&RawPool> = Vec::new();
     for (at, kind) in scene.kinds() {
         let RawKind::Workers(workers) = kind else { continue };
         has_pools = true;
-        if !over(at) {
+        if !is_over(scene, ended, at) {
             pools.extend(&workers.pool);
         }
     }
@@ -65,6 +65,11 @@ fn check_list(scene: &Scene<'_>, seeds: &[RawSeed], ended: &BTreeSet<usize>, rep
                 .help(help),
         );
     }
+}
+
+/// Whether a phase is over when these have ended: it is one of them, or stands in one.
+pub(super) fn is_over(scene: &Scene<'_>, ended: &PhaseSet, at: usize) -> bool {
+    ended.contains(&at) || scene.graph.outer(at).is_some_and(|outer| is_over(scene, ended, outer))
 }
 
 /// Whether workers of this entry may take an issue with this metadata; what cannot be known may be anything.

@@ -83,6 +83,41 @@ expect: [issues.closed == 1]
     assert!(recorded.text().contains("closed: A"), "{}", recorded.text());
 }
 
+/// What reads beside each other is numbered as it was asked for, not as the disk answers.
+#[test]
+fn calls_that_read_beside_each_other_have_one_order() {
+    let project = Project::shipped();
+    project.write(
+        "scenarios/read.yaml",
+        "version: 1
+workspace:
+  path: .read
+  fresh: true
+  setup: [\"seq 500000 > large.txt\", \"echo small > small.txt\"]
+roles: { reader: { mount_plan: mount-plans/testing-worker.json } }
+phases:
+  - id: look
+    session: { role: reader, prompt: prompts/bug-hunt/put-aside.md }
+",
+    );
+    project.write(
+        "read.script.yaml",
+        "rules:
+  - when: turn == 1
+    calls:
+      - { tool: grep, input: { pattern: '(.*9){6}x', path: large.txt } }
+      - { tool: read_file, input: { file_path: small.txt } }
+      - { tool: read_file, input: { file_path: none.txt } }
+  - say: All of them are read.
+",
+    );
+    let record = ["record", "scenarios/read.yaml", "--script", "read.script.yaml", "--to", "read.cassette"];
+    project.runner(record).run().expect_code(0);
+    let ledger = project.read("read.cassette/ledger.txt");
+    let calls: Vec<_> = ledger.split_whitespace().filter(|word| word.starts_with("look/reader/1.")).collect();
+    assert_eq!(calls, ["look/reader/1.1", "look/reader/1.2", "look/reader/1.3"], "{ledger}");
+}
+
 /// Compares file by file, so that a failure shows one.
 #[track_caller]
 fn similar(left: &Files, right: &Files) {
