@@ -17,6 +17,7 @@ use crate::forecast::{
 };
 use crate::id::{PhaseId, RoleId};
 use crate::plan::{PhaseTurn, Plan, Variables};
+use crate::price::Usd;
 use crate::session::Voice;
 use crate::source::Sources;
 
@@ -160,20 +161,43 @@ fn seated(seats: &Seats) -> String {
     )
 }
 
+/// The figures; what holds all of them is named once.
 fn worst(worst: &Worst) -> String {
-    let turns = figure(&worst.turns, |turns| counted(turns, "turn"), "unbounded turns");
-    let tokens = figure(&worst.tokens, |tokens| counted(tokens, "token"), "unbounded tokens");
-    let usd = figure(&worst.usd, |usd| usd.to_string(), "unbounded dollars");
-    format!("at most {turns}, {tokens}, {usd}")
+    let Worst { turns, tokens, usd } = worst;
+    let are_known =
+        matches!((turns.most, tokens.most, usd.most), (Most::Known(_), Most::Known(_), Most::Known(_)));
+    let are_held_alike =
+        !turns.held_by.is_empty() && turns.held_by == tokens.held_by && turns.held_by == usd.held_by;
+    let shown = |most: Option<String>, unknown: &str, held_by: &[String]| {
+        let mut text = match most {
+            Some(most) if are_known => most,
+            Some(most) => format!("at most {most}"),
+            None => unknown.to_owned(),
+        };
+        if !held_by.is_empty() && !are_held_alike {
+            let _ = write!(text, " ({})", held_by.join(", "));
+        }
+        text
+    };
+    let figures = [
+        shown(known(turns).map(|turns| counted(turns, "turn")), "unbounded turns", &turns.held_by),
+        shown(known(tokens).map(|tokens| counted(tokens, "token")), "unbounded tokens", &tokens.held_by),
+        shown(known(usd).map(|usd| usd.to_string()), unknown_cost(usd), &usd.held_by),
+    ];
+    let figures = figures.join(", ");
+    let figures = if are_known { format!("at most {figures}") } else { figures };
+    if are_held_alike { format!("{figures}, held by {}", turns.held_by.join(", ")) } else { figures }
 }
 
-fn figure<T: Quantity>(figure: &Figure<T>, shown: impl Fn(T) -> String, unbounded: &str) -> String {
-    let most = match figure.most {
-        Most::Known(most) => shown(most),
-        Most::Unpriced => "unpriced".to_owned(),
-        Most::Unbounded => unbounded.to_owned(),
-    };
-    if figure.held_by.is_empty() { most } else { format!("{most} ({})", figure.held_by.join(", ")) }
+fn known<T: Quantity>(figure: &Figure<T>) -> Option<T> {
+    match figure.most {
+        Most::Known(most) => Some(most),
+        Most::Unpriced | Most::Unbounded => None,
+    }
+}
+
+fn unknown_cost(usd: &Figure<Usd>) -> &'static str {
+    if usd.most == Most::Unpriced { "unpriced" } else { "unbounded dollars" }
 }
 
 fn counted(number: u64, what: &str) -> String {
@@ -185,7 +209,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -17,7 +17,12 @@ pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>)
 fn distance(written: &str, candidate: &str) -> Option<usize> {
     let folder = |path: &str| path.rfind('/').map_or(0, |at| at + 1);
     let shared = folder(written);
-    let is_beside = shared > 0 && folder(candidate) == shared && written[..shared] == candidate[..shared];
+    let is_file = |path: &str| path[folder(path)..].contains('.');
+    let is_beside = is_file(written)
+        && is_file(candidate)
+        && shared > 0
+        && folder(candidate) == shared
+        && written[..shared] == candidate[..shared];
     let (mut written, mut candidate) = match is_beside {
         true => (&written[shared..], &candidate[shared..]),
         false => (written, candidate),
@@ -111,5 +116,6 @@ mod tests {
         assert_eq!(nearest("prompts/nothing.md", known), None);
         assert_eq!(nearest("promts/plain.md", known), Some("prompts/plain.md"));
         assert_eq!(nearest("prompts/plain.txt", known), Some("prompts/plain.md"));
+        assert_eq!(nearest("work/worker/9", ["work/worker/1"]), Some("work/worker/1"));
     }
 }

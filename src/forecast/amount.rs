@@ -124,6 +124,10 @@ impl<T: Quantity> Figure<T> {
 
     fn plus(mut self, other: Self) -> Self {
         self.most = self.most.plus(other.most);
+        if !matches!(self.most, Most::Known(_)) {
+            // Whatever holds one of them, nothing holds the sum.
+            return Self::of(self.most);
+        }
         for name in other.held_by {
             if !self.held_by.contains(&name) {
                 self.held_by.push(name);
@@ -233,7 +237,7 @@ mod tests {
     }
 
     fn limits(max_turns: Option<u64>, max_tokens: Option<u64>, max_usd: Option<f64>) -> LimitsPlan {
-        LimitsPlan { max_turns, max_tokens, max_usd: max_usd.map(dollars), timeout: None, max_sessions: None }
+        LimitsPlan { max_turns, max_tokens, max_usd: max_usd.map(dollars), ..LimitsPlan::default() }
     }
 
     #[test]
@@ -272,6 +276,13 @@ mod tests {
             (tight.usd.most, tight.usd.held_by),
             (Most::Known(dollars(0.04)), vec!["l.max_usd".to_owned()])
         );
+    }
+
+    #[test]
+    fn a_sum_is_held_by_what_holds_its_parts_unless_one_is_not_held() {
+        let held = |most, by: &str| Figure { most: Most::Known(most), held_by: vec![by.to_owned()] };
+        assert_eq!(held(1, "a").plus(held(2, "b")).plus(held(3, "a")).held_by, ["a", "b"]);
+        assert_eq!(held(1, "a").plus(Figure::of(Most::Unbounded)), Figure::of(Most::Unbounded));
     }
 
     #[test]

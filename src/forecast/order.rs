@@ -38,8 +38,14 @@ pub fn order(phases: &[PhasePlan]) -> Vec<Placed<'_>> {
     placed
 }
 
+/// What a phase waits for directly; one that runs at the end for all that run in their turn as well.
 fn needs(phases: &[PhasePlan], at: usize) -> impl Iterator<Item = usize> {
-    phases[at].needs.iter().filter_map(|id| phases.iter().position(|phase| phase.id == *id))
+    let phase = &phases[at];
+    let waits = |other: &PhasePlan| {
+        phase.needs.contains(&other.id)
+            || phase.turn == PhaseTurn::Finally && other.turn == PhaseTurn::InOrder
+    };
+    (0..phases.len()).filter(move |other| waits(&phases[*other]))
 }
 
 /// All that a phase waits for. A checked plan has no circles, and in one that had this would end all the same.

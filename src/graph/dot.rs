@@ -8,7 +8,7 @@ use crate::plan::{PhaseTurn, Plan};
 /// The drawing of a plan, as Graphviz reads it.
 pub fn dot(plan: &Plan) -> String {
     let drawing = Drawing::of(plan);
-    let mut text = format!("digraph {} {{\n  compound=true;\n", quoted(&[plan.name.clone()]));
+    let mut text = format!("digraph {} {{\n  compound=true;\n", quoted(std::slice::from_ref(&plan.name)));
     for item in &drawing.items {
         write_item(&mut text, item, 1);
     }

@@ -144,15 +144,16 @@ impl Drawing {
     }
 }
 
-/// The phases from which a line leads to this one. One that runs at the end waits for all; of those, the last are shown.
-fn drawn_needs<'p>(phases: &[PhasePlan], phase: &'p PhasePlan) -> Vec<&'p PhaseId> {
-    let mut drawn: Vec<&PhaseId> = phase.needs.iter().collect();
-    if phase.turn == PhaseTurn::Finally {
-        let needed = phases.iter().filter(|other| phase.needs.contains(&other.id));
-        let not_last: BTreeSet<&PhaseId> = needed.flat_map(|other| &other.needs).collect();
-        drawn.retain(|id| !not_last.contains(id));
+/// The phases from which a line leads to this one. One that runs at the end waits for all that run in their turn; of those,
+/// the last are shown.
+fn drawn_needs<'p>(phases: &'p [PhasePlan], phase: &'p PhasePlan) -> Vec<&'p PhaseId> {
+    if phase.turn == PhaseTurn::InOrder {
+        return phase.needs.iter().collect();
     }
-    drawn
+    let is_needed = |other: &&PhasePlan| other.turn == PhaseTurn::InOrder || phase.needs.contains(&other.id);
+    let needed: Vec<&PhasePlan> = phases.iter().filter(is_needed).collect();
+    let not_last: BTreeSet<&PhaseId> = needed.iter().flat_map(|other| &other.needs).collect();
+    needed.into_iter().map(|other| &other.id).filter(|id| !not_last.contains(id)).collect()
 }
 
 fn label(phase: &PhasePlan) -> Vec<String> {

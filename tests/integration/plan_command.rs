@@ -141,7 +141,7 @@ fn no_recorded_run_has_more_turns_than_were_told() {
         );
         let mut turns: BTreeMap<String, u64> = BTreeMap::new();
         for event in project.runner(["replay", "--json", file.as_str()]).run().expect_code(0).json_lines() {
-            if event["type"] != "turn.ended" {
+            if event["event"]["type"] != "turn.ended" {
                 continue;
             }
             let phase = event["phase"].as_str().unwrap_or_else(|| panic!("{event}"));

@@ -2,19 +2,18 @@
 
 use super::Scene;
 use crate::diagnostic::{Code, Diagnostic, Report};
-use crate::scenario::mentions::Mentions;
-use crate::scenario::names::{Sample, Spot, View, for_condition};
 use crate::scenario::raw::{Located, RawKind};
+use crate::template::TemplateContext;
 
 /// What a round of a repetition can change, beside the phases in it.
 const CHANGING: [&str; 3] = ["round", "previous", "issues"];
 
 pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
     for (at, phase) in scene.raw.phases.iter().enumerate() {
-        if let Some(when) = phase.when.as_ref().filter(|when| is_never(scene, at, when)) {
+        if let Some(when) = phase.when.as_ref().filter(|when| is_never(scene, when)) {
             tell(when, format!("{} never starts: its `when` is always false", phase.shown()), report);
         }
-        for expect in phase.expect.iter().filter(|expect| is_never(scene, at, expect)) {
+        for expect in phase.expect.iter().filter(|expect| is_never(scene, expect)) {
             tell(expect, format!("{} always fails: this is always false", phase.shown()), report);
         }
         if let Some(RawKind::Repeat(repeat)) = &phase.kind
@@ -28,16 +27,14 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
 }
 
 /// Whether a condition names nothing, and is false.
-fn is_never(scene: &Scene<'_>, at: usize, condition: &Located<String>) -> bool {
+fn is_never(scene: &Scene<'_>, condition: &Located<String>) -> bool {
     let templates = &scene.prompts.templates;
     if templates.check_expression(&condition.value).is_err()
         || !templates.expression_names(&condition.value).is_empty()
     {
         return false;
     }
-    let view = View { sample: Sample::Busy, mentions: &Mentions::of(&condition.value) };
-    let names = for_condition(scene, Spot::Phase(at), &scene.graph.seen(at), view);
-    templates.holds(&condition.value, &names).is_ok_and(|holds| !holds)
+    templates.holds(&condition.value, &TemplateContext::default()).is_ok_and(|holds| !holds)
 }
 
 /// Whether the rounds of the repetition at this position may change a condition.

@@ -27,13 +27,12 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
 
 /// Issues that are made when these phases have ended.
 fn check_list(scene: &Scene<'_>, seeds: &[RawSeed], ended: &PhaseSet, report: &mut Report) {
-    let over = |at: usize| ended.iter().any(|outer| scene.graph.is_in(at, outer));
     let mut has_pools = false;
     let mut pools: Vec<&RawPool> = Vec::new();
     for (at, kind) in scene.kinds() {
         let RawKind::Workers(workers) = kind else { continue };
         has_pools = true;
-        if !over(at) {
+        if !is_over(scene, ended, at) {
             pools.extend(&workers.pool);
         }
     }
@@ -66,6 +65,11 @@ fn check_list(scene: &Scene<'_>, seeds: &[RawSeed], ended: &PhaseSet, report: &m
                 .help(help),
         );
     }
+}
+
+/// Whether a phase is over when these have ended: it is one of them, or stands in one.
+pub(super) fn is_over(scene: &Scene<'_>, ended: &PhaseSet, at: usize) -> bool {
+    ended.contains(&at) || scene.graph.outer(at).is_some_and(|outer| is_over(scene, ended, outer))
 }
 
 /// Whether workers of this entry may take an issue with this metadata; what cannot be known may be anything.

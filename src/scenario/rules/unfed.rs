@@ -57,6 +57,5 @@ fn all_issues<'s>(scene: &'s Scene<'_>) -> Option<Vec<(Option<usize>, &'s RawSee
 
 /// Whether what a phase makes may come before another has ended: within a third, it may come in the round before.
 fn comes_in_time(scene: &Scene<'_>, made: usize, workers: usize) -> bool {
-    scene.graph.outer(made).is_some()
-        || !scene.graph.seen(made).iter().any(|outer| scene.graph.is_in(workers, outer))
+    scene.graph.outer(made).is_some() || !starved::is_over(scene, &scene.graph.seen(made), workers)
 }
