@@ -27,6 +27,7 @@ pub mod template;
 
 pub mod context;
 pub mod effects;
+pub mod graph;
 pub mod hook;
 pub mod mount_plan;
 pub mod progress;
@@ -38,6 +39,7 @@ pub mod scenario;
 pub mod session;
 
 pub mod engine;
+pub mod forecast;
 
 pub mod cli;
 

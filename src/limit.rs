@@ -56,6 +56,12 @@ pub const MODEL_CALLS_PER_PROMPT: u32 = 50;
 /// How often a paused turn (`pause_turn`) is continued before the runner gives up on it.
 pub const PAUSED_TURNS: u32 = 8;
 
+/// As much of a call's arguments as a person is shown who is to allow it: a screen, not a file. Characters.
+pub const QUESTION_CHARS: usize = 500;
+
+/// Resources of one MCP server that a model is offered, each as a tool: more fill its context with what it hardly reads.
+pub const MCP_RESOURCES: usize = 32;
+
 /// How long the first Ctrl-C lets turns finish before it becomes the second.
 pub const GRACE: Duration = Duration::from_secs(60);
 

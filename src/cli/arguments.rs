@@ -10,11 +10,13 @@ use super::completions::CompletionsArguments;
 use super::convert::ConvertArguments;
 use super::diff::DiffArguments;
 use super::doctor::DoctorArguments;
+use super::graph::GraphArguments;
 use super::history::{CleanArguments, LogsArguments, RunsArguments, ShowArguments};
 use super::init::InitArguments;
 use super::issues::IssuesArgs;
 use super::mcp::McpArguments;
 use super::overrides::Overrides;
+use super::plan::PlanArguments;
 use super::schema::SchemaArguments;
 use crate::effects::Deviations;
 use crate::event::Decision;
@@ -65,6 +67,10 @@ pub(super) enum Command {
     Init(InitArguments),
     /// Say what is wrong with scenario files, without running them
     Check(CheckArguments),
+    /// Say what a scenario would do, and what it may cost, without running it
+    Plan(PlanArguments),
+    /// Draw the phases of a scenario
+    Graph(GraphArguments),
     /// Tell more about the code of a finding, with an example and its repair
     Explain(ExplainArguments),
     /// Write a scenario or a mount plan in another format
@@ -156,6 +162,34 @@ impl CommonArguments {
     }
 }
 
+/// How a command reads a scenario that it does not run.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ReadArguments {
+    /// Set an input of the scenario
+    #[arg(short, long = "input", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    input: Vec<(String, String)>,
+    /// Read inputs from this file: a map of ids to values, as YAML, TOML or JSON
+    #[arg(long, value_name = "FILE")]
+    input_file: Option<PathBuf>,
+    /// Set a value of the scenario file: roles.coder.model=claude-x
+    #[arg(long, value_name = "PATH=VALUE")]
+    set: Vec<Change>,
+    /// Read variables from this file in place of the project's .env
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+}
+
+impl ReadArguments {
+    /// The same for whoever reads the scenario.
+    pub(super) fn common(&self, file: &Path) -> CommonArguments {
+        CommonArguments {
+            set: self.set.clone(),
+            input_file: self.input_file.clone(),
+            ..CommonArguments::of_file(file, &self.input, self.env_file.as_deref())
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum FailOn {
     /// A failed or stalled phase, a false expectation
@@ -170,7 +204,7 @@ pub(super) struct RunArguments {
     pub(super) common: CommonArguments,
     #[command(flatten)]
     pub(super) overrides: Overrides,
-    /// Answer yes or no to a phase that asks for approval
+    /// Answer yes or no to a phase that asks for approval, or to what a hook asks: tool:bash=yes
     #[arg(long, value_name = "PHASE=ANSWER", value_parser = phase_and_decision)]
     pub(super) answer: Vec<(String, Decision)>,
     /// Ask models, whatever the scenario says about its recording
@@ -193,7 +227,7 @@ pub(super) struct RecordArguments {
     pub(super) common: CommonArguments,
     #[command(flatten)]
     pub(super) overrides: Overrides,
-    /// Answer yes or no to a phase that asks for approval
+    /// Answer yes or no to a phase that asks for approval, or to what a hook asks: tool:bash=yes
     #[arg(long, value_name = "PHASE=ANSWER", value_parser = phase_and_decision)]
     pub(super) answer: Vec<(String, Decision)>,
     /// Let this script answer in place of every model; the recording says that it is scripted
@@ -242,7 +276,7 @@ pub(super) struct ResumeArguments {
     /// Let something go wrong on purpose: EFFECT=http:STATUS, cut_after_event:N, error_event:TYPE, stall or kill
     #[arg(long, value_name = "EFFECT=FAULT", value_parser = Fault::from_text)]
     pub(super) fault: Vec<Fault>,
-    /// Answer yes or no to a phase that asks for approval
+    /// Answer yes or no to a phase that asks for approval, or to what a hook asks: tool:bash=yes
     #[arg(long, value_name = "PHASE=ANSWER", value_parser = phase_and_decision)]
     pub(super) answer: Vec<(String, Decision)>,
 }
@@ -390,7 +424,7 @@ pub(super) struct CheckArguments {
     /// Read variables from this file in place of the project's .env
     #[arg(long, value_name = "FILE")]
     pub(super) env_file: Option<PathBuf>,
-    /// Treat missing credentials as errors
+    /// Treat missing credentials and search backends as errors
     #[arg(long)]
     pub(super) env: bool,
     /// Print the findings as JSON lines on standard output

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::exit::Exit;
 use super::launch::{Play, Scenario, shown};
 use super::outside;
-use super::people::{Attendants, Terminal, deadlines, take_away_recorded};
+use super::people::{Attendants, Keyboard, Terminal, deadlines, take_away_recorded};
 use super::refusal::{Granted, Refusal};
 use super::secrets::{scrubber, secret_inputs};
 use super::surroundings::complaint;
@@ -187,7 +187,7 @@ pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Grante
         folder: folder.path().to_owned(),
         deadlines: resumed.as_ref().map(|resumed| deadlines(&resumed.record)).unwrap_or_default(),
         now: clock.now(),
-        terminal,
+        keyboard: Keyboard::of(terminal),
     };
     let Site { mode, record, workspace: path, .. } = site;
     let gate = GateSetup {
@@ -215,6 +215,7 @@ pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Grante
         budget,
         faults: scenario.faults.clone(),
         files: FileOrder::new(commands, modules.jobs().clone()),
+        people: Arc::new(attendants),
         stop,
     };
     let setup = engine::Setup {
@@ -223,7 +224,6 @@ pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Grante
         modules: Arc::new(modules),
         store,
         templates,
-        people: Arc::new(attendants),
         secrets,
         stage: Arc::new(stage),
     };

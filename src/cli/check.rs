@@ -10,7 +10,9 @@ use super::launch;
 use super::refusal::{Granted, Refusal};
 use super::surroundings::{Surroundings, tell};
 use crate::diagnostic::{Code, Diagnostic, Report, Severity, pointer};
+use crate::plan::{ModuleSpec, Plan, Variables};
 use crate::source::Sources;
+use crate::tool::web::{self, Nobody};
 
 /// `runner check FILES`.
 pub(super) fn check(arguments: &CheckArguments, surroundings: &Surroundings) -> Exit {
@@ -74,14 +76,13 @@ fn files(paths: &[PathBuf], working_dir: &Path) -> Result<Vec<PathBuf>, FindErro
 /// Checks one file and tells of it.
 fn check_file(file: &Path, arguments: &CheckArguments, surroundings: &Surroundings) -> Granted<Report> {
     let common = CommonArguments::of_file(file, &arguments.input, arguments.env_file.as_deref());
-    let loaded = launch::read(&common, surroundings, Sources::new())?;
+    let mut loaded = launch::read(&common, surroundings, Sources::new())?;
+    add_provider_findings(&mut loaded, surroundings);
     let mut report = loaded.report;
     if let Some(plan) = &loaded.plan {
-        for error in surroundings.registry.wrong_providers(plan, &loaded.variables) {
-            report.push(Diagnostic::error(Code::BadConfigValue, error.to_string()).at(&error.place));
-        }
         let missing = surroundings.registry.missing_credentials(plan, &loaded.variables);
         note_credentials(missing, arguments.env, &mut report);
+        note_backends(plan, &loaded.variables, arguments.env, &mut report);
     }
     launch::show(&report, &loaded.sources, surroundings, arguments.json);
     if !arguments.json {
@@ -90,17 +91,51 @@ fn check_file(file: &Path, arguments: &CheckArguments, surroundings: &Surroundin
     Ok(report)
 }
 
+/// Adds what is wrong with what mount plans say of their providers, which only those know.
+pub(super) fn add_provider_findings(loaded: &mut launch::Loaded, surroundings: &Surroundings) {
+    let Some(plan) = &loaded.plan else { return };
+    for error in surroundings.registry.wrong_providers(plan, &loaded.variables) {
+        loaded.report.push(Diagnostic::error(Code::BadConfigValue, error.to_string()).at(&error.place));
+    }
+}
+
 fn note_credentials(missing: BTreeMap<&str, Vec<String>>, strict: bool, report: &mut Report) {
     for (variable, roles) in missing {
         let message =
             format!("{variable} is not set, and without it no model answers for {}", roles.join(", "));
-        let diagnostic = if strict {
-            Diagnostic::error(Code::MissingCredential, message)
-        } else {
-            Diagnostic::warning(Code::MissingCredential, message)
+        let help = format!("set {variable} in the environment or in .env; a replay needs none");
+        let diagnostic = match strict {
+            true => Diagnostic::error(Code::MissingCredential, message),
+            false => Diagnostic::warning(Code::MissingCredential, message),
+        };
+        report.push(diagnostic.help(help));
+    }
+}
+
+/// Agents whose mount plan has `tool-web`, and that will not be offered `web_search`.
+fn note_backends(plan: &Plan, variables: &Variables, strict: bool, report: &mut Report) {
+    let mut missing: Vec<(&ModuleSpec, String, Vec<&str>)> = Vec::new();
+    for role in plan.roles.values() {
+        let tools = role.mount_plan.and_agents().flat_map(|plan| &plan.tools);
+        for spec in tools.filter(|spec| spec.module == web::INFO.name) {
+            let Ok(Err(Nobody::Because(why))) = web::searches(&spec.config, variables) else { continue };
+            match missing.iter_mut().find(|(known, ..)| known.place == spec.place) {
+                Some((_, _, roles)) if roles.contains(&role.id.as_str()) => {}
+                Some((_, _, roles)) => roles.push(role.id.as_str()),
+                None => missing.push((spec, why, vec![role.id.as_str()])),
+            }
+        }
+    }
+    for (spec, why, roles) in missing {
+        let message = format!("{why}, so that {} cannot search the web", roles.join(", "));
+        let diagnostic = match strict {
+            true => Diagnostic::error(Code::MissingBackend, message),
+            false => Diagnostic::warning(Code::MissingBackend, message),
         };
         report.push(
-            diagnostic.help(format!("set {variable} in the environment or in .env; a replay needs none")),
+            diagnostic
+                .at(&spec.place)
+                .help("set `backend` of tool-web and what it needs; `backend: none` does without"),
         );
     }
 }

@@ -17,6 +17,7 @@ mod find_effect;
 mod find_run;
 mod find_scenarios;
 mod fork;
+mod graph;
 mod history;
 mod init;
 pub mod issues;
@@ -27,6 +28,7 @@ mod outside;
 mod overrides;
 mod people;
 mod pinned;
+mod plan;
 mod play;
 mod proof;
 mod refusal;
@@ -94,6 +96,8 @@ pub fn run(registry: Registry, arguments: impl IntoIterator<Item = OsString>) ->
             Command::Explore(arguments) => explore::explore(arguments, surroundings).await,
             Command::Init(arguments) => init::init(&arguments, &surroundings),
             Command::Check(arguments) => check::check(&arguments, &surroundings),
+            Command::Plan(arguments) => plan::plan(&arguments, &surroundings),
+            Command::Graph(arguments) => graph::graph(&arguments, &surroundings),
             Command::Explain(arguments) => explain::explain(&arguments, &surroundings),
             Command::Convert(arguments) => convert::convert(&arguments, &surroundings),
             Command::Schema(arguments) => schema::schema(&arguments, &surroundings),

@@ -41,6 +41,8 @@ pub(super) async fn open(modules: &Modules, plan: &Plan, play: &Play) -> Granted
         let file = role.map(|role| shown(&role.mount_plan.file, &plan.root)).unwrap_or_default();
         Refusal::configuration(format!("{file}: tool-mcp: {error}"))
     })?;
+    let mut notices: Vec<String> = notices;
+    notices.extend(servers.notices().map(str::to_owned));
     let mut offered = recorded.unwrap_or_default();
     for (role, plans) in &wanted {
         let now = servers.offered(plans);

@@ -1,5 +1,5 @@
-//! Who answers when a scenario asks for approval: what the command line says, what `runner approve` and `runner reject` have
-//! written down, a person at the terminal; or nobody, and the run pauses.
+//! Who answers when a scenario or a hook asks for approval: what the command line says, what `runner approve` and `runner
+//! reject` have written down, a person at the terminal; or nobody.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal};
@@ -9,12 +9,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::UnboundedReceiver;
+
 use super::surroundings::tell;
 use crate::clock::{Timestamp, later};
-use crate::engine::{Given, People, Question};
 use crate::event::{Decision, EffectId, Happening};
 use crate::id::PhaseId;
 use crate::journal::Record;
+use crate::session::{About, Given, People, Question};
 
 /// The folder of a run in which answers are written down.
 const FOLDER: &str = "answers";
@@ -77,7 +80,8 @@ pub(super) struct Attendants {
     pub(super) deadlines: BTreeMap<PhaseId, Timestamp>,
     /// What time it is for them.
     pub(super) now: Timestamp,
-    pub(super) terminal: Terminal,
+    /// What a person at the terminal types, if there is one.
+    pub(super) keyboard: Option<Keyboard>,
 }
 
 /// Whether a person can be asked.
@@ -95,37 +99,53 @@ impl Terminal {
     }
 }
 
+/// The names by which `--answer` may mean a question.
+fn names(question: &Question) -> Vec<String> {
+    match &question.about {
+        // An item or a round is answered by its own name, or all of them by that in the file.
+        About::Phase => {
+            vec![question.phase.to_string(), question.phase.names().collect::<Vec<_>>().join(".")]
+        }
+        About::Call(_, tool) => vec![format!("tool:{tool}"), "tool:*".to_owned()],
+        About::Prompt(_) => vec!["prompt:submit".to_owned()],
+    }
+}
+
 #[async_trait]
 impl People for Attendants {
     async fn ask(&self, question: &Question) -> Option<Given> {
-        let id = question.phase.as_str();
-        // An item or a round is answered by its own name, or all of them by that in the file.
-        let in_file = question.phase.names().collect::<Vec<_>>().join(".");
-        if let Some(answer) = self.answers.get(id).or_else(|| self.answers.get(&in_file)) {
+        if let Some(answer) = names(question).iter().find_map(|name| self.answers.get(name)) {
             return Some(Given { answer: *answer, by: "--answer".to_owned(), note: String::new() });
         }
-        if let Some(given) = read(&self.folder, &question.phase) {
-            return Some(given);
+        if question.about == About::Phase {
+            if let Some(given) = read(&self.folder, &question.phase) {
+                return Some(given);
+            }
+            if self.deadlines.get(&question.phase).is_some_and(|deadline| *deadline <= self.now) {
+                return Some(too_late(question));
+            }
         }
-        if self.deadlines.get(&question.phase).is_some_and(|deadline| *deadline <= self.now) {
-            return Some(too_late(question));
-        }
-        match self.terminal {
-            Terminal::Nobody => None,
-            Terminal::Asks => Some(self.wait(question).await),
+        match &self.keyboard {
+            None => None,
+            Some(keyboard) => Some(self.wait(keyboard, question).await),
         }
     }
 
     fn on_record(&self, question: &Question) {
-        take_away(&self.folder, &question.phase);
+        if question.about == About::Phase {
+            take_away(&self.folder, &question.phase);
+        }
     }
 }
 
 impl Attendants {
     /// Waits for the person at the terminal, for one at another, or for the time to be up.
-    async fn wait(&self, question: &Question) -> Given {
-        tell(&format!("\n{}: {}\napprove? [yes/no] ", question.phase, question.message));
-        let typed = from_terminal();
+    async fn wait(&self, keyboard: &Keyboard, question: &Question) -> Given {
+        let who = match &question.about {
+            About::Phase => question.phase.as_str(),
+            About::Call(session, _) | About::Prompt(session) => session,
+        };
+        let typed = keyboard.ask(format!("\n{who}: {}\napprove? [yes/no] ", question.message));
         tokio::pin!(typed);
         let late = async {
             match question.timeout {
@@ -143,7 +163,9 @@ impl Attendants {
                 }
                 () = &mut late => return too_late(question),
                 _ = look.tick() => {
-                    if let Some(given) = read(&self.folder, &question.phase) {
+                    if question.about == About::Phase
+                        && let Some(given) = read(&self.folder, &question.phase)
+                    {
                         return given;
                     }
                 }
@@ -157,28 +179,49 @@ fn too_late(question: &Question) -> Given {
     Given { answer, by: "nobody in time".to_owned(), note: String::new() }
 }
 
-/// What a person types, once it can be understood; never, if nothing more is typed.
-async fn from_terminal() -> Decision {
-    let (sender, typed) = tokio::sync::oneshot::channel();
-    // A thread of its own, which nobody waits for: a read of a terminal cannot be ended.
+/// The lines that a person types, for one question at a time.
+#[derive(Default)]
+pub(super) struct Keyboard {
+    /// Read by a thread of its own from the first question on, which nobody waits for: a read of a terminal cannot be ended.
+    lines: Mutex<Option<UnboundedReceiver<String>>>,
+}
+
+impl Keyboard {
+    pub(super) fn of(terminal: Terminal) -> Option<Self> {
+        match terminal {
+            Terminal::Asks => Some(Self::default()),
+            Terminal::Nobody => None,
+        }
+    }
+
+    /// What a person types to a question, once it can be understood; never, if nothing more is typed.
+    async fn ask(&self, question: String) -> Decision {
+        let mut lines = self.lines.lock().await;
+        let lines = lines.get_or_insert_with(read_lines);
+        // What was typed before the question was seen is no answer to it.
+        while lines.try_recv().is_ok() {}
+        tell(&question);
+        while let Some(line) = lines.recv().await {
+            match line.trim().to_lowercase().as_str() {
+                "y" | "yes" | "allow" => return Decision::Yes,
+                "n" | "no" | "deny" => return Decision::No,
+                _ => tell("please type yes or no: "),
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+fn read_lines() -> UnboundedReceiver<String> {
+    let (sender, lines) = tokio::sync::mpsc::unbounded_channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            let answer = match line.trim().to_lowercase().as_str() {
-                "y" | "yes" => Decision::Yes,
-                "n" | "no" => Decision::No,
-                _ => {
-                    tell("please type yes or no: ");
-                    continue;
-                }
-            };
-            let _ = sender.send(answer);
-            return;
+            if sender.send(line).is_err() {
+                return;
+            }
         }
     });
-    match typed.await {
-        Ok(answer) => answer,
-        Err(_) => std::future::pending().await,
-    }
+    lines
 }
 
 /// Until when phases wait that have asked a person.
@@ -204,7 +247,7 @@ mod tests {
             folder: folder.to_owned(),
             deadlines: BTreeMap::new(),
             now: Timestamp::UNIX_EPOCH,
-            terminal: Terminal::Nobody,
+            keyboard: None,
         }
     }
 
@@ -212,8 +255,13 @@ mod tests {
     async fn an_answer_stays_until_it_is_on_record() {
         let folder = tempfile::tempdir().unwrap();
         let phase = PhaseId::from("ship.2");
-        let question =
-            Question { phase: phase.clone(), message: "Ship?".to_owned(), timeout: None, default: None };
+        let question = Question {
+            phase: phase.clone(),
+            about: About::Phase,
+            message: "Ship?".to_owned(),
+            timeout: None,
+            default: None,
+        };
         let written = Written { answer: Decision::Yes, by: "ann".to_owned(), note: "good".to_owned() };
         write_down(folder.path(), &phase, &written).unwrap();
         let given = Given { answer: Decision::Yes, by: "ann".to_owned(), note: "good".to_owned() };
@@ -229,5 +277,63 @@ mod tests {
         assert_eq!(attendants(folder.path()).ask(&question).await, Some(given));
         take_away_recorded(folder.path(), &Record::default(), &[EffectId::engine(&phase, "answer", 1)]);
         assert_eq!(attendants(folder.path()).ask(&question).await, None);
+    }
+    fn call(tool: &str, timeout: Option<Duration>) -> Question {
+        Question {
+            phase: "work".into(),
+            about: About::Call("work/coder-1".to_owned(), tool.to_owned()),
+            message: format!("May {tool}?"),
+            timeout,
+            default: Some(Decision::No),
+        }
+    }
+
+    #[tokio::test]
+    async fn questions_wait_for_the_keyboard_one_after_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let (typing, lines) = tokio::sync::mpsc::unbounded_channel();
+        typing.send("yes, to something else".to_owned()).unwrap();
+        let keyboard = Keyboard { lines: Mutex::new(Some(lines)) };
+        let people = Attendants { keyboard: Some(keyboard), ..attendants(folder.path()) };
+        let (bash, edit) = (call("bash", None), call("edit_file", None));
+        let typed = async {
+            for line in ["perhaps", "Allow", "n"] {
+                tokio::task::yield_now().await;
+                typing.send(line.to_owned()).unwrap();
+            }
+        };
+        let (first, second, ()) = tokio::join!(people.ask(&bash), people.ask(&edit), typed);
+        let answers = [first, second].map(|given| given.map(|given| (given.answer, given.by)));
+        let by = || "the terminal".to_owned();
+        assert_eq!(answers, [Some((Decision::Yes, by())), Some((Decision::No, by()))]);
+        let late = people.ask(&call("bash", Some(Duration::ZERO))).await.unwrap();
+        assert_eq!((late.answer, late.by.as_str()), (Decision::No, "nobody in time"));
+    }
+
+    #[tokio::test]
+    async fn the_command_line_answers_by_tool_and_nobody_else_without_a_keyboard() {
+        let folder = tempfile::tempdir().unwrap();
+        let phase = PhaseId::from("work");
+        let written = Written { answer: Decision::Yes, by: "ann".to_owned(), note: String::new() };
+        write_down(folder.path(), &phase, &written).unwrap();
+        let mut people = attendants(folder.path());
+        people.answers = [("tool:bash", Decision::Yes), ("work", Decision::Yes)]
+            .map(|(name, answer)| (name.to_owned(), answer))
+            .into();
+        let answer = async |people: &Attendants, question: &Question| {
+            people.ask(question).await.map(|given| given.answer)
+        };
+        assert_eq!(answer(&people, &call("bash", None)).await, Some(Decision::Yes));
+        assert_eq!(
+            answer(&people, &call("edit_file", None)).await,
+            None,
+            "what is said of the phase is of the phase"
+        );
+        people.answers.insert("tool:*".to_owned(), Decision::No);
+        assert_eq!(answer(&people, &call("edit_file", None)).await, Some(Decision::No));
+        let prompt = Question { about: About::Prompt("work/coder-1".to_owned()), ..call("", None) };
+        assert_eq!(answer(&people, &prompt).await, None);
+        people.answers.insert("prompt:submit".to_owned(), Decision::Yes);
+        assert_eq!(answer(&people, &prompt).await, Some(Decision::Yes));
     }
 }

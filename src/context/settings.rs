@@ -126,6 +126,8 @@ pub struct ConfigError {
 pub struct Settings {
     /// What the view may be at most. Tokens.
     pub(super) budget: u64,
+    /// What is kept free beside it, for telling the model that something is left out. Tokens.
+    told: u64,
     pub(super) compact_threshold: f64,
     pub(super) target_usage: f64,
     pub(super) protected_recent: f64,
@@ -191,6 +193,7 @@ impl Settings {
         let recent = if spec.module == SIMPLE.name { 0.30 } else { 0.10 };
         Ok(Self {
             budget: bound - told,
+            told,
             compact_threshold,
             target_usage,
             protected_recent: reader.share(&PROTECTED_RECENT, recent)?,
@@ -204,6 +207,11 @@ impl Settings {
                 _ => Metering::Counted,
             },
         })
+    }
+
+    /// Tokens of a request, at most.
+    pub fn most_tokens(&self) -> u64 {
+        self.budget + self.told
     }
 }
 

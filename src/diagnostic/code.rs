@@ -116,6 +116,14 @@ codes! {
     UnusedPrice = "0411",
     /// A scenario cannot be included.
     BadInclude = "0412",
+    /// No worker takes an issue of the scenario.
+    Starved = "0413",
+    /// Nobody makes an issue for the workers of a pool.
+    Unfed = "0414",
+    /// A monitor has nothing to help with.
+    IdleMonitor = "0415",
+    /// A condition always comes out the same.
+    ConstantCondition = "0416",
 
     // 05: inputs, paths, prompts and conditions
     /// A path leaves the project root.
@@ -170,6 +178,8 @@ codes! {
     // 07: the machine
     /// A credential is missing.
     MissingCredential = "0701",
+    /// Nobody searches the web.
+    MissingBackend = "0702",
 
     // 09: the run
     /// A condition on the outcome is false.
@@ -186,7 +196,7 @@ impl Code {
     /// The exit code of a program that ends because of it.
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::MissingCredential | Self::UnsetVariable => 3,
+            Self::MissingCredential | Self::MissingBackend | Self::UnsetVariable => 3,
             Self::ExpectationFailed => 5,
             _ => 2,
         }

@@ -6,6 +6,6 @@ mod render;
 mod report;
 
 pub use code::Code;
-pub use nearest::nearest;
+pub use nearest::{nearest, some_of};
 pub use render::{Look, github_error, pointer};
 pub use report::{Diagnostic, Report, Severity};

@@ -113,6 +113,7 @@ impl Diagnostic {
             "title": self.code.title().trim_end_matches('.'),
             "detail": brief(&self.message),
             "location": location,
+            "label": self.label,
             "did_you_mean": self.did_you_mean,
             "suggested_fix": self.help,
             "exit_code": match self.severity {
@@ -133,6 +134,9 @@ impl Diagnostic {
         }
         fields.push(format!("title={}", self.code));
         let mut message = brief(&self.message);
+        if let Some(label) = self.label.as_ref().filter(|label| !label.starts_with("expected ")) {
+            let _ = write!(message, "; {label}");
+        }
         if let Some(name) = &self.did_you_mean {
             let _ = write!(message, "; did you mean `{name}`?");
         }

@@ -1,12 +1,13 @@
 //! One thing that is wrong, and all that is wrong together.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use super::Code;
 use crate::source::{Place, Route, SourceId, Sources, SyntaxError};
 
 /// Whether it keeps a scenario from running.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
     /// It does.
     Error,
@@ -25,7 +26,7 @@ impl Severity {
 }
 
 /// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
     /// Which mistake it is.
     pub code: Code,
@@ -132,6 +133,8 @@ impl Diagnostic {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Report {
     diagnostics: Vec<Diagnostic>,
+    /// The same, to be found.
+    known: HashSet<Diagnostic>,
 }
 
 impl Report {
@@ -142,7 +145,7 @@ impl Report {
 
     /// Adds a mistake, unless exactly this one is there.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if !self.diagnostics.contains(&diagnostic) {
+        if self.known.insert(diagnostic.clone()) {
             self.diagnostics.push(diagnostic);
         }
     }

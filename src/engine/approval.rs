@@ -1,61 +1,13 @@
 //! A phase that asks a person: with the answer it goes on, without one the run pauses.
 
-use std::time::Duration;
-
-use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::scope::Scope;
 use super::{PhaseOutcome, PhaseScope};
 use crate::effects::{Asked, Busy, Halt, Ran};
 use crate::event::{Decision, EffectId, EffectKind, Happening, PhaseEnd, Policy, Segment};
-use crate::id::PhaseId;
 use crate::plan::ApprovalPlan;
-
-/// Whoever answers questions.
-#[async_trait]
-pub trait People: Send + Sync {
-    /// The answer to a question; `None` if nobody is there to give one, so that the run pauses.
-    async fn ask(&self, question: &Question) -> Option<Given>;
-
-    /// The answer to a question is on record, and nobody need remember it for the run any more.
-    fn on_record(&self, _question: &Question) {}
-}
-
-/// Nobody: whoever is asked, the run pauses.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Nobody;
-
-#[async_trait]
-impl People for Nobody {
-    async fn ask(&self, _: &Question) -> Option<Given> {
-        None
-    }
-}
-
-/// What a person is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
-    /// The phase that asks.
-    pub phase: PhaseId,
-    /// What it asks.
-    pub message: String,
-    /// How long an answer is waited for.
-    pub timeout: Option<Duration>,
-    /// The answer if none comes in time.
-    pub default: Option<Decision>,
-}
-
-/// An answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Given {
-    /// It.
-    pub answer: Decision,
-    /// Who gave it, for people: `--answer`, a name, `nobody in time`.
-    pub by: String,
-    /// What was said with it; may be empty.
-    pub note: String,
-}
+use crate::session::{About, Given, Question};
 
 /// Asks, and waits for the answer.
 pub(super) async fn run(phase: &PhaseScope, plan: &ApprovalPlan, busy: &Busy) -> Result<PhaseOutcome, Halt> {
@@ -70,11 +22,12 @@ pub(super) async fn run(phase: &PhaseScope, plan: &ApprovalPlan, busy: &Busy) ->
     };
     let question = Question {
         phase: phase.id().clone(),
+        about: About::Phase,
         message: message.clone(),
         timeout: plan.timeout,
         default: plan.default,
     };
-    let effects = &phase.company.stage.effects;
+    let (effects, people) = (&phase.company.stage.effects, &phase.company.stage.people);
     let id = EffectId::engine(phase.id(), "answer", 1);
     phase.tell(Happening::ApprovalAsked { message: message.clone() });
     let given = if effects.is_replay() || effects.is_known(&id) {
@@ -83,7 +36,7 @@ pub(super) async fn run(phase: &PhaseScope, plan: &ApprovalPlan, busy: &Busy) ->
         let rest = busy.rest();
         let stopped = phase.stop.soft.cancelled();
         let given = tokio::select! {
-            given = phase.company.people.ask(&question) => given,
+            given = people.ask(&question) => given,
             () = stopped => {
                 drop(rest);
                 return Ok(PhaseOutcome::new(PhaseEnd::Cancelled));
@@ -104,7 +57,7 @@ pub(super) async fn run(phase: &PhaseScope, plan: &ApprovalPlan, busy: &Busy) ->
         Ran::plain(json!({"answer": given.answer.as_str(), "by": given.by, "note": given.note}))
     };
     let result = effects.perform(busy, asked, |_| async { given.map(told) }).await?;
-    phase.company.people.on_record(&question);
+    people.on_record(&question);
     let text = |key: &str| result.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let Some(answer) = Decision::from_text(&text("answer")) else {
         return Err(Halt::Unreadable(id, "it is no answer".to_owned()));

@@ -91,7 +91,7 @@ fn member(run: &RunId, what: &str, at: Timestamp) -> Caller {
 /// Runs a plan from its first phase to its last expectation.
 pub async fn run(setup: Setup) -> RunEnd {
     let (desk, inbox) = Desk::new();
-    let Setup { plan, run, modules, store, templates, stage, people, secrets } = setup;
+    let Setup { plan, run, modules, store, templates, stage, secrets } = setup;
     let slots = Slots::new(plan.limits.max_sessions);
     let company = Arc::new(Company {
         plan,
@@ -100,7 +100,6 @@ pub async fn run(setup: Setup) -> RunEnd {
         store,
         templates,
         stage,
-        people,
         secrets,
         desk,
         slots,

@@ -34,7 +34,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-pub use approval::{Given, Nobody, People, Question};
 pub use dispatch::{begin, export, run};
 pub use resume::{ResumeError, TakeUp, TakenUp, take_up};
 pub use spent::{Spent, spent};
@@ -68,8 +67,6 @@ pub struct Setup {
     pub templates: Templates,
     /// What all sessions share: the gate, who listens, when to stop.
     pub stage: Arc<Stage>,
-    /// Who is asked for approval.
-    pub people: Arc<dyn People>,
     /// The values of secret inputs, by the environment variables that hold them. Only commands are given them.
     pub secrets: BTreeMap<String, Secret>,
 }
@@ -195,7 +192,6 @@ pub(crate) struct Company {
     store: Arc<dyn IssueStore>,
     templates: Templates,
     stage: Arc<Stage>,
-    people: Arc<dyn People>,
     secrets: BTreeMap<String, Secret>,
     desk: desk::Desk,
     slots: slots::Slots,

@@ -1,5 +1,4 @@
-//! `hooks-approval`: rules say which calls of tools may be run; what a person would have to allow is decided as the mount plan
-//! says, since nobody is asked while a run goes on.
+//! `hooks-approval`: rules say which calls of tools may be run, and which of them a person has to allow.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +9,10 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::config::{HookError, Reader};
-use super::{Decision, Event, Hook, Occasion};
+use super::{Approval, Decision, Event, Hook, Occasion};
+use crate::event::Decision as Answer;
 use crate::id::canonical_json;
+use crate::limit;
 use crate::plan::{KeyInfo, KeyShape, ModuleInfo, ModuleKind};
 
 /// What mount plans may say of it.
@@ -19,7 +20,7 @@ pub const INFO: ModuleInfo = ModuleInfo {
     name: "hooks-approval",
     aliases: &[],
     kind: ModuleKind::Hook,
-    summary: "allows or refuses calls of tools by rules",
+    summary: "allows or refuses calls of tools by rules, and asks a person",
     keys: &[
         KeyInfo {
             name: "rules",
@@ -31,7 +32,13 @@ pub const INFO: ModuleInfo = ModuleInfo {
             name: "default_action",
             shape: KeyShape::Text,
             default: "deny",
-            doc: "what `ask` comes to, since nobody is asked while a run goes on: `allow` or `deny`",
+            doc: "what `ask` comes to when nobody is there to be asked, or answers in time: `allow` or `deny`",
+        },
+        KeyInfo {
+            name: "default_timeout",
+            shape: KeyShape::Number,
+            default: "",
+            doc: "seconds in which a person has to answer; without it, there is no hurry",
         },
         KeyInfo {
             name: "priority",
@@ -63,9 +70,11 @@ struct Rule {
 }
 
 #[derive(Debug)]
-struct Approval {
+struct ApprovalHook {
     rules: Vec<Rule>,
-    unasked: Action,
+    /// What holds when nobody answers.
+    unasked: Answer,
+    timeout: Option<Duration>,
     priority: i64,
 }
 
@@ -93,17 +102,18 @@ pub fn build(config: &Map<String, Value>) -> Result<Arc<dyn Hook>, HookError> {
         });
     }
     let unasked = match reader.text("default_action")? {
-        None | Some("deny") => Action::Deny,
-        Some("allow") => Action::Allow,
+        None | Some("deny") => Answer::No,
+        Some("allow") => Answer::Yes,
         Some(other) => {
             return Err(reader.wrong("default_action", format!("is `{other}`; it is `allow` or `deny`")));
         }
     };
-    Ok(Arc::new(Approval { rules, unasked, priority: reader.integer("priority", -10)? }))
+    let timeout = reader.seconds("default_timeout")?;
+    Ok(Arc::new(ApprovalHook { rules, unasked, timeout, priority: reader.integer("priority", -10)? }))
 }
 
 #[async_trait]
-impl Hook for Approval {
+impl Hook for ApprovalHook {
     fn name(&self) -> &str {
         INFO.name
     }
@@ -127,16 +137,29 @@ impl Hook for Approval {
                 && rule.input.as_ref().is_none_or(|pattern| pattern.is_match(&input))
         };
         let Some(rule) = self.rules.iter().find(fits) else { return Ok(Decision::Continue) };
-        let because = |otherwise: &str| rule.reason.clone().unwrap_or_else(|| otherwise.to_owned());
-        Ok(match (rule.action, self.unasked) {
-            (Action::Allow, _) | (Action::Ask, Action::Allow | Action::Ask) => Decision::Continue,
-            (Action::Deny, _) => {
-                Decision::Deny { reason: because("a rule of this project does not allow it") }
+        Ok(match rule.action {
+            Action::Allow => Decision::Continue,
+            Action::Deny => {
+                let reason = rule.reason.clone();
+                Decision::Deny {
+                    reason: reason.unwrap_or_else(|| "a rule of this project does not allow it".to_owned()),
+                }
             }
-            (Action::Ask, Action::Deny) => Decision::Deny {
-                reason: because("a person would have to allow it, and nobody is asked while the run goes on"),
-            },
+            Action::Ask => Decision::Ask(Approval {
+                prompt: format!("{} is to be run with {}", occasion.tool(), shortened(&input)),
+                timeout: self.timeout,
+                default: self.unasked,
+                reason: rule.reason.clone(),
+            }),
         })
+    }
+}
+
+/// As much of the arguments as a person can look at.
+fn shortened(input: &str) -> String {
+    match input.char_indices().nth(limit::QUESTION_CHARS) {
+        Some((end, _)) => format!("{}…", &input[..end]),
+        None => input.to_owned(),
     }
 }
 
@@ -147,12 +170,16 @@ mod tests {
     use super::*;
     use crate::hook::Hooks;
 
-    async fn denied(config: &Value, tool: &str, command: &str) -> Option<String> {
+    async fn said(config: &Value, tool: &str, command: &str) -> crate::hook::Outcome {
         let data = json!({"session_id": "w/a", "tool_name": tool, "tool_input": {"command": command}});
         let data = data.as_object().cloned().expect("a map");
         let hook = build(config.as_object().expect("a map")).unwrap();
         let occasion = Occasion { event: Event::ToolPre, data };
-        Hooks::new(vec![hook]).ask(occasion, &CancellationToken::new()).await.denied
+        Hooks::new(vec![hook]).ask(occasion, &CancellationToken::new()).await
+    }
+
+    async fn denied(config: &Value, tool: &str, command: &str) -> Option<String> {
+        said(config, tool, command).await.denied
     }
 
     #[tokio::test]
@@ -165,9 +192,14 @@ mod tests {
         assert_eq!(denied(&config, "bash", "git status").await, None);
         assert_eq!(denied(&config, "read_file", "push").await, None);
         assert_eq!(denied(&config, "bash", "git push").await.as_deref(), Some("Pushing is done by people."));
-        assert!(denied(&config, "write_file", "x").await.unwrap().contains("nobody is asked"));
+        let asks = said(&config, "write_file", "x").await.asks.unwrap();
+        let prompt = r#"write_file is to be run with {"command":"x"}"#;
+        assert_eq!((asks.prompt.as_str(), asks.timeout, asks.default), (prompt, None, Answer::No));
         config["default_action"] = json!("allow");
-        assert_eq!(denied(&config, "write_file", "x").await, None);
+        config["default_timeout"] = json!(90);
+        let asks = said(&config, "write_file", &"x".repeat(9_999)).await.asks.unwrap();
+        assert_eq!((asks.timeout, asks.default), (Some(Duration::from_secs(90)), Answer::Yes));
+        assert!(asks.prompt.chars().count() < 600 && asks.prompt.ends_with('…'));
         assert!(denied(&config, "bash", "git push").await.is_some());
     }
 

@@ -50,6 +50,14 @@ impl<'a> Reader<'a> {
         self.value(key).map(number).transpose()
     }
 
+    /// A time above 0.
+    pub(super) fn seconds(&self, key: &str) -> Result<Option<Duration>, HookError> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        let seconds = value.as_f64().filter(|seconds| *seconds > 0.0);
+        let span = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        span.map(Some).ok_or_else(|| self.wrong(key, "must be a number of seconds"))
+    }
+
     pub(super) fn text(&self, key: &str) -> Result<Option<&'a str>, HookError> {
         match self.value(key) {
             None => Ok(None),

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 pub use config::HookError;
-pub use outcome::{Decision, Outcome};
+pub use outcome::{Approval, Decision, Outcome};
 
 /// What hooks decide about. Named as in Amplifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,9 +1,12 @@
 //! What hooks say, and what it comes to when several have spoken. Pure.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Occasion;
+use crate::event::Decision as Answer;
 
 /// What one hook says.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,11 +28,28 @@ pub enum Decision {
         /// What.
         text: String,
     },
+    /// A person is to be asked.
+    Ask(Approval),
     /// It could not say anything.
     Failed {
         /// Why.
         why: String,
     },
+}
+
+/// What a person is to allow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Approval {
+    /// What is asked.
+    pub prompt: String,
+    /// How long an answer is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// The answer if nobody is there to give one, or none comes in time.
+    pub default: Answer,
+    /// What the model is told if it is not allowed, when not the question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What all of them come to, as it stands in a recording.
@@ -38,6 +58,9 @@ pub struct Outcome {
     /// Why it must not happen, if so. Nothing else counts then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub denied: Option<String>,
+    /// What a person is to allow. Of several who ask, the first one's question is put.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks: Option<Approval>,
     /// Facts that are otherwise than they were.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub changed: Map<String, Value>,
@@ -54,7 +77,13 @@ impl Outcome {
     pub fn take(&mut self, hook: &str, decision: Decision, occasion: &mut Occasion) {
         match decision {
             Decision::Continue => {}
-            Decision::Deny { reason } => self.denied = Some(reason),
+            Decision::Deny { reason } => {
+                self.denied = Some(reason);
+                self.asks = None;
+            }
+            Decision::Ask(approval) => {
+                self.asks.get_or_insert(approval);
+            }
             Decision::Modify { data } => {
                 for (key, value) in data {
                     // Who and what it is about is not for a hook to change.

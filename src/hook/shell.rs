@@ -14,7 +14,8 @@ use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use super::config::{HookError, Reader};
-use super::{Decision, Event, Hook, Occasion, OnFailure};
+use super::{Approval, Decision, Event, Hook, Occasion, OnFailure};
+use crate::event::Decision as Answer;
 use crate::limit;
 use crate::plan::{KeyInfo, KeyShape, ModuleInfo, ModuleKind, Variables};
 use crate::process::Group;
@@ -44,6 +45,9 @@ pub const INFO: ModuleInfo = ModuleInfo {
 };
 
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a person may take when the hook does not say.
+const APPROVAL_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Exit code of a command that says no.
 const NO: i32 = 2;
@@ -234,14 +238,39 @@ fn read(out: &str) -> Result<Decision, String> {
             None => Err("it says `inject_context` without `context_injection`, a text".to_owned()),
         },
         "ask_user" => {
-            let prompt = text("approval_prompt").or_else(|| text("reason")).unwrap_or_default();
-            Ok(Decision::Deny {
-                reason: format!("a person would have to allow this, and nobody is there: {prompt}"),
-            })
+            let prompt = text("approval_prompt").or_else(|| text("reason"));
+            let prompt = prompt.ok_or("it says `ask_user` without `approval_prompt`, a text")?;
+            Ok(Decision::Ask(Approval {
+                prompt,
+                timeout: Some(patience(&said)?),
+                default: default(&said)?,
+                reason: None,
+            }))
         }
         other => Err(format!(
             "it says the unknown action `{other}`; there are continue, deny, modify, inject_context and ask_user"
         )),
+    }
+}
+
+/// How long a person may take.
+fn patience(said: &Map<String, Value>) -> Result<Duration, String> {
+    match said.get("approval_timeout") {
+        None | Some(Value::Null) => Ok(APPROVAL_TIMEOUT),
+        Some(value) => value
+            .as_f64()
+            .filter(|seconds| *seconds > 0.0)
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .ok_or_else(|| format!("its `approval_timeout` is {value}; it is a number of seconds above 0")),
+    }
+}
+
+/// What holds when nobody answers.
+fn default(said: &Map<String, Value>) -> Result<Answer, String> {
+    match said.get("approval_default").map(|value| value.as_str()) {
+        None | Some(Some("deny")) => Ok(Answer::No),
+        Some(Some("allow")) => Ok(Answer::Yes),
+        Some(_) => Err("its `approval_default` is neither `allow` nor `deny`".to_owned()),
     }
 }
 
@@ -274,12 +303,25 @@ mod tests {
         assert_eq!(said(modify).await.changed["tool_input"]["command"], "ls -l");
         let inject = r#"echo '{"action":"inject_context","context_injection":"Mind the gap."}'"#;
         assert_eq!(said(inject).await.told, ["Mind the gap."]);
-        let ask = r#"echo '{"action":"ask_user","approval_prompt":"May it?"}'"#;
-        assert!(said(ask).await.denied.unwrap().ends_with("nobody is there: May it?"));
+        let ask = r#"echo '{"action":"ask_user","approval_prompt":"May it?","approval_timeout":2.5}'"#;
+        let asks = said(ask).await.asks.unwrap();
+        assert_eq!(
+            (asks.prompt.as_str(), asks.timeout, asks.default),
+            ("May it?", Some(Duration::from_millis(2500)), Answer::No)
+        );
+        let ask = r#"echo '{"action":"ask_user","reason":"Why?","approval_default":"allow"}'"#;
+        let asks = said(ask).await.asks.unwrap();
+        assert_eq!((asks.prompt.as_str(), asks.default), ("Why?", Answer::Yes));
         for (command, why) in [
             ("exit 3", "exit code 3"),
             ("kill -9 $$", "ended by a signal"),
             (r#"echo '{"action":"perhaps"}'"#, "unknown action `perhaps`"),
+            (r#"echo '{"action":"ask_user"}'"#, "without `approval_prompt`"),
+            (
+                r#"echo '{"action":"ask_user","reason":"x","approval_default":"maybe"}'"#,
+                "neither `allow` nor `deny`",
+            ),
+            (r#"echo '{"action":"ask_user","reason":"x","approval_timeout":0}'"#, "`approval_timeout` is 0"),
         ] {
             let outcome = said(command).await;
             assert!(outcome.notices[0].contains(why) && outcome.denied.is_none(), "{outcome:?}");

@@ -1,4 +1,4 @@
-//! How are the tools of another program called over the Model Context Protocol? `rmcp` does the talking; what starts, waits
+//! How are the tools, resources and prompts of another program called for over the Model Context Protocol? `rmcp` does the talking; what starts, waits
 //! and ends is ours.
 //!
 //! ```text
@@ -14,13 +14,14 @@ use std::time::Duration;
 use reqwest::header::{HeaderName, HeaderValue};
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, ClientCapabilities, ClientConfig, ClientRequest, ContentBlock,
-    Implementation, ResourceContents, ServerResult, Tool,
+    GetPromptRequest, GetPromptRequestParams, Implementation, Prompt, PromptMessage, ReadResourceRequest,
+    ReadResourceRequestParams, Resource, ResourceContents, Role, ServerResult, Tool,
 };
 use rmcp::service::{ClientInitializeError, Peer, PeerRequestOptions, RunningService, ServiceError};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::{RoleClient, ServiceExt};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -73,6 +74,26 @@ struct Process {
     reading: JoinSet<()>,
 }
 
+/// Something that a server offers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// What it is asked with.
+    pub own: Own,
+    /// What a model is told of it; its name is not yet that of the server as well.
+    pub spec: ToolSpec,
+}
+
+/// What a server is asked with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Own {
+    /// The name of a tool.
+    Tool(String),
+    /// The address of a resource.
+    Resource(String),
+    /// The name of a prompt.
+    Prompt(String),
+}
+
 /// A piece of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
@@ -108,11 +129,11 @@ fn said(printed: &str) -> String {
 }
 
 impl Connection {
-    /// Reaches a server and asks for its tools, both within a time.
+    /// Reaches a server and asks for what it offers, both within a time.
     ///
     /// # Errors
     /// It cannot be started or reached, speaks something else, or takes too long.
-    pub async fn open(address: &Address, within: Duration) -> Result<(Self, Vec<ToolSpec>), WireError> {
+    pub async fn open(address: &Address, within: Duration) -> Result<(Self, Vec<Found>), WireError> {
         let printed = Printed::default();
         let mut process = None;
         let opened = tokio::time::timeout(within, async {
@@ -125,17 +146,14 @@ impl Connection {
                 Address::Http { url, headers } => me().serve(transport(url, headers)?).await,
             };
             let service = service.map_err(|error| initialize_failure(&error))?;
-            let tools = match service.peer_info().and_then(|info| info.capabilities.tools.clone()) {
-                Some(_) => service.list_all_tools().await.map_err(|error| failure(&error, within))?,
-                None => Vec::new(),
-            };
-            Ok((service, tools.into_iter().map(spec).collect()))
+            let offers = offers(&service).await.map_err(|error| failure(&error, within))?;
+            Ok((service, offers))
         });
         let reason = match opened.await {
-            Ok(Ok((service, tools))) => {
+            Ok(Ok((service, offers))) => {
                 let peer = service.peer().clone();
                 let (service, process) = (Mutex::new(Some(service)), Mutex::new(process));
-                return Ok((Self { peer, service, process, printed }, tools));
+                return Ok((Self { peer, service, process, printed }, offers));
             }
             Ok(Err(reason)) => reason,
             Err(_) => format!("it did not answer within {} s", within.as_secs()),
@@ -153,18 +171,31 @@ impl Connection {
         Err(WireError { reason, printed: printed.text() })
     }
 
-    /// Calls a tool by the server's own name for it. A call that takes longer is given up, and the server is told.
+    /// Calls a tool, reads a resource or asks for a prompt, by the server's own name for it. A call that takes longer is
+    /// given up, and the server is told.
     ///
     /// # Errors
     /// There is no answer in time, or it is none.
     pub async fn call(
         &self,
-        tool: &str,
+        own: &Own,
         arguments: Map<String, Value>,
         within: Duration,
     ) -> Result<Answer, WireError> {
-        let parameters = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
-        let request = ClientRequest::CallToolRequest(CallToolRequest::new(parameters));
+        let request = match own {
+            Own::Tool(name) => {
+                let parameters = CallToolRequestParams::new(name.clone()).with_arguments(arguments);
+                ClientRequest::CallToolRequest(CallToolRequest::new(parameters))
+            }
+            Own::Resource(uri) => {
+                let parameters = ReadResourceRequestParams::new(uri);
+                ClientRequest::ReadResourceRequest(ReadResourceRequest::new(parameters))
+            }
+            Own::Prompt(name) => {
+                let parameters = GetPromptRequestParams::new(name).with_arguments(arguments);
+                ClientRequest::GetPromptRequest(GetPromptRequest::new(parameters))
+            }
+        };
         let asked = async {
             let options = PeerRequestOptions::with_timeout(within);
             self.peer.send_cancellable_request(request, options).await?.await_response().await
@@ -172,7 +203,15 @@ impl Connection {
         // A server whose pipe is full takes not even the request.
         let result = match tokio::time::timeout(within + limit::KILL_AFTER, asked).await {
             Ok(Ok(ServerResult::CallToolResult(result))) => return Ok(answer(result)),
-            Ok(Ok(_)) => "it answered with something that is no result of a tool".to_owned(),
+            Ok(Ok(ServerResult::ReadResourceResult(result))) => {
+                let pieces = result.contents.into_iter().map(contents).collect();
+                return Ok(Answer { pieces, data: None, is_error: false });
+            }
+            Ok(Ok(ServerResult::GetPromptResult(result))) => {
+                let pieces = result.messages.into_iter().map(message).collect();
+                return Ok(Answer { pieces, data: None, is_error: false });
+            }
+            Ok(Ok(_)) => "it answered with something that is no result of such a call".to_owned(),
             Ok(Err(error)) => failure(&error, within),
             Err(_) => late(within),
         };
@@ -242,11 +281,71 @@ fn me() -> ClientConfig {
     ClientConfig::new(ClientCapabilities::default(), Implementation::new("runner", env!("CARGO_PKG_VERSION")))
 }
 
-fn spec(tool: Tool) -> ToolSpec {
-    ToolSpec {
+/// All that a server says it has: tools, resources, prompts.
+async fn offers(service: &RunningService<RoleClient, ClientConfig>) -> Result<Vec<Found>, ServiceError> {
+    let mut offers = Vec::new();
+    let Some(has) = service.peer_info().map(|info| info.capabilities.clone()) else { return Ok(offers) };
+    if has.tools.is_some() {
+        offers.extend(service.list_all_tools().await?.into_iter().map(tool));
+    }
+    if has.resources.is_some() {
+        offers.extend(service.list_all_resources().await?.into_iter().map(resource));
+    }
+    if has.prompts.is_some() {
+        offers.extend(service.list_all_prompts().await?.into_iter().map(prompt));
+    }
+    Ok(offers)
+}
+
+fn tool(tool: Tool) -> Found {
+    let spec = ToolSpec {
         description: tool.description.map(std::borrow::Cow::into_owned).unwrap_or_default(),
         input_schema: Value::Object(tool.input_schema.as_ref().clone()),
-        name: tool.name.into_owned(),
+        name: tool.name.clone().into_owned(),
+    };
+    Found { own: Own::Tool(tool.name.into_owned()), spec }
+}
+
+fn resource(resource: Resource) -> Found {
+    let kind = resource.mime_type.map(|kind| format!(" ({kind})")).unwrap_or_default();
+    let more = resource.description.map(|text| format!(" {text}")).unwrap_or_default();
+    let spec = ToolSpec {
+        name: format!("resource_{}", resource.name),
+        description: format!("Reads the resource {}{kind}.{more}", resource.uri),
+        input_schema: json!({"type": "object", "properties": {}, "additionalProperties": false}),
+    };
+    Found { own: Own::Resource(resource.uri), spec }
+}
+
+fn prompt(prompt: Prompt) -> Found {
+    let (mut properties, mut required) = (Map::new(), Vec::new());
+    for argument in prompt.arguments.unwrap_or_default() {
+        let about = argument.description.or(argument.title).unwrap_or_default();
+        properties.insert(argument.name.clone(), json!({"type": "string", "description": about}));
+        if argument.required == Some(true) {
+            required.push(argument.name);
+        }
+    }
+    let more = prompt.description.or(prompt.title).map(|text| format!(" {text}")).unwrap_or_default();
+    let spec = ToolSpec {
+        name: format!("prompt_{}", prompt.name),
+        description: format!("Gives the text of the prompt {}.{more}", prompt.name),
+        input_schema: json!({
+            "type": "object", "properties": properties, "required": required, "additionalProperties": false,
+        }),
+    };
+    Found { own: Own::Prompt(prompt.name), spec }
+}
+
+/// A message of a prompt, with who would say it.
+fn message(message: PromptMessage) -> Piece {
+    let who = match message.role {
+        Role::User => "user",
+        Role::Assistant => "assistant",
+    };
+    match piece(message.content) {
+        Piece::Text(text) => Piece::Text(format!("[{who}]\n{text}")),
+        other => other,
     }
 }
 
@@ -258,23 +357,28 @@ fn answer(result: rmcp::model::CallToolResult) -> Answer {
     }
 }
 
-fn piece(content: ContentBlock) -> Piece {
-    let kind = |kind: &str, of: &str, bytes: usize| Piece::Other(format!("{kind} ({of}, {bytes} bytes)"));
+fn contents(resource: ResourceContents) -> Piece {
+    match resource {
+        ResourceContents::TextResourceContents { uri, text, .. } => Piece::Text(format!("{uri}:\n{text}")),
+        ResourceContents::BlobResourceContents { uri, blob, mime_type, .. } => {
+            left_out(&format!("the resource {uri}"), mime_type.as_deref().unwrap_or("binary"), &blob)
+        }
+        _ => Piece::Other("a resource of a kind that this version does not know".to_owned()),
+    }
+}
+
+fn left_out(what: &str, kind: &str, base64: &str) -> Piece {
     // Four characters of base64 are three bytes.
-    let bytes = |data: &str| data.trim_end_matches('=').len() * 3 / 4;
+    let bytes = base64.trim_end_matches('=').len() * 3 / 4;
+    Piece::Other(format!("{what} ({kind}, {bytes} bytes)"))
+}
+
+fn piece(content: ContentBlock) -> Piece {
     match content {
         ContentBlock::Text(text) => Piece::Text(text.text),
-        ContentBlock::Image(image) => kind("an image", &image.mime_type, bytes(&image.data)),
-        ContentBlock::Audio(audio) => kind("a sound", &audio.mime_type, bytes(&audio.data)),
-        ContentBlock::Resource(embedded) => match embedded.resource {
-            ResourceContents::TextResourceContents { uri, text, .. } => {
-                Piece::Text(format!("{uri}:\n{text}"))
-            }
-            ResourceContents::BlobResourceContents { uri, blob, mime_type, .. } => {
-                kind(&format!("the resource {uri}"), mime_type.as_deref().unwrap_or("binary"), bytes(&blob))
-            }
-            _ => Piece::Other("a resource of a kind that this version does not know".to_owned()),
-        },
+        ContentBlock::Image(image) => left_out("an image", &image.mime_type, &image.data),
+        ContentBlock::Audio(audio) => left_out("a sound", &audio.mime_type, &audio.data),
+        ContentBlock::Resource(embedded) => contents(embedded.resource),
         ContentBlock::ResourceLink(link) => Piece::Text(format!("{}: {}", link.name, link.uri)),
         _ => Piece::Other("content of a kind that this version does not know".to_owned()),
     }

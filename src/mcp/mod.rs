@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::chat::ToolSpec;
 
-pub use self::client::{Address, Answer, Connection, Piece, Program, WireError};
+pub use self::client::{Address, Answer, Connection, Found, Own, Piece, Program, WireError};
 pub use self::server::{About, ServeError, serve_stdio};
 
 /// What a server offers.

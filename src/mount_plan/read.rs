@@ -14,8 +14,19 @@ use crate::source::{Node, Place, Route, SourceId};
 /// The priority of a provider that names none, as in Amplifier.
 const PRIORITY: i64 = 100;
 
-const SECTIONS: [&str; 9] =
-    ["session", "orchestrator", "context", "providers", "tools", "hooks", "agents", "spawn", "system"];
+const SECTIONS: [&str; 10] = [
+    "session",
+    "orchestrator",
+    "context",
+    "providers",
+    "tools",
+    "hooks",
+    "agents",
+    "spawn",
+    "system",
+    // What an editor reads the file by.
+    "$schema",
+];
 
 const SESSION_KEYS: [&str; 8] = [
     "orchestrator",
@@ -48,6 +59,7 @@ impl<'a, 'r> Reader<'a, 'r> {
             return None;
         }
         self.unknown_keys(root, &top, &SECTIONS, "a mount plan");
+        self.text(root, "$schema", &top);
         let orchestrator = self.session_module(root, ModuleKind::Orchestrator);
         let context = self.session_module(root, ModuleKind::Context);
         self.session_extras(root);
@@ -141,7 +153,11 @@ impl<'a, 'r> Reader<'a, 'r> {
         let route = Route::root().key("providers");
         let named = root.get("providers").and_then(Node::as_list).is_some_and(|list| !list.is_empty());
         let is_wrong = root.get("providers").is_some_and(|node| !node.is_null() && node.as_list().is_none());
-        if !named && !is_wrong {
+        let mut keys = root.as_map().unwrap_or_default().iter().map(|entry| entry.key.as_str());
+        let is_misspelt =
+            keys.any(|key| !SECTIONS.contains(&key) && nearest(key, SECTIONS) == Some("providers"));
+        self.failed |= is_misspelt;
+        if !named && !is_wrong && !is_misspelt {
             let place = match root.get("providers") {
                 Some(_) => Place::value(self.source, route),
                 None => Place::value(self.source, Route::root()),

@@ -19,6 +19,8 @@ pub fn schema(catalogue: &[ModuleInfo]) -> Value {
     definitions.insert("session".to_owned(), session(catalogue));
     let mut sections = sections();
     sections.insert("agents".to_owned(), agents());
+    let editor = "The JSON Schema that an editor reads the file by; nothing else looks at it.";
+    sections.insert("$schema".to_owned(), json!({"type": ["string", "null"], "description": editor}));
     let described = |module: &str| json!({"description": format!("The `config` of a `session.{module}` that is a text.")});
     sections.insert("orchestrator".to_owned(), described("orchestrator"));
     sections.insert("context".to_owned(), described("context"));

@@ -8,7 +8,7 @@ use super::paths::Paths;
 use super::raw::{Located, RawKind, RawOutput, RawScenario};
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::plan::{IssueFile, OutputPlan};
-use crate::source::{ReadError, SourceId, Sources};
+use crate::source::{Place, ReadError, SourceId, Sources};
 use crate::store::jsonl::{self, FILES, Part};
 
 /// What the phases of a scenario bring with them, by their positions.
@@ -67,15 +67,30 @@ fn schema(
         }
     };
     if let Err(error) = jsonschema::validator_for(&schema) {
-        let message = format!("the schema of an answer cannot be used: {error}");
-        report.push(
-            Diagnostic::error(Code::BadSchema, message)
-                .at(&place)
-                .help("it must be a JSON Schema; https://json-schema.org/learn shows how to write one"),
-        );
+        report.push(unusable(&error, file.is_some(), &place));
         return None;
     }
     Some(OutputPlan { file, schema })
+}
+
+fn unusable(error: &jsonschema::ValidationError<'_>, in_file: bool, place: &Place) -> Diagnostic {
+    let words = error.to_string();
+    if words.contains("is not present in a registry") {
+        let what = words.split('\'').nth(1).unwrap_or_default();
+        let message = format!("the schema of an answer refers to `{what}`, which nobody fetches");
+        return Diagnostic::error(Code::BadSchema, message)
+            .at(place)
+            .help("put what it refers to into the schema, below `$defs`, and write `#/$defs/…`");
+    }
+    let path = error.instance_path().to_string();
+    let shown = if path.is_empty() { String::new() } else { format!(", at `{path}`") };
+    let mut route = place.route.clone();
+    for step in path.split('/').skip(1).filter(|_| !in_file) {
+        route = step.parse().map_or_else(|_| route.key(step), |index| route.index(index));
+    }
+    Diagnostic::error(Code::BadSchema, format!("the schema of an answer cannot be used{shown}: {words}"))
+        .at(&Place::value(place.source, route))
+        .help("it must be a JSON Schema; https://json-schema.org/learn shows how to write one")
 }
 
 fn issue_file(

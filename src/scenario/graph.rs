@@ -1,8 +1,109 @@
 //! Which phase waits for which: the `needs` of a scenario, defaults included, and what stands within what.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use super::raw::{RawKind, RawPhase};
+
+/// Some of the phases, by position: a bit each, so that a long scenario can have one for each of its phases.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct PhaseSet(Vec<u64>);
+
+impl PhaseSet {
+    /// Whether a phase is one of them.
+    pub(super) fn contains(&self, at: &usize) -> bool {
+        self.0.get(at / 64).is_some_and(|word| word & (1 << (at % 64)) != 0)
+    }
+
+    /// Puts a phase among them.
+    pub(super) fn insert(&mut self, at: usize) {
+        if self.0.len() <= at / 64 {
+            self.0.resize(at / 64 + 1, 0);
+        }
+        self.0[at / 64] |= 1 << (at % 64);
+    }
+
+    /// Puts others among them, and says whether any was new.
+    fn add_all(&mut self, others: &Self) -> bool {
+        if self.0.len() < others.0.len() {
+            self.0.resize(others.0.len(), 0);
+        }
+        let mut is_more = false;
+        for (own, other) in self.0.iter_mut().zip(&others.0) {
+            is_more |= *other & !*own != 0;
+            *own |= other;
+        }
+        is_more
+    }
+
+    /// All of them, in the order of the file.
+    pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
+        let words = self.0.iter().enumerate();
+        words.flat_map(|(at, word)| {
+            (0..64).filter(move |bit| word & (1 << bit) != 0).map(move |bit| at * 64 + bit)
+        })
+    }
+}
+
+impl FromIterator<usize> for PhaseSet {
+    fn from_iter<I: IntoIterator<Item = usize>>(phases: I) -> Self {
+        let mut set = Self::default();
+        phases.into_iter().for_each(|at| set.insert(at));
+        set
+    }
+}
+
+impl Extend<usize> for PhaseSet {
+    fn extend<I: IntoIterator<Item = usize>>(&mut self, phases: I) {
+        phases.into_iter().for_each(|at| self.insert(at));
+    }
+}
+
+/// All that can be reached from each by these steps.
+fn closure(steps: &[Vec<usize>]) -> Vec<PhaseSet> {
+    // What is reached comes before what reaches it, where there is no circle: then one pass finds all.
+    let order = last_first(steps);
+    let mut all: Vec<PhaseSet> = steps.iter().map(|next| next.iter().copied().collect()).collect();
+    loop {
+        let mut is_more = false;
+        for &at in &order {
+            let mut set = std::mem::take(&mut all[at]);
+            for &next in &steps[at] {
+                is_more |= next != at && set.add_all(&all[next]);
+            }
+            all[at] = set;
+        }
+        if !is_more {
+            return all;
+        }
+    }
+}
+
+/// Every one of them behind those that it leads to, as far as there is no circle.
+fn last_first(steps: &[Vec<usize>]) -> Vec<usize> {
+    let mut order = Vec::with_capacity(steps.len());
+    let mut is_known = vec![false; steps.len()];
+    for start in 0..steps.len() {
+        let mut path = vec![(start, 0)];
+        if std::mem::replace(&mut is_known[start], true) {
+            continue;
+        }
+        while let Some((at, next)) = path.last_mut() {
+            match steps[*at].get(*next) {
+                Some(&step) => {
+                    *next += 1;
+                    if !std::mem::replace(&mut is_known[step], true) {
+                        path.push((step, 0));
+                    }
+                }
+                None => {
+                    order.push(*at);
+                    path.pop();
+                }
+            }
+        }
+    }
+    order
+}
 
 /// The phases by position, with what each waits for: always phases beside it.
 #[derive(Debug)]
@@ -12,6 +113,10 @@ pub(super) struct Graph {
     positions: HashMap<(Option<usize>, String), usize>,
     within: Vec<Option<usize>>,
     needs: Vec<Vec<usize>>,
+    /// All that each waits for, directly or not; itself only if it is in a circle.
+    all_needs: Vec<PhaseSet>,
+    /// The phases of each id, wherever they stand.
+    named: HashMap<String, Vec<usize>>,
     /// Phases that nothing outside is seen from: those of another scenario see only each other.
     closed: Vec<bool>,
 }
@@ -29,7 +134,12 @@ impl Graph {
                 positions.entry((phase.within, id.value.clone())).or_insert(at);
             }
         }
-        let mut graph = Self { ids, positions, within, needs: Vec::new(), closed };
+        let mut named: HashMap<String, Vec<usize>> = HashMap::new();
+        for (at, id) in ids.iter().enumerate() {
+            named.entry(id.clone().unwrap_or_else(|| (at + 1).to_string())).or_default().push(at);
+        }
+        let (needs, all_needs) = (Vec::new(), Vec::new());
+        let mut graph = Self { ids, positions, within, needs, all_needs, named, closed };
         // The last phase that runs in its turn, by what it stands in.
         let mut before: HashMap<Option<usize>, usize> = HashMap::new();
         for (at, phase) in phases.iter().enumerate() {
@@ -48,6 +158,7 @@ impl Graph {
                 before.insert(phase.within, at);
             }
         }
+        graph.all_needs = closure(&graph.needs);
         graph
     }
 
@@ -59,6 +170,16 @@ impl Graph {
     /// The first phase of this id beside a phase.
     pub(super) fn beside(&self, at: usize, id: &str) -> Option<usize> {
         self.position(self.within[at], id)
+    }
+
+    /// The first phase of this id, wherever it stands.
+    pub(super) fn named(&self, id: &str) -> Option<usize> {
+        self.all_named(id).iter().copied().find(|at| self.ids[*at].is_some())
+    }
+
+    /// All phases that may be called so.
+    pub(super) fn all_named(&self, name: &str) -> &[usize] {
+        self.named.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The phases beside a phase, itself included.
@@ -110,30 +231,23 @@ impl Graph {
     }
 
     /// All that a phase waits for, directly or not; itself only if it is in a circle.
-    pub(super) fn all_needs(&self, at: usize) -> BTreeSet<usize> {
-        let mut seen = BTreeSet::new();
-        let mut waiting = self.needs[at].clone();
-        while let Some(next) = waiting.pop() {
-            if seen.insert(next) {
-                waiting.extend(&self.needs[next]);
-            }
-        }
-        seen
+    pub(super) fn all_needs(&self, at: usize) -> &PhaseSet {
+        &self.all_needs[at]
     }
 
     /// The phases whose end can be seen when a phase begins: all that it waits for, and those seen by what it stands in,
     /// unless that is another scenario.
-    pub(super) fn seen(&self, at: usize) -> BTreeSet<usize> {
-        let mut seen = self.all_needs(at);
+    pub(super) fn seen(&self, at: usize) -> PhaseSet {
+        let mut seen = self.all_needs(at).clone();
         if let Some(outer) = self.within[at] {
-            seen.extend(self.seen_within(outer));
+            seen.add_all(&self.seen_within(outer));
         }
         seen
     }
 
     /// The phases outside whose end can be seen within a phase.
-    pub(super) fn seen_within(&self, at: usize) -> BTreeSet<usize> {
-        if self.closed[at] { BTreeSet::new() } else { self.seen(at) }
+    pub(super) fn seen_within(&self, at: usize) -> PhaseSet {
+        if self.closed[at] { PhaseSet::default() } else { self.seen(at) }
     }
 
     /// The shortest circle through a phase, from it to it.

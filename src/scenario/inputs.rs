@@ -134,9 +134,25 @@ fn check_declaration(input: &RawInput, report: &mut Report) {
         }
     }
     let Some(default) = &input.default else { return };
-    if let Err(problem) = fits(input, &default.value) {
+    let is_told = input.is_secret() && input.kind != InputType::String;
+    if let Err(problem) = fits(input, &default.value)
+        && !is_told
+    {
         let message = format!("the default of input `{id}` {problem}");
-        report.push(Diagnostic::error(Code::BadInput, message).at(&default.place));
+        let diagnostic = Diagnostic::error(Code::BadInput, message).at(&default.place);
+        report.push(match (input.kind, &default.value) {
+            (_, Value::Null) => {
+                diagnostic.help("remove the key; `required: false` makes it null if not given")
+            }
+            (InputType::Boolean, Value::String(_)) => diagnostic.help("only `true` and `false` are booleans"),
+            (InputType::List, Value::String(_)) => {
+                diagnostic.help("write its items in brackets, as `[a, b]`")
+            }
+            (InputType::String, Value::Number(_) | Value::Bool(_)) => {
+                diagnostic.help("put it in quotes, or name its `type`")
+            }
+            _ => diagnostic,
+        });
     }
     if let Some(required) = input.required.as_ref().filter(|required| required.value) {
         report.push(

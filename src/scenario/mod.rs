@@ -10,11 +10,13 @@ mod graph;
 mod includes;
 mod inputs;
 mod lower;
+mod mentions;
 mod mount_plans;
 mod names;
 mod paths;
 mod prompts;
 mod providers;
+mod queue_access;
 mod raw;
 mod resolve;
 mod rules;
@@ -115,6 +117,7 @@ fn load_into(request: &LoadRequest<'_>, sources: &mut Sources, report: &mut Repo
     let attachments = attachments::read(&raw, &paths, sources, report);
     let scene = rules::Scene {
         graph: graph::Graph::new(&raw.phases),
+        declared: raw.inputs.iter().map(|input| (input.id.value.as_str(), input)).collect(),
         raw: &raw,
         request,
         sources,

@@ -20,12 +20,13 @@ pub(super) fn load(
 ) -> BTreeMap<String, MountPlan> {
     let mut files: BTreeMap<String, Option<MountPlan>> = BTreeMap::new();
     let mut found = BTreeMap::new();
+    let known = std::cell::OnceCell::new();
     for role in &raw.roles {
         let Some(written) = &role.mount_plan else { continue };
         let Some(name) = paths.inside(written, report) else { continue };
         let file = paths.root.join(&name);
         if !sources.has_file(&file) {
-            let known = listing(paths);
+            let known = known.get_or_init(|| listing(paths));
             report.push(
                 Diagnostic::error(Code::MissingMountPlan, format!("there is no mount plan `{name}`"))
                     .at(&written.place)
@@ -38,7 +39,14 @@ pub(super) fn load(
             let shown = paths.shown(&file);
             let file = MountPlanFile { file: &file, shown: &shown };
             let known = Known { catalogue: request.catalogue, variables: request.variables };
-            let plan = mount_plan::load(file, sources, known, report)?;
+            let mut told = Report::new();
+            let plan = mount_plan::load(file, sources, known, &mut told);
+            for diagnostic in told.diagnostics() {
+                // What is wrong with the file as a whole is told of where it is named.
+                let place = diagnostic.place.as_ref().unwrap_or(&written.place);
+                report.push(Diagnostic { place: Some(place.clone()), ..diagnostic.clone() });
+            }
+            let plan = plan?;
             let inside = file.file.strip_prefix(&paths.root).unwrap_or(file.file).to_owned();
             Some(MountPlan { file: inside, ..plan })
         });

@@ -11,11 +11,13 @@
 //! | `iteration`, `max_iterations` | in the prompt of a workers phase |
 //! | `issue.*` | in the prompt of a workers phase under `claim: engine` |
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
 use super::attachments;
+use super::graph::PhaseSet;
+use super::mentions::Mentions;
 use super::raw::{RawInput, RawItems, RawKind, RawRole};
 use super::rules::Scene;
 use crate::clock::Timestamp;
@@ -32,6 +34,14 @@ pub(super) enum Sample {
     Busy,
     /// No issues, last iteration, nothing set that may be absent.
     Idle,
+}
+
+/// What of all names is made, and for which state.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View<'m> {
+    pub(super) sample: Sample,
+    /// What is looked up; of phases and inputs the others are left out.
+    pub(super) mentions: &'m Mentions,
 }
 
 impl Sample {
@@ -70,9 +80,10 @@ pub(super) enum Spot {
 pub(super) fn for_condition(
     scene: &Scene<'_>,
     spot: Spot,
-    ended: &BTreeSet<usize>,
-    sample: Sample,
+    ended: &PhaseSet,
+    view: View<'_>,
 ) -> TemplateContext {
+    let sample = view.sample;
     let mut names = Map::new();
     let name = scene.raw.name.as_ref().map_or("sample", |name| &name.value);
     let description = scene.raw.description.as_ref().map_or("", |text| &text.value);
@@ -80,22 +91,32 @@ pub(super) fn for_condition(
     names.insert("run".to_owned(), json!({"id": "0198c5a0-0000-7000-8000-000000000000"}));
     let mut context = TemplateContext::new(names).with_issues(queue(sample));
     context.open = vec!["issues.metadata".to_owned(), "issue.metadata".to_owned()];
-    add_phases(scene, ended, sample, &mut context);
-    add_surroundings(scene, spot, sample, &mut context);
+    add_phases(scene, ended, view, &mut context);
+    add_surroundings(scene, spot, view, &mut context);
     context
 }
 
 /// What is known of phases that have ended.
-fn add_phases(scene: &Scene<'_>, ended: &BTreeSet<usize>, sample: Sample, context: &mut TemplateContext) {
+fn add_phases(scene: &Scene<'_>, ended: &PhaseSet, view: View<'_>, context: &mut TemplateContext) {
     let mut phases = Map::new();
     // A phase beside hides one of the same name further out.
-    let mut ended: Vec<&usize> = ended.iter().collect();
-    ended.sort_by_key(|at| scene.graph.depth(**at));
+    let mut ended: Vec<usize> = match view.mentions {
+        Mentions::Anything | Mentions::AmongNames(_) => ended.iter().collect(),
+        Mentions::Words(words) => {
+            let named = words.iter().flat_map(|word| scene.graph.all_named(word));
+            named.copied().filter(|at| ended.contains(at)).collect()
+        }
+    };
+    ended.sort_by_key(|at| (scene.graph.depth(*at), *at));
     for at in ended {
-        let name = scene.graph.name(*at);
+        let name = scene.graph.name(at);
+        if view.mentions.is_beside(&name) {
+            phases.insert(name, Value::Object(Map::new()));
+            continue;
+        }
         let path = format!("phases.{name}");
         context.unknown.retain(|unknown| !unknown.starts_with(&format!("{path}.")));
-        phases.insert(name, Value::Object(facts(scene, *at, &path, sample, &mut context.unknown)));
+        phases.insert(name, Value::Object(facts(scene, at, &path, view.sample, &mut context.unknown)));
     }
     context.variables.insert("phases".to_owned(), Value::Object(phases));
 }
@@ -154,7 +175,7 @@ fn facts(
 }
 
 /// What is seen of the scenario, the repetitions and the items that a spot stands in: from the inside outwards.
-fn add_surroundings(scene: &Scene<'_>, spot: Spot, sample: Sample, context: &mut TemplateContext) {
+fn add_surroundings(scene: &Scene<'_>, spot: Spot, view: View<'_>, context: &mut TemplateContext) {
     let (mut next, mut in_work) = match spot {
         Spot::Run => (None, false),
         Spot::Phase(at) => (Some(at), false),
@@ -167,26 +188,33 @@ fn add_surroundings(scene: &Scene<'_>, spot: Spot, sample: Sample, context: &mut
             match &phase.kind {
                 Some(RawKind::Include(include)) => {
                     let declared = include.of.as_ref().map(|of| of.inputs.as_slice()).unwrap_or_default();
-                    context.variables.insert("inputs".to_owned(), inputs(declared, &BTreeMap::new()));
+                    context.variables.insert("inputs".to_owned(), inputs(declared, &BTreeMap::new(), view));
                     return;
                 }
-                Some(RawKind::Repeat(_)) => add_round(scene, at, sample, context),
+                Some(RawKind::Repeat(_)) => add_round(scene, at, view, context),
                 _ => {}
             }
         }
         if let Some(each) = phase.for_each.as_ref().filter(|_| in_work)
             && !context.variables.contains_key(&each.name.value)
         {
-            add_item(scene, at, sample, context);
+            add_item(scene, at, view.sample, context);
         }
         next = scene.graph.outer(at);
         (is_within, in_work) = (true, true);
     }
-    let declared = inputs(&scene.raw.inputs, scene.inputs);
+    let declared = match view.mentions {
+        Mentions::Anything | Mentions::AmongNames(_) => inputs(&scene.raw.inputs, scene.inputs, view),
+        Mentions::Words(words) => {
+            let named = words.iter().filter_map(|word| scene.declared.get(word.as_str()).copied());
+            inputs(named, scene.inputs, view)
+        }
+    };
     context.variables.insert("inputs".to_owned(), declared);
 }
 
-fn add_round(scene: &Scene<'_>, at: usize, sample: Sample, context: &mut TemplateContext) {
+fn add_round(scene: &Scene<'_>, at: usize, view: View<'_>, context: &mut TemplateContext) {
+    let sample = view.sample;
     if context.variables.contains_key("round") {
         return;
     }
@@ -196,6 +224,9 @@ fn add_round(scene: &Scene<'_>, at: usize, sample: Sample, context: &mut Templat
     if sample == Sample::Busy {
         for inner in scene.graph.inner(at) {
             let name = scene.graph.name(inner);
+            if !view.mentions.may_name(&name) {
+                continue;
+            }
             let path = format!("previous.{name}");
             previous.insert(name, Value::Object(facts(scene, inner, &path, sample, &mut context.unknown)));
         }
@@ -210,7 +241,12 @@ fn add_item(scene: &Scene<'_>, at: usize, sample: Sample, context: &mut Template
     let found = match &each.items {
         Some(RawItems::Written(items)) => items.first().cloned(),
         Some(RawItems::Computed(expression)) => {
-            let around = for_condition(scene, Spot::Phase(at), &scene.graph.seen(at), sample);
+            let around = for_condition(
+                scene,
+                Spot::Phase(at),
+                &scene.graph.seen(at),
+                View { sample, mentions: &Mentions::of(&expression.value) },
+            );
             let items = scene.prompts.templates.list(&expression.value, &around).unwrap_or_default();
             items.into_iter().next().filter(|item| !item.is_null())
         }
@@ -228,9 +264,10 @@ pub(super) fn for_template(
     phase: usize,
     speaker: Speaker<'_>,
     usage: Use,
-    sample: Sample,
+    view: View<'_>,
 ) -> TemplateContext {
-    let mut context = for_condition(scene, Spot::Work(phase), &scene.graph.seen(phase), sample);
+    let sample = view.sample;
+    let mut context = for_condition(scene, Spot::Work(phase), &scene.graph.seen(phase), view);
     let names = &mut context.variables;
     let role = speaker.role;
     let id = role.local();
@@ -254,8 +291,13 @@ pub(super) fn for_template(
 }
 
 /// The inputs that a template may show, with their values or with samples.
-fn inputs(declared: &[RawInput], values: &BTreeMap<String, Value>) -> Value {
-    let shown = declared.iter().filter(|input| !input.is_secret());
+fn inputs<'a>(
+    declared: impl IntoIterator<Item = &'a RawInput>,
+    values: &BTreeMap<String, Value>,
+    view: View<'_>,
+) -> Value {
+    let is_shown = |input: &&RawInput| !input.is_secret() && view.mentions.may_name(&input.id.value);
+    let shown = declared.into_iter().filter(is_shown);
     let values = shown.map(|input| {
         let id = &input.id.value;
         let value = values.get(id).cloned().unwrap_or_else(|| match input.kind {

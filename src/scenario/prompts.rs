@@ -65,28 +65,48 @@ pub(super) fn read(raw: &RawScenario, paths: &Paths, sources: &mut Sources, repo
         }
     }
     let mut found: BTreeMap<String, SourceId> = BTreeMap::new();
+    let known = std::cell::OnceCell::new();
     while let Some(wanted) = waiting.pop() {
         if found.contains_key(&wanted.name) {
             continue;
         }
-        let Some(source) = read_one(&wanted, paths, sources, report) else { continue };
+        let Some(source) = read_one(&wanted, (paths, &known), sources, report) else { continue };
         found.insert(wanted.name.clone(), source);
         waiting.extend(follow(&wanted.name, source, paths, sources, report));
     }
     compile(found, sources, report)
 }
 
-fn read_one(wanted: &Wanted, paths: &Paths, sources: &mut Sources, report: &mut Report) -> Option<SourceId> {
+/// Reads a prompt; the prompts that there are, are looked for once.
+fn read_one(
+    wanted: &Wanted,
+    (paths, known): (&Paths, &std::cell::OnceCell<Vec<String>>),
+    sources: &mut Sources,
+    report: &mut Report,
+) -> Option<SourceId> {
     let file = paths.root.join(&wanted.name);
     match sources.read(&file, &paths.shown(&file)) {
         Ok(source) => Some(source),
         Err(_) if matches!(wanted.by, Asker::Nobody) => None,
         Err(ReadError::Absent { .. }) => {
-            let known = listing(&paths.root);
+            let known = known.get_or_init(|| listing(&paths.root));
             let diagnostic =
                 Diagnostic::error(Code::MissingPrompt, format!("there is no prompt file `{}`", wanted.name))
-                    .did_you_mean(closest(&wanted.name, &known));
-            report.push(wanted.by.at(diagnostic.help(format!("paths start at {}", paths.shown_root()))));
+                    .did_you_mean(closest(&wanted.name, known));
+            let help = if wanted.name.contains(['\n', '{'])
+                || wanted.name.contains(' ') && !wanted.name.contains('/')
+            {
+                "this is the path of a file; write the text into one below `prompts/`".to_owned()
+            } else {
+                format!("paths start at {}", paths.shown_root())
+            };
+            report.push(wanted.by.at(diagnostic.help(help)));
+            None
+        }
+        Err(_) if file.is_dir() => {
+            let message = format!("`{}` is a folder, and a prompt is a file", wanted.name);
+            let wrong = Diagnostic::error(Code::MissingPrompt, message);
+            report.push(wanted.by.at(wrong.help("name a file in it")));
             None
         }
         Err(error) => {

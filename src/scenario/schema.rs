@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::shape::{Key, SCENARIO, Shape, Takes, events};
+use crate::limit;
 
 /// The dialect of the schema.
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -128,7 +129,8 @@ fn value(takes: &'static Takes, definitions: &mut Definitions) -> Value {
         Takes::Command | Takes::Key => json!({"type": "string", "pattern": r"\S"}),
         Takes::Name => json!({"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}),
         Takes::Items => {
-            json!({"anyOf": [{"type": "array", "minItems": 1}, {"type": "string", "pattern": r"\S"}]})
+            let list = json!({"type": "array", "minItems": 1, "maxItems": limit::ITEMS});
+            json!({"anyOf": [list, {"type": "string", "pattern": r"\S"}]})
         }
         Takes::Schema => json!({"anyOf": [{"type": "string", "pattern": r"\S"}, {"type": "object"}]}),
         Takes::Scalar => json!({"type": ["string", "integer", "boolean"]}),

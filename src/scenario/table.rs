@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::raw::Located;
-use super::shape::Shape;
+use super::shape::{self, Shape};
 use crate::clock::parse_duration;
 use crate::diagnostic::{Code, Diagnostic, Report, nearest};
 use crate::issue::Takes;
 use crate::price::Usd;
-use crate::source::{Entry, Node, NodeValue, Place};
+use crate::source::{Entry, Node, NodeValue, Place, Step};
 
 /// A map of the file that is being read.
 pub(super) struct Table<'n> {
@@ -18,6 +18,8 @@ pub(super) struct Table<'n> {
     pub(super) place: Place,
     /// What the map is, for messages: `phase `work``.
     what: String,
+    /// The keys that others stand there for by a slip, which has been reported.
+    misspelt: Vec<String>,
 }
 
 impl<'n> Table<'n> {
@@ -29,7 +31,12 @@ impl<'n> Table<'n> {
         shape: &Shape,
         report: &mut Report,
     ) -> Option<Self> {
-        let table = Self::open_any(node, place, what, report)?;
+        if node.as_map().is_none() {
+            let wrong = wrong_type(node, place, what, "a map");
+            report.push(if node.is_null() { wrong } else { wrong.help(as_map(shape)) });
+            return None;
+        }
+        let mut table = Self::open_any(node, place, what, report)?;
         let known = shape.names();
         for entry in table.entries {
             if known.contains(&entry.key.as_str()) {
@@ -40,8 +47,11 @@ impl<'n> Table<'n> {
                     .at(&table.key_place(&entry.key))
                     .did_you_mean(nearest(&entry.key, known.iter().copied()));
             if diagnostic.did_you_mean.is_none() {
-                diagnostic = diagnostic.help(format!("known here: {}", known.join(", ")));
+                let elsewhere = shape::elsewhere(shape, &entry.key);
+                diagnostic =
+                    diagnostic.help(elsewhere.unwrap_or_else(|| format!("known here: {}", known.join(", "))));
             }
+            table.misspelt.extend(diagnostic.did_you_mean.clone());
             report.push(diagnostic);
         }
         Some(table)
@@ -50,9 +60,15 @@ impl<'n> Table<'n> {
     /// The map at a node, whatever its keys.
     pub(super) fn open_any(node: &'n Node, place: &Place, what: &str, report: &mut Report) -> Option<Self> {
         match node.as_map() {
-            Some(entries) => Some(Self { entries, place: place.clone(), what: what.to_owned() }),
+            Some(entries) => {
+                Some(Self { entries, place: place.clone(), what: what.to_owned(), misspelt: Vec::new() })
+            }
             None => {
-                report.push(wrong_type(node, place, what, "a map"));
+                let mut wrong = wrong_type(node, place, what, "a map");
+                if node.as_list().is_some() {
+                    wrong = wrong.help("put a name and `:` before each entry in place of the list");
+                }
+                report.push(wrong);
                 None
             }
         }
@@ -79,15 +95,7 @@ impl<'n> Table<'n> {
 
     /// Reports that a key is missing; not when it is there in a spelling that has been reported already.
     pub(super) fn missing(&self, key: &str, report: &mut Report) {
-        let is_misspelt = self.entries.iter().any(|entry| {
-            let place = Some(self.key_place(&entry.key));
-            report.diagnostics().iter().any(|told| {
-                told.code == Code::UnknownKey
-                    && told.did_you_mean.as_deref() == Some(key)
-                    && told.place == place
-            })
-        });
-        if is_misspelt {
+        if self.is_misspelt(key) {
             return;
         }
         report.push(
@@ -95,6 +103,11 @@ impl<'n> Table<'n> {
                 .at(&self.place)
                 .label(format!("needs `{key}`")),
         );
+    }
+
+    /// Whether the key is there in a spelling that has been reported.
+    pub(super) fn is_misspelt(&self, key: &str) -> bool {
+        self.misspelt.iter().any(|meant| meant == key)
     }
 
     fn named(&self, key: &str) -> String {
@@ -132,7 +145,8 @@ impl<'n> Table<'n> {
         let (node, place) = self.get(key)?;
         let Some(number) = node.as_integer() else {
             let mut diagnostic = wrong_type(node, &place, &self.named(key), "a whole number");
-            if node.as_text().is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit())) {
+            let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit() || c == '_');
+            if node.as_text().is_some_and(|text| !text.is_empty() && digits(text)) {
                 diagnostic = diagnostic.help("write its digits alone: no quotes, no `_`, no zeros in front");
             }
             report.push(diagnostic);
@@ -160,7 +174,11 @@ impl<'n> Table<'n> {
             NodeValue::Integer(number) => number as f64,
             NodeValue::Float(number) => number,
             _ => {
-                report.push(wrong_type(node, &place, &self.named(key), "a number of US dollars"));
+                let mut wrong = wrong_type(node, &place, &self.named(key), "a number of US dollars");
+                if node.as_text().is_some_and(|text| text.trim().parse::<f64>().is_ok()) {
+                    wrong = wrong.help("remove the quotes");
+                }
+                report.push(wrong);
                 return None;
             }
         };
@@ -175,7 +193,7 @@ impl<'n> Table<'n> {
     pub(super) fn duration(&self, key: &str, report: &mut Report) -> Option<Duration> {
         let (node, place) = self.get(key)?;
         let help = "write a number with a unit, as `30s`, `5m` or `1h30m`";
-        if node.as_integer().is_some() {
+        if node.as_text().is_none() {
             report.push(wrong_type(node, &place, &self.named(key), "a duration").help(help));
             return None;
         }
@@ -206,6 +224,11 @@ impl<'n> Table<'n> {
         report: &mut Report,
     ) -> Option<Located<T>> {
         let (node, place) = self.get(key)?;
+        if node.as_text().is_none() {
+            let expected = format!("one of {}", listed(words));
+            report.push(wrong_type(node, &place, &self.named(key), &expected));
+            return None;
+        }
         let text = text(node, &place, &self.named(key), report)?;
         choose(&text, &self.named(key), words, report).map(|value| Located::new(value, place))
     }
@@ -235,26 +258,29 @@ impl<'n> Table<'n> {
         let table = Table::open_any(node, &place, &self.named(key), report)?;
         let mut takes = Takes::default();
         for (entry, place) in table.entries() {
-            let values = match &entry.value.value {
-                NodeValue::List(items) => items.iter().collect(),
-                _ => vec![&entry.value],
+            let values: Vec<(&Node, Place)> = match &entry.value.value {
+                NodeValue::List(items) => {
+                    let at = |index| Place::value(place.source, place.route.index(index));
+                    items.iter().enumerate().map(|(index, item)| (item, at(index))).collect()
+                }
+                _ => vec![(&entry.value, place.clone())],
             };
             if values.is_empty() {
                 let message = format!("`{}` in {} welcomes nothing", entry.key, self.named(key));
                 report.push(Diagnostic::error(Code::Empty, message).at(&place));
             }
-            for value in &values {
+            for (value, place) in &values {
                 if matches!(value.value, NodeValue::List(_) | NodeValue::Map(_) | NodeValue::Null) {
                     let what = format!("`{}` in {}", entry.key, self.named(key));
                     report.push(wrong_type(
                         value,
-                        &place,
+                        place,
                         &what,
                         "a string, a number, a boolean or a list of them",
                     ));
                 }
             }
-            takes.0.insert(entry.key.clone(), values.into_iter().map(Node::to_json).collect());
+            takes.0.insert(entry.key.clone(), values.iter().map(|(value, _)| value.to_json()).collect());
         }
         Some(Located::new(takes, place))
     }
@@ -272,9 +298,23 @@ impl<'n> Table<'n> {
 
 /// Reports that a value is of another type than it must be.
 pub(super) fn wrong_type(node: &Node, place: &Place, what: &str, expected: &str) -> Diagnostic {
-    Diagnostic::error(Code::WrongType, format!("{what} must be {expected}, and this is {}", node.kind()))
-        .at(place)
-        .label(format!("expected {expected}"))
+    let wrong =
+        Diagnostic::error(Code::WrongType, format!("{what} must be {expected}, and this is {}", node.kind()))
+            .at(place)
+            .label(format!("expected {expected}"));
+    if node.is_null() { wrong.help("write a value here, or remove the key") } else { wrong }
+}
+
+/// How a value that is no map is written as one.
+fn as_map(shape: &Shape) -> String {
+    let required = shape.keys.iter().filter(|key| key.is_required());
+    let mut names: Vec<&str> = required.map(|key| key.name).collect();
+    if names.is_empty() {
+        let default = shape.keys.iter().find(|key| key.name == "default");
+        names.extend(default.or(shape.keys.first()).map(|key| key.name));
+    }
+    let entries: Vec<String> = names.iter().map(|name| format!("{name}: …")).collect();
+    format!("write it as a map: `{{ {} }}`", entries.join(", "))
 }
 
 /// A string that says something.
@@ -304,11 +344,32 @@ fn list<'n>(
     report: &mut Report,
 ) -> Option<impl Iterator<Item = (&'n Node, Place)> + use<'n>> {
     let Some(items) = node.as_list() else {
-        report.push(wrong_type(node, place, what, "a list"));
+        let wrong = wrong_type(node, place, what, "a list");
+        report.push(match &node.value {
+            NodeValue::Null => wrong,
+            NodeValue::Map(_) => wrong.help(match place.route.0.last() {
+                Some(Step::Key(key)) => {
+                    format!("an entry begins with `- ` in YAML, and with `[[{key}]]` in TOML")
+                }
+                _ => "an entry begins with `- `".to_owned(),
+            }),
+            NodeValue::Text(text) if is_plain(text) => wrong.help(format!("write a list of one: `[{text}]`")),
+            _ => wrong.help("put it in brackets, as a list of one"),
+        });
         return None;
     };
     let (source, route) = (place.source, place.route.clone());
     Some(items.iter().enumerate().map(move |(at, node)| (node, Place::value(source, route.index(at)))))
+}
+
+/// Whether a text means the same in brackets, whatever the format that it is read in.
+fn is_plain(text: &str) -> bool {
+    let split = |c: char| c.is_control() || ",[]{}\"'#:&*!|>%@`".contains(c);
+    text.len() <= 60 && !text.trim().is_empty() && !text.contains(split)
+}
+
+fn listed<T>(words: &[(&str, T)]) -> String {
+    words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// The value that a word stands for.
@@ -322,12 +383,11 @@ pub(super) fn choose<T: Copy>(
         return Some(*value);
     }
     let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-    let listed: Vec<_> = known.iter().map(|word| format!("`{word}`")).collect();
     report.push(
         Diagnostic::error(Code::UnknownChoice, format!("{what} cannot be `{}`", text.value))
             .at(&text.place)
             .did_you_mean(nearest(&text.value, known.iter().copied()))
-            .help(format!("it is one of {}", listed.join(", "))),
+            .help(format!("it is one of {}", listed(words))),
     );
     None
 }

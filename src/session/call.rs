@@ -312,7 +312,7 @@ impl Running<'_> {
         };
         let sequence = grant.sequence.clone().filter(|_| turn.is_ordered());
         // Those that read beside each other have the order in which they came, not the one in which the disk answers.
-        let early = sequence.as_ref().filter(|_| turn.is_shared()).map(|sequence| sequence.next());
+        let early = sequence.as_ref().filter(|_| turn.is_shared()).map(crate::event::Sequence::next);
         let cancel = self.hard.child_token();
         let context = CallContext {
             effect: grant.effect,

@@ -2,12 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Session;
+use super::{About, Given, Question, Session};
 use crate::chat::{ToolCall, ToolInput};
 use crate::effects::{Asked, Busy, Halt, Ran};
-use crate::event::{EffectId, EffectKind, Happening, Policy, Segment};
-use crate::hook::{Event, Occasion, Outcome};
+use crate::event::{Decision, EffectId, EffectKind, Happening, Policy, Segment};
+use crate::hook::{Approval, Event, Occasion, Outcome};
 use crate::id::canonical_json;
+
+/// Who answers when nobody is there.
+const NOBODY: &str = "nobody";
 
 /// What hooks make of a tool call before it is run.
 pub(super) struct Reviewed {
@@ -112,6 +115,10 @@ impl Session {
         let path = &self.identity.path;
         let session = path.strip_prefix(phase.as_str()).unwrap_or(path).trim_start_matches('/');
         let id = EffectId::engine(phase, &format!("hook.{session}.{what}"), count);
+        let about = match occasion.event {
+            Event::PromptSubmit => About::Prompt(path.clone()),
+            Event::ToolPre | Event::ToolPost => About::Call(path.clone(), occasion.tool().to_owned()),
+        };
         let key = vec![
             Segment::new("event", occasion.event.as_str()),
             Segment::new("data", canonical_json(&Value::Object(occasion.data.clone()))),
@@ -124,9 +131,61 @@ impl Session {
             (!hard.is_cancelled()).then(|| Ran::plain(result))
         };
         let result = self.stage.effects.perform(busy, asked, ask).await?;
-        let outcome: Outcome =
+        let mut outcome: Outcome =
             serde_json::from_value(result).map_err(|error| Halt::Unreadable(id, error.to_string()))?;
         outcome.notices.iter().for_each(|text| self.tell(Happening::Notice { text: text.clone() }));
+        if let Some(approval) = outcome.asks.take() {
+            let name = format!("hook-answer.{session}.{what}");
+            let id = EffectId::engine(phase, &name, count);
+            outcome.denied = self.ask_person(busy, id, approval, about).await?;
+        }
         Ok(outcome)
+    }
+
+    /// Puts a hook's question to a person; answers why it must not happen, if so. The answer is an effect of its own, so
+    /// that nobody is asked twice.
+    async fn ask_person(
+        &self,
+        busy: &Busy,
+        id: EffectId,
+        approval: Approval,
+        about: About,
+    ) -> Result<Option<String>, Halt> {
+        let (effects, people) = (&self.stage.effects, &self.stage.people);
+        let phase = self.identity.place.phase.clone().expect("a session is in a phase");
+        let Approval { prompt: message, timeout, default, reason } = approval;
+        let question = Question { phase, about, message, timeout, default: Some(default) };
+        let given = if effects.is_replay() || effects.is_known(&id) {
+            None
+        } else {
+            let rest = busy.rest();
+            let given = tokio::select! {
+                given = people.ask(&question) => given,
+                // Who is stopped before there is an answer is asked again when the run goes on.
+                () = self.stop.hard.cancelled() => return Err(Halt::Stopped),
+            };
+            drop(rest);
+            Some(given.unwrap_or_else(|| Given {
+                answer: default,
+                by: NOBODY.to_owned(),
+                note: String::new(),
+            }))
+        };
+        let asked = Asked::engine(id.clone(), EffectKind::Answer, Policy::Tape)
+            .keyed(vec![Segment::new("message", question.message.as_str())]);
+        let told = |given: Given| Ran::plain(json!({"answer": given.answer.as_str(), "by": given.by}));
+        let result = effects.perform(busy, asked, |_| async { given.map(told) }).await?;
+        people.on_record(&question);
+        let text = |key: &str| result.get(key).and_then(Value::as_str).unwrap_or_default();
+        let (by, message) = (text("by"), &question.message);
+        let Some(answer) = Decision::from_text(text("answer")) else {
+            return Err(Halt::Unreadable(id, "it is no answer".to_owned()));
+        };
+        self.tell(Happening::Notice { text: format!("asked: {message}; {} by {by}", answer.as_str()) });
+        let why = match by {
+            NOBODY => format!("a person would have to allow this, and nobody is there: {message}"),
+            _ => format!("a person was asked and said no ({by}): {message}"),
+        };
+        Ok((answer == Decision::No).then(|| reason.unwrap_or(why)))
     }
 }

@@ -11,11 +11,13 @@ mod hooks;
 mod kit;
 mod models;
 mod modules;
+mod people;
 mod registry;
 mod remember;
 mod results;
 mod turn;
 mod validate;
+mod voice;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,9 +34,11 @@ pub use folder::{FolderAsked, open_folder};
 use kit::Kit;
 use models::Models;
 pub use modules::{Cast, CastError, Casting, Lines, Modules, Offstage};
+pub use people::{About, Given, Nobody, People, Question};
 pub use registry::{CredentialFound, CredentialUse, RegisterError, Registry, ToolParts};
 pub use turn::{CallOrder, Deltas, HAND_BACK, LoopPolicy, Offer, Step, Turn, WRAP_UP};
 pub use validate::Validators;
+pub use voice::{CallSize, MostCalls, StandInCost, Voice};
 
 use crate::chat::{Message, Part, Reply};
 use crate::context::ContextManager;
@@ -64,6 +68,8 @@ pub struct Stage {
     pub faults: Arc<Faults>,
     /// Whose turn it is to touch files.
     pub files: FileOrder,
+    /// Who answers questions.
+    pub people: Arc<dyn People>,
     /// When to stop.
     pub stop: Stop,
 }

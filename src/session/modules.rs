@@ -504,7 +504,7 @@ impl Modules {
     }
 }
 
-fn loop_policy(spec: &ModuleSpec) -> LoopPolicy {
+pub(super) fn loop_policy(spec: &ModuleSpec) -> LoopPolicy {
     let max_calls = match spec.config.get(MAX_ITERATIONS.name).and_then(Value::as_i64) {
         None => Some(limit::MODEL_CALLS_PER_PROMPT),
         Some(most) if most < 0 => None,

@@ -36,6 +36,16 @@ fn syntax_error(error: &serde_json::Error, text: &str) -> SyntaxError {
         ("key must be a string", _) => {
             own("a key must be a string in double quotes", "write `\"key\": value`")
         }
+        ("trailing characters", _) => {
+            own("the file is at its end before this", "remove it, or a bracket too many")
+        }
+        ("expected `,` or `}`" | "expected `,` or `]`", Some(close @ ('}' | ']'))) => {
+            let open = if close == '}' { ']' } else { '}' };
+            own(&format!("a `{open}` is missing before this `{close}`"), "close what was opened last first")
+        }
+        ("expected `,` or `}`" | "expected `,` or `]`", _) => {
+            own("a comma is missing before this", "write `,`")
+        }
         _ => SyntaxError::new(span, words),
     }
 }
@@ -68,7 +78,9 @@ mod tests {
             ("{\"a\": yes}", 6, "expected value"),
             ("{\"é\": 1\n", 9, "EOF while parsing an object"),
             ("{\"a\": 010}", 7, "invalid number"),
-            ("{} {}", 3, "trailing characters"),
+            ("{} {}", 3, "the file is at its end before this"),
+            ("{\"a\": [1}", 8, "a `]` is missing before this `}`"),
+            ("{\"a\": 1 \"b\": 2}", 8, "a comma is missing before this"),
             ("a: 1", 0, "expected value"),
             ("{\"a\": 1, \"\\u0061\": 2}", 9, "duplicate key `a`, first in line 1"),
             (

@@ -36,9 +36,13 @@ pub(super) fn of_reader(error: &ScanError, text: &str) -> SyntaxError {
         ErrorKind::UnclosedQuotedScalar => {
             SyntaxError::new(span, "this quote is never closed").help("put the same quote behind the text")
         }
-        ErrorKind::MappingValueNotAllowed => {
-            SyntaxError::new(span, "a map cannot begin here").help("put a text that has `: ` in it in quotes")
-        }
+        ErrorKind::MappingValueNotAllowed => SyntaxError::new(span.clone(), "a map cannot begin here").help(
+            if is_first_colon(&text[..span.start]) {
+                "indent this line as the one it goes with; a text that has `: ` in it stands in quotes"
+            } else {
+                "put a text that has `: ` in it in quotes"
+            },
+        ),
         ErrorKind::ExpectedDocumentStart => {
             SyntaxError::new(span, "what stands before this is a whole file already")
                 .help("indent it, or take out what stands before it")
@@ -52,6 +56,12 @@ pub(super) fn of_reader(error: &ScanError, text: &str) -> SyntaxError {
             .help("remove it; it is the invisible character U+FEFF"),
         kind => SyntaxError::new(span, plain_words(&kind.to_string())),
     }
+}
+
+/// Whether nothing that looks like a key stands on the line before its end.
+fn is_first_colon(before: &str) -> bool {
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    !line.contains(": ") && line.len() < before.len()
 }
 
 fn unexpected(span: Range<usize>, character: char) -> SyntaxError {

@@ -273,8 +273,12 @@ impl<'e, 't> Reading<'e, 't> {
                 return Ok((Key::Name(text.to_string()), span));
             }
         }
-        Err(SyntaxError::new(span, "a key must be a string")
-            .help("write a word or a text in quotes before the `:`"))
+        let is_template = self.text[..span.start].ends_with('{') && self.text[span.start..].starts_with('{');
+        let help = match is_template {
+            true => "put a text with `{{ … }}` in quotes",
+            false => "write a word or a text in quotes before the `:`",
+        };
+        Err(SyntaxError::new(span, "a key must be a string").help(help))
     }
 
     /// The tab in the white space that a line begins with, if this stands right behind it.

@@ -32,7 +32,7 @@ pub const INFO: ModuleInfo = ModuleInfo {
             name: "backend",
             shape: KeyShape::Text,
             default: "",
-            doc: "who searches: brave, tavily or searxng",
+            doc: "who searches: brave, tavily or searxng; with none there is no `web_search`, and nothing is said of that",
         },
         KeyInfo {
             name: "api_key",
@@ -126,7 +126,8 @@ pub fn build_with(
             let search = Search { web, backend, base, key: key.map(Secret::new), max_results };
             Ok(Built::Tools(vec![Arc::new(search), fetch]))
         }
-        Err(why) => Ok(Built::Partial {
+        Err(Nobody::Wanted) => Ok(Built::Tools(vec![fetch])),
+        Err(Nobody::Because(why)) => Ok(Built::Partial {
             tools: vec![fetch],
             notice: format!("tool-web: {why}, so `web_search` is absent; agents are not offered it"),
         }),
@@ -140,6 +141,15 @@ struct Searching {
     base: String,
 }
 
+/// That nobody searches.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Nobody {
+    /// As it is wanted: `backend: none`.
+    Wanted,
+    /// For this reason.
+    Because(String),
+}
+
 /// Who searches with a configuration, or why nobody does.
 ///
 /// # Errors
@@ -147,7 +157,7 @@ struct Searching {
 pub fn searches(
     config: &Map<String, Value>,
     variables: &Variables,
-) -> Result<Result<&'static str, String>, SettingError> {
+) -> Result<Result<&'static str, Nobody>, SettingError> {
     let found = searching(&Settings::new(INFO.name, config), variables)?;
     Ok(found.map(|searching| searching.backend.name()))
 }
@@ -155,24 +165,31 @@ pub fn searches(
 fn searching(
     settings: &Settings<'_>,
     variables: &Variables,
-) -> Result<Result<Searching, String>, SettingError> {
+) -> Result<Result<Searching, Nobody>, SettingError> {
+    let because = |why: &str| Ok(Err(Nobody::Because(why.to_owned())));
+    if settings.text("backend")?.is_some_and(|name| name.trim() == NO_BACKEND) {
+        return Ok(Err(Nobody::Wanted));
+    }
     let Some(backend) = backend(settings)? else {
-        return Ok(Err("no search backend is configured".to_owned()));
+        return because("no search backend is configured");
     };
     let key = key_of(settings, backend, variables)?;
     if let (None, Some(variable)) = (&key, backend.variable()) {
-        return Ok(Err(format!("{variable}, which the backend {} needs, is not set", backend.name())));
+        return because(&format!("{variable}, which the backend {} needs, is not set", backend.name()));
     }
     let base = match (settings.text("base_url")?.filter(|url| !url.trim().is_empty()), backend.base()) {
         (Some(url), _) if url.starts_with("http://") || url.starts_with("https://") => url,
         (Some(_), _) => return Err(settings.wrong("base_url", "must begin with http:// or https://")),
         (None, Some(base)) => base,
         (None, None) => {
-            return Ok(Err("`base_url`, the address of the searxng server, is not set".to_owned()));
+            return because("`base_url`, the address of the searxng server, is not set");
         }
     };
     Ok(Ok(Searching { backend, key, base: base.trim_end_matches('/').to_owned() }))
 }
+
+/// The backend of those who only fetch pages.
+const NO_BACKEND: &str = "none";
 
 /// The variables that hold keys of search backends.
 pub const VARIABLES: [&str; 2] = ["BRAVE_API_KEY", "TAVILY_API_KEY"];
@@ -190,11 +207,12 @@ pub fn credentials(config: &Map<String, Value>, variables: &Variables) -> Vec<(&
 }
 
 fn backend(settings: &Settings<'_>) -> Result<Option<Backend>, SettingError> {
-    let Some(name) = settings.text("backend")?.filter(|name| !name.trim().is_empty()) else {
+    let name = settings.text("backend")?.map(str::trim);
+    let Some(name) = name.filter(|name| !name.is_empty() && *name != NO_BACKEND) else {
         return Ok(None);
     };
     let backend = Backend::from_text(name);
-    backend.map(Some).ok_or_else(|| settings.wrong("backend", "must be brave, tavily or searxng"))
+    backend.map(Some).ok_or_else(|| settings.wrong("backend", "must be brave, tavily, searxng or none"))
 }
 
 fn key_of(
@@ -249,6 +267,7 @@ mod tests {
             let notice = notice.unwrap();
             assert!(notice.contains(because) && notice.contains("`web_search` is absent"), "{notice}");
         }
+        assert_eq!(names(&json!({"backend": "none"}), &[]), Ok((vec!["web_fetch".to_owned()], None)));
         let both = ["web_search".to_owned(), "web_fetch".to_owned()].to_vec();
         for (config, variables) in [
             (json!({"backend": "brave"}), vec![("BRAVE_API_KEY", "k")]),
@@ -262,7 +281,7 @@ mod tests {
     #[test]
     fn values_that_cannot_be_used_are_refused() {
         for (config, because) in [
-            (json!({"backend": "google"}), "`backend` must be brave, tavily or searxng"),
+            (json!({"backend": "google"}), "`backend` must be brave, tavily, searxng or none"),
             (json!({"backend": "searxng", "base_url": "localhost"}), "`base_url` must begin with"),
             (json!({"max_results": 21}), "`max_results` may be at most 20"),
             (json!({"private_hosts": "x"}), "`private_hosts` must be a list"),

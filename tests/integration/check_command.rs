@@ -14,8 +14,8 @@ fn a_folder_is_its_scenarios_and_nothing_else() {
     let expected = [
         "scenarios/bug-hunt.yaml: no problems",
         "scenarios/deep/wrong.yml: 1 error",
-        "scenarios/demo.toml: no problems",
-        "scenarios/demo.yaml: no problems",
+        "scenarios/demo.toml: 1 warning",
+        "scenarios/demo.yaml: 1 warning",
         "scenarios/epic.yaml: no problems",
         "scenarios/hello.yaml: no problems",
         "scenarios/matrix.yaml: no problems",
@@ -24,7 +24,7 @@ fn a_folder_is_its_scenarios_and_nothing_else() {
         "scenarios/review-loop.yaml: no problems",
     ];
     assert_eq!(lines, expected, "{told}");
-    assert!(told.ends_with("10 files: 1 error\nhelp: runner explain RUN0303\n"), "{told}");
+    assert!(told.ends_with("10 files: 1 error, 2 warnings\nhelp: runner explain RUN0303\n"), "{told}");
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn without_a_name_the_scenarios_of_the_project_are_meant() {
     let project = Project::shipped();
     project.write("scenarios/deep/x.txt", "");
     let told = project.runner(["check"]).cwd("scenarios/deep").with_key().run().expect_code(0).stderr;
-    assert!(told.ends_with("\n9 files: no problems\n"), "{told}");
+    assert!(told.ends_with("\n9 files: 2 warnings\n"), "{told}");
     let nowhere = Project::new().runner(["check"]).run().expect_code(2).stderr;
     assert_eq!(
         nowhere,
@@ -64,7 +64,7 @@ fn programs_get_findings_alone_and_github_gets_annotations() {
     project.write("scenarios/wrong.yaml", WRONG);
     let outcome = project.runner(["check", "--json", "scenarios"]).with_key().run().expect_code(2);
     let codes: Vec<_> = outcome.json_lines().iter().map(|found| found["code"].clone()).collect();
-    assert_eq!(codes, ["RUN0303"]);
+    assert_eq!(codes, ["RUN0702", "RUN0702", "RUN0303"]);
     assert_eq!(outcome.stderr, "");
     let outcome = project.runner(["check", "scenarios"]).with_key().env("GITHUB_ACTIONS", "true").run();
     let told = outcome.expect_code(2).stderr;

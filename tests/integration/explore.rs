@@ -175,6 +175,7 @@ async fn play(project: &Project, queue: Queue, schedule: Schedule) -> (Tried, Ve
         budget: Budget::new(&plan),
         faults: Arc::default(),
         files: FileOrder::new(Commands::Free, Arc::default()),
+        people: Arc::new(runner::session::Nobody),
         stop: Stop::default(),
     };
     let end = engine::run(engine::Setup {
@@ -184,7 +185,6 @@ async fn play(project: &Project, queue: Queue, schedule: Schedule) -> (Tried, Ve
         store: if queue == Queue::Hasty { hasty.clone() } else { sqlite.clone() },
         templates: Templates::new(&plan.prompts).map_err(|_| "templates").unwrap(),
         stage: Arc::new(stage),
-        people: Arc::new(engine::Nobody),
         secrets: BTreeMap::new(),
     })
     .await;

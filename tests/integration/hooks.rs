@@ -149,9 +149,73 @@ fn rules_allow_and_refuse() {
     );
     record(&project);
     let told = project.runner(["logs"]).run().expect_code(0).stdout;
-    assert!(told.contains("bash failed: Denied by hook: a person would have to allow it"), "{told}");
+    assert!(
+        told.contains("bash failed: Denied by hook: a person would have to allow this, and nobody"),
+        "{told}"
+    );
     assert_eq!(told.matches("Denied by hook").count(), 1, "{told}");
     project.runner(["replay", FILE]).run().expect_code(0);
+}
+
+/// A hook that has a person asked about a call, and counts how often it is itself.
+const ASKS: &str = r#"  - module: hooks-shell
+    config:
+      commands:
+        - event: tool:pre
+          tools: bash
+          command: |
+            grep -q pushed || exit 0; echo once >> asked.log
+            echo '{"action": "ask_user", "approval_prompt": "May it push?", "approval_default": "DEFAULT"}'
+"#;
+
+#[test]
+fn what_a_person_says_to_a_hook_is_on_record() {
+    let cases: [(&str, &[&str], bool, &str); 4] = [
+        ("deny", &[], false, "asked: May it push?; no by nobody"),
+        ("allow", &[], true, "asked: May it push?; yes by nobody"),
+        ("deny", &["--answer", "tool:bash=yes"], true, "asked: May it push?; yes by --answer"),
+        ("allow", &["--answer", "tool:*=no"], false, "asked: May it push?; no by --answer"),
+    ];
+    for (default, more, is_allowed, told) in cases {
+        let project = project(&ASKS.replace("DEFAULT", default));
+        let ran = project.runner(["record", FILE, "--script", "script.yaml"]).args(more).run().expect_code(0);
+        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+        assert_eq!(project.path(".guarded/pushed").exists(), is_allowed, "{told}");
+        let ledger = project.read("scenarios/guarded.cassette/ledger.txt");
+        assert_eq!(ledger.matches(" answer make/!hook-answer.maker.1.").count(), 1, "{ledger}");
+        for strictness in ["total", "causal"] {
+            let replayed = project.runner(["replay", FILE, "--strictness", strictness]).run().expect_code(0);
+            assert!(replayed.stderr.contains(told), "{}", replayed.stderr);
+        }
+        assert_eq!(project.read("asked.log").lines().count(), 1, "a replay asks neither hook nor person");
+    }
+}
+
+#[test]
+fn a_run_that_goes_on_asks_no_person_again() {
+    let project = project(&ASKS.replace("DEFAULT", "deny"));
+    let command = ["record", FILE, "--script", "script.yaml", "--answer", "tool:bash=yes", "--fault"];
+    let answer = "commit:".to_owned() + &seq_of_answer(&project) + "=kill";
+    assert_eq!(project.runner(command).arg(&answer).run().signal, Some(9));
+    std::fs::remove_file(project.path("asked.log")).expect("it was asked");
+    let resumed = project.runner(["resume"]).run().expect_code(0);
+    assert!(resumed.stderr.contains("asked: May it push?; yes by --answer"), "{}", resumed.stderr);
+    assert!(project.path(".guarded/pushed").exists() && !project.path("asked.log").exists());
+    project.runner(["replay", FILE]).run().expect_code(0);
+}
+
+/// The commit number of the answer, in a run of the same.
+fn seq_of_answer(project: &Project) -> String {
+    project
+        .runner(["record", FILE, "--script", "script.yaml", "--answer", "tool:bash=yes"])
+        .run()
+        .expect_code(0);
+    let run = project.read(".runner/runs/latest");
+    let journal = project.read(&format!(".runner/runs/{}/journal.jsonl", run.trim()));
+    let line = journal.lines().find(|line| line.contains("!hook-answer.")).expect("somebody was asked");
+    let line: Value = serde_json::from_str(line).expect("JSON");
+    std::fs::remove_dir_all(project.path("scenarios/guarded.cassette")).expect("the recording goes");
+    line["effect"]["record"]["seq"].to_string()
 }
 
 #[test]

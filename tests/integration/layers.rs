@@ -12,9 +12,9 @@ const RANKS: [&[&str]; 9] = [
     &["diagnostic", "chat", "issue"],
     &["plan", "event", "fault"],
     &["decode", "template", "http", "mcp", "store", "journal", "cassette", "summary"],
-    &["mount_plan", "provider", "tool", "hook", "context", "effects", "report", "progress"],
+    &["mount_plan", "provider", "tool", "hook", "context", "effects", "report", "progress", "graph"],
     &["scenario", "session", "explore"],
-    &["engine"],
+    &["engine", "forecast"],
     &["cli"],
 ];
 

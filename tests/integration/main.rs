@@ -37,6 +37,7 @@ mod mount_plans;
 mod offline;
 mod openai;
 mod overrides;
+mod plan_command;
 mod reference;
 mod schema;
 mod server;

@@ -100,6 +100,51 @@ fn a_recording_plays_without_its_server() {
 }
 
 #[test]
+fn resources_and_prompts_are_offered_as_tools() {
+    let calls = [
+        ("mcp_box_resource_notes", json!({})),
+        ("mcp_box_resource_notes_OTHER", json!({})),
+        ("mcp_box_prompt_greet", json!({"whom": "Ann"})),
+        ("mcp_box_prompt_greet", json!({})),
+        ("mcp_box_touch", json!({})),
+    ];
+    let many =
+        |servers: &str| json!({"box": shell("../server.sh", &json!({"MODE": "library", "MANY": servers}))});
+    let listed = project(&many("0"), &[("mcp_box_touch", json!({}))]);
+    record(&listed).expect_code(0);
+    let head = listed.read("tape/cassette.yaml");
+    let (_, rest) =
+        head.split_once("mcp_box_resource_notes_").expect("two resources of one name are told apart");
+    let hash: String = rest.chars().take_while(char::is_ascii_alphanumeric).collect();
+    for part in
+        ["Reads the resource file:///a/notes (text/plain).", "A picture.", "Says hello.", "who is greeted"]
+    {
+        assert!(head.contains(part), "{part}: {head}");
+    }
+    let calls = calls.map(|(name, input)| (name.replace("OTHER", &hash), input));
+    let calls: Vec<(&str, Value)> =
+        calls.iter().map(|(name, input)| (name.as_str(), input.clone())).collect();
+    let project = project(&many("0"), &calls);
+    record(&project).expect_code(0);
+    let told = results(&project);
+    for part in [
+        "file:///a/notes:",
+        "Buy milk.",
+        "[left out: the resource file:///b/notes (image/png, 3 bytes); only text can be shown]",
+        "[user]",
+        "Say hello to Ann.",
+        "made it",
+    ] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+    std::fs::remove_file(project.path("server.sh")).unwrap();
+    project.runner(["replay", "talk.yaml"]).run().expect_code(0);
+    let full = self::project(&many("40"), &[("mcp_box_touch", json!({}))]);
+    let said = record(&full).expect_code(0).stderr;
+    assert!(said.contains("MCP server box: of its 42 resources the first 32 are offered"), "{said}");
+}
+
+#[test]
 fn a_server_that_cannot_be_used_stops_the_run_before_it_begins() {
     for (servers, said) in [
         (server("dies"), "(exit status: 7); it printed:\nno such database"),

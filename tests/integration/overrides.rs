@@ -207,7 +207,7 @@ fn a_dry_run_says_what_would_happen_and_does_nothing() {
     project.replace(
         "crew.yaml",
         "phases:\n",
-        "phases:\n  - id: ask\n    when: 'false'\n    approval: { message: Go? }\n  - id: rounds\n    needs: []\n    repeat:\n      \
+        "phases:\n  - id: ask\n    when: issues.open > 99\n    approval: { message: Go? }\n  - id: rounds\n    needs: []\n    repeat:\n      \
          max: 3\n      until: issues.closed == 4\n      phases:\n        - { id: look, shell: { run: ls } }\n",
     );
     let _names = project.snapshots();

@@ -78,12 +78,15 @@ fn what_is_valid_is_accepted() {
     }
 }
 
-/// The codes that checking a file of the invalid ones has, as its snapshot says.
+/// The codes that checking a file of the invalid ones has, as its snapshot says; not those of files that it names.
 fn codes(path: &Path) -> Vec<String> {
     let name = path.file_name().expect("a name").to_string_lossy().into_owned();
     let snapshot = format!("tests/integration/snapshots/integration__check__invalid_{name}.snap");
     let text = std::fs::read_to_string(repository().join(snapshot)).expect("each has a snapshot");
-    let heads = text.lines().filter_map(|line| line.strip_prefix("error[RUN")?.split(']').next());
+    let own = format!("invalid/{name}:");
+    let followed = text.lines().zip(text.lines().skip(1));
+    let own = followed.filter(|(_, next)| !next.contains("╭▸") || next.contains(&own));
+    let heads = own.filter_map(|(line, _)| line.strip_prefix("error[RUN")?.split(']').next());
     heads.map(str::to_owned).collect()
 }
 
@@ -93,6 +96,10 @@ fn mistakes_of_shape_are_refused_and_no_others() {
     let (mut refused, mut accepted) = (0, 0);
     for path in files("tests/inputs/invalid") {
         let Some(instance) = tree(&path) else { continue };
+        // Whether roles may be missing depends on what the phases do, and JSON Schema takes 1.0 for 1.
+        if path.ends_with("roles-none.yaml") || path.ends_with("version-point.yaml") {
+            continue;
+        }
         let codes = codes(&path);
         let found = mistakes(&schema, &instance);
         // A word too few or too many is no mistake of shape where the place decides what is meant.
@@ -107,7 +114,7 @@ fn mistakes_of_shape_are_refused_and_no_others() {
             accepted += 1;
         }
     }
-    assert!(refused > 12 && accepted > 15, "{refused} refused, {accepted} accepted");
+    assert!(refused > 55 && accepted > 30, "{refused} refused, {accepted} accepted");
 }
 
 #[test]

@@ -278,6 +278,7 @@ impl Scene {
             budget: Budget::default(),
             faults: Arc::default(),
             files: FileOrder::new(Commands::Free, Arc::default()),
+            people: Arc::new(runner::session::Nobody),
             stop: stop.clone(),
         });
         let place =

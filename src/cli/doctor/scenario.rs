@@ -98,9 +98,12 @@ fn tools(plan: &Plan, variables: &Variables) -> Vec<Finding> {
     }
     let searches: BTreeSet<_> =
         mount(web::INFO.name).filter_map(|spec| web::searches(&spec.config, variables).ok()).collect();
-    findings.extend(searches.into_iter().map(|found| match found {
-        Ok(backend) => Finding::ok("tool-web", &format!("web_search asks {backend}")),
-        Err(why) => Finding::note("tool-web", &format!("{why}, so that web_search is absent")),
+    findings.extend(searches.into_iter().filter_map(|found| match found {
+        Ok(backend) => Some(Finding::ok("tool-web", &format!("web_search asks {backend}"))),
+        Err(web::Nobody::Wanted) => None,
+        Err(web::Nobody::Because(why)) => {
+            Some(Finding::note("tool-web", &format!("{why}, so that web_search is absent")))
+        }
     }));
     findings
 }

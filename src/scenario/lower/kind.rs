@@ -43,6 +43,8 @@ pub(super) fn kind(
     let found: Vec<_> = found.collect();
     match written.as_slice() {
         [_] => found.into_iter().next().flatten(),
+        // The slip has been told of.
+        [] if shape::PHASE.one_of.iter().any(|kind| table.is_misspelt(kind)) => None,
         [] => {
             let known: Vec<String> = shape::PHASE.one_of.iter().map(|kind| format!("`{kind}`")).collect();
             report.push(
@@ -119,8 +121,9 @@ fn workers(node: &Node, place: &Place, what: &str, report: &mut Report) -> Optio
         table.missing("pool", report);
     }
     let mut pool = Vec::new();
+    let what = format!("an entry of `pool` in {what}");
     for (node, place) in table.items("pool", report) {
-        let Some(entry) = Table::open(node, &place, "the pool", &shape::POOL, report) else {
+        let Some(entry) = Table::open(node, &place, &what, &shape::POOL, report) else {
             continue;
         };
         pool.push(RawPool {
@@ -180,9 +183,8 @@ fn shell(node: &Node, place: &Place, what: &str, report: &mut Report) -> Option<
 
 fn env(table: &Table<'_>, what: &str, report: &mut Report) -> Vec<(Located<String>, Located<String>)> {
     let Some((node, place)) = table.get("env") else { return Vec::new() };
-    let Some(table) = Table::open_any(node, &place, &format!("`env` in {what}"), report) else {
-        return Vec::new();
-    };
+    let what = format!("`env` in {what}");
+    let Some(table) = Table::open_any(node, &place, &what, report) else { return Vec::new() };
     let mut found = Vec::new();
     for (entry, place) in table.entries() {
         let name = Located::new(entry.key.clone(), table.key_place(&entry.key));
@@ -201,7 +203,10 @@ fn env(table: &Table<'_>, what: &str, report: &mut Report) -> Vec<(Located<Strin
         };
         match value {
             Some(value) => found.push((name, Located::new(value, place))),
-            None => report.push(wrong_type(&entry.value, &place, &format!("`{}`", entry.key), "a string")),
+            None => {
+                let what = format!("`{}` of {what}", entry.key);
+                report.push(wrong_type(&entry.value, &place, &what, "a string"));
+            }
         }
     }
     found

@@ -13,7 +13,8 @@ use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::event::Policy;
 use crate::plan::{InputType, Isolation, LimitsPlan, ReplayWhen};
 use crate::price::{Price, Usd};
-use crate::source::{Node, SourceId};
+use crate::source::{Node, NodeValue, SourceId};
+use serde_json::Map;
 
 /// Reads a whole file.
 pub(super) fn lower(tree: &Node, source: SourceId, report: &mut Report) -> Option<RawScenario> {
@@ -28,6 +29,7 @@ pub(super) fn lower(tree: &Node, source: SourceId, report: &mut Report) -> Optio
     }
     let table = Table::open(tree, &place, "the scenario", &shape::SCENARIO, report)?;
     version(&table, report);
+    table.text("$schema", report);
     let phases = phase::phases(&table, report);
     // Commands and questions need nobody; a phase that could not be read may need somebody.
     let needs_role = phases.is_empty() || phases.iter().any(RawPhase::needs_role);
@@ -97,13 +99,26 @@ fn inputs(table: &Table<'_>, report: &mut Report) -> Vec<RawInput> {
     let mut found = Vec::new();
     for (entry, place) in table.entries() {
         let what = format!("input `{}`", entry.key);
-        let Some(one) = Table::open(&entry.value, &place, &what, &shape::INPUT, report) else { continue };
+        let id = Located::new(entry.key.clone(), table.key_place(&entry.key));
+        let Some(one) = Table::open(&entry.value, &place, &what, &shape::INPUT, report) else {
+            // What names it has not misspelt it.
+            found.push(unreadable_input(id, &entry.value));
+            continue;
+        };
         let words = InputType::ALL.map(|kind| (kind.as_str(), kind));
         one.text("description", report);
         let choices = one.items("choices", report);
+        let kind = one.choice("type", &words, report).map(|kind| kind.value);
+        let is_unsaid = one.get("type").is_none() && !one.is_misspelt("type");
+        let values = one.get("default").map(|(node, _)| node).into_iter();
+        let mut values = values.chain(choices.iter().map(|(node, _)| *node));
         found.push(RawInput {
-            id: Located::new(entry.key.clone(), table.key_place(&entry.key)),
-            kind: one.choice("type", &words, report).map_or(InputType::String, |kind| kind.value),
+            id,
+            // A type that could not be read is that of the values: nothing is wrong with them.
+            kind: kind.unwrap_or(match values.next() {
+                Some(value) if !is_unsaid => type_of(value),
+                _ => InputType::String,
+            }),
             secret: one.flag("secret", report),
             default: one.get("default").map(|(node, place)| Located::new(node.to_json(), place)),
             required: one.flag("required", report),
@@ -113,15 +128,45 @@ fn inputs(table: &Table<'_>, report: &mut Report) -> Vec<RawInput> {
     found
 }
 
+/// An input of which nothing could be read but what may have been meant as its value.
+fn unreadable_input(id: Located<String>, node: &Node) -> RawInput {
+    let value = if node.is_null() { "sample".into() } else { node.to_json() };
+    let default = Some(Located::new(value, id.place.clone()));
+    RawInput { id, kind: type_of(node), secret: None, default, required: None, choices: Vec::new() }
+}
+
+fn type_of(value: &Node) -> InputType {
+    match value.value {
+        NodeValue::Bool(_) => InputType::Boolean,
+        NodeValue::Integer(_) | NodeValue::Float(_) => InputType::Number,
+        NodeValue::List(_) => InputType::List,
+        NodeValue::Null | NodeValue::Text(_) | NodeValue::Map(_) => InputType::String,
+    }
+}
+
 fn roles(table: &Table<'_>, report: &mut Report) -> Vec<RawRole> {
     let Some((node, place)) = table.get("roles") else { return Vec::new() };
     let Some(table) = Table::open_any(node, &place, "`roles`", report) else { return Vec::new() };
     let mut found = Vec::new();
     for (entry, place) in table.entries() {
         let what = format!("role `{}`", entry.key);
-        let Some(one) = Table::open(&entry.value, &place, &what, &shape::ROLE, report) else { continue };
+        let id = Located::new(entry.key.clone(), table.key_place(&entry.key));
+        let Some(one) = Table::open(&entry.value, &place, &what, &shape::ROLE, report) else {
+            // What names it has not misspelt it.
+            found.push(RawRole {
+                id,
+                mount_plan: None,
+                system: None,
+                workspace: None,
+                takes: None,
+                model: None,
+                vars: Map::new(),
+                limits: RawLimits::default(),
+            });
+            continue;
+        };
         found.push(RawRole {
-            id: Located::new(entry.key.clone(), table.key_place(&entry.key)),
+            id,
             mount_plan: one.required_text("mount_plan", report),
             system: one.text("system", report),
             takes: one.takes("takes", report),

@@ -3,6 +3,7 @@
 use super::kind::kind;
 use super::limits;
 use crate::diagnostic::{Code, Diagnostic, Report};
+use crate::limit;
 use crate::plan::{LimitsPlan, OnFailure};
 use crate::scenario::raw::{Located, RawForEach, RawItems, RawLimits, RawPhase, RawRetry};
 use crate::scenario::shape;
@@ -36,7 +37,7 @@ fn read(node: &Node, place: &Place, within: Option<usize>, found: &mut Vec<RawPh
         Some(crate::source::Step::Index(at)) => at + 1,
         _ => 1,
     };
-    let what = match node.get("id").and_then(Node::as_text) {
+    let what = match node.get("id").and_then(Node::as_text).filter(|id| !id.trim().is_empty()) {
         Some(id) => format!("phase `{id}`"),
         None => format!("phase {number}"),
     };
@@ -93,6 +94,11 @@ fn for_each(table: &Table<'_>, what: &str, report: &mut Report) -> Option<RawFor
         Some((node, place)) => match &node.value {
             NodeValue::List(_) => {
                 let items = table.items("items", report);
+                if items.len() > limit::ITEMS {
+                    let message = format!("`items` in {what} has {} items", items.len());
+                    let wrong = Diagnostic::error(Code::OutOfRange, message).at(&place);
+                    report.push(wrong.label(format!("may have at most {}", limit::ITEMS)));
+                }
                 Some(RawItems::Written(items.iter().map(|(node, _)| node.to_json()).collect()))
             }
             NodeValue::Text(_) => text(node, &place, "`items`", report).map(RawItems::Computed),

@@ -56,6 +56,12 @@ fn check_id(what: &str, id: &Located<String>, joints: Joints, report: &mut Repor
     if is_id(&id.value, joints) {
         return;
     }
+    if is_id(id.value.get(..LONGEST).unwrap_or_default().trim_end_matches(['-', '_']), joints) {
+        let message = format!("`{}` cannot be the id of {what}", id.value);
+        let label = format!("has {} characters, and may have {LONGEST}", id.value.chars().count());
+        report.push(Diagnostic::error(Code::BadId, message).at(&id.place).label(label));
+        return;
+    }
     let suggestion = suggestion(&id.value, joints);
     report.push(
         Diagnostic::error(Code::BadId, format!("`{}` cannot be the id of {what}", id.value))

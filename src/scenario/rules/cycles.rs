@@ -14,28 +14,39 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
     for &at in &in_circle {
         let Some(path) = graph.circle(at).filter(|_| !told.contains(&at)) else { continue };
         // One circle of a knot is enough to see; cutting it shows the next.
-        told.extend(graph.all_needs(at).into_iter().filter(|other| graph.all_needs(*other).contains(&at)));
+        told.extend(graph.all_needs(at).iter().filter(|other| graph.all_needs(*other).contains(&at)));
+        let last = path.iter().find(|at| {
+            let phase = &scene.raw.phases[**at];
+            phase.is_final() && phase.needs.is_none()
+        });
+        let help = match last {
+            Some(last) => format!(
+                "`{}` is `finally` without `needs`, so it waits for all others; name those it needs, or do not need it",
+                graph.name(*last)
+            ),
+            None if path.len() == 2 => "remove it from its own `needs`".to_owned(),
+            None => "take one of them out of the other's `needs`".to_owned(),
+        };
         let names: Vec<String> = path.into_iter().map(|at| graph.name(at)).collect();
         let message = match names.as_slice() {
             [only, _] => format!("phase `{only}` needs itself"),
             _ => format!("phases need each other in a circle: {}", names.join(" -> ")),
         };
-        report.push(
-            Diagnostic::error(Code::NeedsCycle, message)
-                .at(&needs_place(scene, at))
-                .help("take one of them out of the other's `needs`"),
-        );
+        report.push(Diagnostic::error(Code::NeedsCycle, message).at(&needs_place(scene, at)).help(help));
     }
     for at in 0..graph.len() {
         let needs = graph.all_needs(at);
-        if let Some(stuck) = needs.iter().find(|need| in_circle.contains(need) && !in_circle.contains(&at)) {
+        if in_circle.is_empty() || in_circle.contains(&at) {
+            continue;
+        }
+        if let Some(stuck) = needs.iter().find(|need| in_circle.contains(need)) {
             report.push(
                 Diagnostic::error(
                     Code::Unreachable,
                     format!(
                         "phase `{}` can never start: it needs `{}`, which is in a circle",
                         graph.name(at),
-                        graph.name(*stuck)
+                        graph.name(stuck)
                     ),
                 )
                 .at(&needs_place(scene, at)),

@@ -3,11 +3,15 @@
 use super::Scene;
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::plan::ReplayWhen;
-use crate::scenario::raw::{RawKind, RawRole};
+use crate::scenario::raw::{RawKind, RawPhase, RawRole};
+use crate::source::Place;
 
 pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
     for role in &scene.raw.roles {
         check_takes(scene, role, report);
+    }
+    for phase in &scene.raw.phases {
+        check_phase(phase, report);
     }
     let replay = &scene.raw.replay;
     if let (None, Some(when)) = (&replay.cassette, &replay.when)
@@ -47,4 +51,21 @@ fn check_takes(scene: &Scene<'_>, role: &RawRole, report: &mut Report) {
         .at(&takes.place)
         .label(why),
     );
+}
+
+fn check_phase(phase: &RawPhase, report: &mut Report) {
+    if let Some(RawKind::Approval(approval)) = &phase.kind
+        && let (Some(default), None) = (&approval.default, approval.timeout)
+    {
+        let message = "without a `timeout` an answer is waited for, and `default` has no effect";
+        ignored(message.to_owned(), &default.place, report);
+    }
+    if let Some(retry) = phase.retry.as_ref().filter(|retry| retry.attempts == 1) {
+        let message = "`attempts: 1` tries once, as without `retry`";
+        ignored(message.to_owned(), &retry.place, report);
+    }
+}
+
+fn ignored(message: String, place: &Place, report: &mut Report) {
+    report.push(Diagnostic::warning(Code::IgnoredSetting, message).at(place));
 }

@@ -2,11 +2,13 @@
 
 use serde_json::{Map, Value};
 
-use super::Scene;
 use super::conditions::told;
 use super::rendering::secret_shown;
+use super::{Scene, undefined};
 use crate::diagnostic::{Code, Diagnostic, Report};
-use crate::scenario::names::{Sample, Spot, for_condition};
+use crate::scenario::graph::PhaseSet;
+use crate::scenario::mentions::Mentions;
+use crate::scenario::names::{Sample, Spot, View, for_condition};
 use crate::scenario::raw::{Located, RawKind, RawSeed};
 use crate::source::Place;
 use crate::template::{Mistake, TemplateContext};
@@ -44,7 +46,12 @@ pub(super) fn all(scene: &Scene<'_>) -> Vec<Inline> {
             }
             RawKind::Shell(shell) => shell.env.iter().for_each(|(_, value)| add(value, Shows::Command)),
             RawKind::Include(include) => {
-                for (_, value) in &include.inputs {
+                for (name, value) in &include.inputs {
+                    let mut declared = include.of.iter().flat_map(|of| &of.inputs);
+                    if declared.any(|input| input.id.value == name.value && input.is_secret()) {
+                        // It takes no template at all.
+                        continue;
+                    }
                     if let Value::String(text) = &value.value {
                         add(&Located::new(text.clone(), value.place.clone()), Shows::Everybody);
                     }
@@ -94,33 +101,42 @@ fn check_one(scene: &Scene<'_>, inline: &Inline) -> Option<Diagnostic> {
     if let Err(error) = templates.check_text(&inline.text.value) {
         return Some(told(scene, &inline.text, &error, Code::TemplateSyntax));
     }
+    let mentions = Mentions::of(&inline.text.value);
     for sample in Sample::BOTH {
-        let mut context = context(scene, inline, sample);
-        if inline.shows == Shows::Command {
-            show_secrets(scene, inline, &mut context);
+        let few = context(scene, inline, View { sample, mentions: &mentions });
+        if templates.render_text(&inline.text.value, &few).is_ok() {
+            continue;
         }
+        // What was meant may be any name there is.
+        let context = context(scene, inline, View { sample, mentions: &mentions.among_names() });
         let Err(error) = templates.render_text(&inline.text.value, &context) else { continue };
         let diagnostic = told(scene, &inline.text, &error, Code::TemplateFailure);
-        let secret = error.unknown_name().and_then(|name| match inline.phase {
-            Some(at) => scene.secret(at, name),
-            None => None,
-        });
+        let secret = error.unknown_name().and_then(|name| scene.secret(inline.phase, name));
         if let Some(id) = secret {
             return Some(secret_shown(diagnostic, &id));
         }
         let is_sure = sample == Sample::Busy && context.unknown.is_empty();
         if is_sure || error.mistake != Mistake::Failure {
-            return Some(diagnostic);
+            let name = error.unknown_name().filter(|_| diagnostic.did_you_mean.is_none());
+            let help = name.and_then(|name| undefined::remedy(scene, inline.phase, &context, name));
+            return Some(match help {
+                Some(help) => diagnostic.help(help),
+                None => diagnostic,
+            });
         }
     }
     None
 }
 
-fn context(scene: &Scene<'_>, inline: &Inline, sample: Sample) -> TemplateContext {
-    match inline.phase {
-        Some(at) => for_condition(scene, Spot::Work(at), &scene.graph.seen(at), sample),
-        None => for_condition(scene, Spot::Run, &std::collections::BTreeSet::new(), sample),
+fn context(scene: &Scene<'_>, inline: &Inline, view: View<'_>) -> TemplateContext {
+    let mut context = match inline.phase {
+        Some(at) => for_condition(scene, Spot::Work(at), &scene.graph.seen(at), view),
+        None => for_condition(scene, Spot::Run, &PhaseSet::default(), view),
+    };
+    if inline.shows == Shows::Command {
+        show_secrets(scene, inline, &mut context);
     }
+    context
 }
 
 /// Commands are given secrets as well.

@@ -2,11 +2,13 @@
 
 mod bad_ids;
 mod conditions;
+mod constant;
 mod cycles;
 mod double_entries;
 mod events;
 mod faults;
 mod folders;
+mod idle_monitors;
 mod ignored;
 mod included;
 mod inline;
@@ -16,12 +18,15 @@ mod references;
 mod rendering;
 mod seeds;
 mod sessions;
+mod starved;
 mod tools;
+mod undefined;
+mod unfed;
 mod unpriced;
 mod unused;
 mod watching;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
@@ -40,6 +45,8 @@ use crate::source::Sources;
 pub(super) struct Scene<'a> {
     pub(super) raw: &'a RawScenario,
     pub(super) graph: Graph,
+    /// The inputs of the scenario itself, by id.
+    pub(super) declared: HashMap<&'a str, &'a RawInput>,
     pub(super) request: &'a LoadRequest<'a>,
     pub(super) sources: &'a Sources,
     pub(super) inputs: &'a BTreeMap<String, Value>,
@@ -107,10 +114,11 @@ impl Scene<'_> {
         &self.raw.inputs
     }
 
-    /// The secret input that this dotted name of a template in a phase means.
-    pub(super) fn secret(&self, at: usize, name: &str) -> Option<String> {
+    /// The secret input that this dotted name of a template means, which stands in a phase or at the top.
+    pub(super) fn secret(&self, at: Option<usize>, name: &str) -> Option<String> {
         let id = name.strip_prefix("inputs.")?;
-        let input = self.inputs_of(at).iter().find(|input| input.id.value == id)?;
+        let inputs = at.map_or(self.raw.inputs.as_slice(), |at| self.inputs_of(at));
+        let input = inputs.iter().find(|input| input.id.value == id)?;
         input.is_secret().then(|| id.to_owned())
     }
 
@@ -122,7 +130,7 @@ impl Scene<'_> {
 
 /// Checks a scenario by every rule.
 pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
-    let rules: [fn(&Scene<'_>, &mut Report); 20] = [
+    let rules: [fn(&Scene<'_>, &mut Report); 24] = [
         bad_ids::check,
         references::check,
         cycles::check,
@@ -139,6 +147,10 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
         ignored::check,
         folders::check,
         conditions::check,
+        starved::check,
+        unfed::check,
+        idle_monitors::check,
+        constant::check,
         rendering::check,
         inline::check,
         unused::check,

@@ -1,7 +1,7 @@
 //! RUN0303, RUN0304: what a phase refers to exists.
 
 use super::Scene;
-use crate::diagnostic::{Code, Diagnostic, Report, nearest};
+use crate::diagnostic::{Code, Diagnostic, Report, nearest, some_of};
 use crate::scenario::raw::{Located, RawKind, RawMonitor};
 
 pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
@@ -33,7 +33,10 @@ fn check_role(scene: &Scene<'_>, role: &Located<String>, report: &mut Report) {
         .map(|(_, id)| id)
         .collect();
     let named = Located::new(local.to_owned(), role.place.clone());
-    unknown(Code::UnknownRole, "role", &named, &known, report);
+    // Without any, the missing `roles` have been told of.
+    if !known.is_empty() || !scope.is_empty() {
+        unknown(Code::UnknownRole, "role", &named, &known, report);
+    }
 }
 
 /// A phase is named by those beside it.
@@ -43,6 +46,17 @@ fn check_phase(scene: &Scene<'_>, at: usize, phase: &Located<String>, report: &m
     }
     let ids = scene.graph.siblings(at).filter_map(|at| scene.raw.phases[at].id.as_ref());
     let known: Vec<&str> = ids.map(|id| id.value.as_str()).collect();
+    if let Some(other) = scene.graph.named(&phase.value) {
+        let why = match scene.graph.outer(other) {
+            Some(outer) => {
+                format!("it stands within `{}`; phases wait for those beside them", scene.graph.name(outer))
+            }
+            None => "it stands further out; phases wait for those beside them".to_owned(),
+        };
+        let message = format!("there is no phase `{}` beside this one", phase.value);
+        report.push(Diagnostic::error(Code::UnknownPhase, message).at(&phase.place).help(why));
+        return;
+    }
     unknown(Code::UnknownPhase, "phase", phase, &known, report);
 }
 
@@ -51,7 +65,7 @@ fn unknown(code: Code, what: &str, name: &Located<String>, known: &[&str], repor
         .at(&name.place)
         .did_you_mean(nearest(&name.value, known.iter().copied()));
     if diagnostic.did_you_mean.is_none() && !known.is_empty() {
-        diagnostic = diagnostic.help(format!("there are: {}", known.join(", ")));
+        diagnostic = diagnostic.help(format!("there are: {}", some_of(known)));
     }
     report.push(diagnostic);
 }

@@ -1,9 +1,10 @@
 //! RUN0504, RUN0514: every prompt can be rendered with what it will be given, and that is no secret.
 
-use super::Scene;
+use super::{Scene, undefined};
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::issue::Takes;
-use crate::scenario::names::{Sample, Speaker, Use, for_template};
+use crate::scenario::mentions::Mentions;
+use crate::scenario::names::{Sample, Speaker, Use, View, for_template};
 use crate::scenario::paths::relative;
 use crate::scenario::prompts;
 use crate::scenario::raw::{Located, RawKind};
@@ -37,8 +38,17 @@ fn check_session(scene: &Scene<'_>, phase: usize, speaker: Speaker<'_>, report: 
         kind.map(RawKind::prompts).unwrap_or_default().into_iter().map(|prompt| (prompt, Use::Prompt));
     let system = speaker.role.system.iter().map(|prompt| (prompt, Use::System));
     for (prompt, usage) in prompts.chain(system) {
+        let text = relative(&prompt.value).and_then(|name| scene.prompts.texts.get(&name));
+        let mentions = Mentions::of(text.map(String::as_str).unwrap_or_default());
         for sample in Sample::BOTH {
-            let context = for_template(scene, phase, speaker, usage, sample);
+            let few = for_template(scene, phase, speaker, usage, View { sample, mentions: &mentions });
+            let name = relative(&prompt.value).unwrap_or_default();
+            if scene.prompts.templates.render(&name, &few).is_ok() {
+                continue;
+            }
+            // What was meant may be any name there is.
+            let view = View { sample, mentions: &mentions.among_names() };
+            let context = for_template(scene, phase, speaker, usage, view);
             let rendering = Rendering { phase, prompt, sample };
             if check_prompt(scene, rendering, context, report) == Found::Mistakes {
                 break;
@@ -92,25 +102,32 @@ fn check_prompt(
             break;
         }
         found = Found::Mistakes;
-        report.push(told(scene, phase, &error, &given));
+        report.push(told(scene, phase, &error, (&context, &given)));
         let Some(unknown) = unknown else { break };
         context.define(&unknown);
     }
     found
 }
 
-fn told(scene: &Scene<'_>, phase: usize, error: &TemplateError, given: &str) -> Diagnostic {
+fn told(
+    scene: &Scene<'_>,
+    phase: usize,
+    error: &TemplateError,
+    (context, given): (&TemplateContext, &str),
+) -> Diagnostic {
     let diagnostic = prompts::diagnostic(error, &scene.prompts.sources, scene.sources);
     let shown = scene.raw.phases[phase].shown();
-    if let Some(id) = error.unknown_name().and_then(|name| scene.secret(phase, name)) {
+    if let Some(id) = error.unknown_name().and_then(|name| scene.secret(Some(phase), name)) {
         return secret_shown(diagnostic, &id);
     }
     match error.unknown_name() {
         Some("issue") => diagnostic
             .did_you_mean(None)
             .help(format!("{shown} does not claim for its workers; `issue` is there under `claim: engine`")),
-        Some(_) if error.did_you_mean.is_none() => {
-            diagnostic.help(format!("{shown} gives its prompt: {given}"))
+        Some(name) if error.did_you_mean.is_none() => {
+            let remedy = undefined::remedy(scene, Some(phase), context, name);
+            let given = || format!("{shown} gives its prompt: {given}");
+            diagnostic.help(remedy.map_or_else(given, |remedy| format!("for {shown}: {remedy}")))
         }
         _ => diagnostic.help(format!("found for {shown}")),
     }

@@ -94,6 +94,9 @@ fn check_circles(seeds: &[RawSeed], keys: &BTreeMap<&str, usize>, report: &mut R
         ("depends on", edges(seeds, keys, |seed| seed.depends_on.iter().collect())),
         ("is a part of", edges(seeds, keys, |seed| seed.parent.iter().collect())),
     ] {
+        if !has_circle(&edges) {
+            continue;
+        }
         for (at, seed) in seeds.iter().enumerate() {
             let mut seen = BTreeSet::new();
             let mut waiting = edges[at].clone();
@@ -111,6 +114,24 @@ fn check_circles(seeds: &[RawSeed], keys: &BTreeMap<&str, usize>, report: &mut R
             }
         }
     }
+}
+
+/// Whether some cannot be put in an order: those are left when all that nothing leads to have been taken away.
+fn has_circle(edges: &[Vec<usize>]) -> bool {
+    let mut leading = vec![0_usize; edges.len()];
+    edges.iter().flatten().for_each(|target| leading[*target] += 1);
+    let mut free: Vec<usize> = (0..edges.len()).filter(|at| leading[*at] == 0).collect();
+    let mut taken = 0;
+    while let Some(at) = free.pop() {
+        taken += 1;
+        for &target in &edges[at] {
+            leading[target] -= 1;
+            if leading[target] == 0 {
+                free.push(target);
+            }
+        }
+    }
+    taken < edges.len()
 }
 
 fn edges(

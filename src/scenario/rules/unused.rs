@@ -1,6 +1,6 @@
 //! RUN0307, RUN0308: what is declared is used.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::Scene;
 use crate::diagnostic::{Code, Diagnostic, Report};
@@ -19,12 +19,14 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
                     && !matches!(kind, RawKind::Include(include) if include.of.is_none())
             })
         });
+    let used: HashSet<&str> =
+        scene.kinds().flat_map(|(_, kind)| kind.roles()).map(|role| role.value.as_str()).collect();
     for role in scene.raw.roles.iter().filter(|_| readable) {
-        let used = scene.kinds().any(|(_, kind)| kind.roles().iter().any(|used| used.value == role.id.value));
-        if !used {
+        if !used.contains(role.id.value.as_str()) {
             report.push(
                 Diagnostic::warning(Code::UnusedRole, format!("no phase uses role `{}`", role.local()))
-                    .at(&role.id.place),
+                    .at(&role.id.place)
+                    .help("name it in a phase, or remove it"),
             );
         }
     }
@@ -35,9 +37,11 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
     let names = names(scene);
     for input in &scene.raw.inputs {
         let path = format!("inputs.{}", input.id.value);
-        let used = names
-            .iter()
-            .any(|name| *name == path || *name == "inputs" || name.starts_with(&format!("{path}.")));
+        let within = format!("{path}.");
+        let next = names.range(within.clone()..).next();
+        let used = names.contains("inputs")
+            || names.contains(&path)
+            || next.is_some_and(|name| name.starts_with(&within));
         if !used {
             report.push(
                 Diagnostic::warning(Code::UnusedInput, format!("nothing uses input `{}`", input.id.value))

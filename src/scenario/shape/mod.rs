@@ -197,6 +197,25 @@ pub fn all() -> Vec<&'static Shape> {
     found
 }
 
+/// Where a key that a shape does not have stands instead, if another around or within it has it.
+pub(super) fn elsewhere(shape: &Shape, key: &str) -> Option<String> {
+    let has = |shape: &Shape| shape.names().contains(&key);
+    let within: Vec<String> = shape
+        .keys
+        .iter()
+        .filter(|own| own.takes.shapes().is_some_and(|inner| inner.name != shape.name && has(inner)))
+        .map(|own| format!("`{}`", own.name))
+        .collect();
+    if !within.is_empty() {
+        return Some(format!("it stands within {}", within.join(", ")));
+    }
+    let around = all().into_iter().filter(|outer| outer.name != shape.name && has(outer));
+    let mut own = around.flat_map(|outer| {
+        outer.keys.iter().filter(|own| own.takes.shapes().is_some_and(|inner| inner.name == shape.name))
+    });
+    own.next().map(|own| format!("it stands beside `{}`, not in it", own.name))
+}
+
 pub(super) const fn key(name: &'static str, takes: Takes, default: &'static str, doc: &'static str) -> Key {
     Key { name, takes, default, doc }
 }
@@ -215,6 +234,12 @@ pub static SCENARIO: Shape = Shape {
     one_of: &[],
     keys: &[
         key("version", Takes::Version, "required", "The version of this format."),
+        key(
+            "$schema",
+            Takes::Text,
+            "none",
+            "The JSON Schema that an editor reads the file by, as [schema](cli.md#runner-schema) prints it. Nothing else looks at it.",
+        ),
         key(
             "name",
             Takes::Text,

@@ -97,7 +97,7 @@ impl Tool for Remote {
                 "The MCP server {server} is not started in a replay, so this tool can only be replayed as recorded: take it out of `replay.tools`"
             ));
         };
-        let Some(name) = running.own_name(&self.spec.name) else {
+        let Some(own) = running.own(&self.spec.name) else {
             return ToolOutput::error(format!(
                 "The MCP server {server} no longer offers this tool. Do without it"
             ));
@@ -108,7 +108,7 @@ impl Tool for Remote {
             );
         }
         let answer = tokio::select! {
-            answer = running.connection.call(name, input, self.timeout) => answer,
+            answer = running.connection.call(own, input, self.timeout) => answer,
             () = call.cancel.cancelled() => return ToolOutput::error("Cancelled: the run is stopping"),
         };
         match answer {

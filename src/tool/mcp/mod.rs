@@ -23,7 +23,7 @@ pub const INFO: ModuleInfo = ModuleInfo {
     name: "tool-mcp",
     aliases: &[],
     kind: ModuleKind::Tool,
-    summary: "offers the tools of MCP servers, as mcp_{server}_{tool}; the servers are started with the run and end with it",
+    summary: "offers the tools of MCP servers, as mcp_{server}_{tool}, their resources and their prompts; the servers are started with the run and end with it",
     keys: &[
         KeyInfo {
             name: "servers",
@@ -173,12 +173,19 @@ fn is_secret_header(name: &str) -> bool {
 /// How a model is told of a server's tool. Names that are too long keep their beginning and are told apart by a hash.
 pub fn shown_name(server: &str, tool: &str) -> String {
     let name = format!("{}{}", prefix(server), plain(tool));
-    if name.len() <= NAME_CHARS {
-        return name;
-    }
-    let hash = Fingerprint::of(format!("{server}\n{tool}").as_bytes()).to_string();
+    if name.len() <= NAME_CHARS { name } else { hashed(&name, &format!("{server}\n{tool}")) }
+}
+
+/// The same for something whose name another has already: `own` is what tells it apart.
+pub fn told_apart(server: &str, name: &str, own: &str) -> String {
+    hashed(&format!("{}{}", prefix(server), plain(name)), &format!("{server}\n{name}\n{own}"))
+}
+
+/// As much of a name as there is room for, and a hash of this.
+fn hashed(name: &str, of: &str) -> String {
+    let hash = Fingerprint::of(of.as_bytes()).to_string();
     let hash: String = hash.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
-    format!("{}_{hash}", &name[..NAME_CHARS - 1 - hash.len()])
+    format!("{}_{hash}", &name[..name.len().min(NAME_CHARS - 1 - hash.len())])
 }
 
 /// What the names of all of a server's tools begin with.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use super::{Ground, ServerPlan, shown_name};
+use super::{Ground, ServerPlan, shown_name, told_apart};
 use crate::chat::ToolSpec;
-use crate::mcp::{Address, Connection};
+use crate::limit;
+use crate::mcp::{Address, Connection, Found, Own};
 
 /// The tools of a role, by the name of their server, as its model is told of them.
 pub type Offered = BTreeMap<String, Vec<ToolSpec>>;
@@ -25,15 +26,17 @@ struct Key(String);
 
 pub(super) struct Running {
     pub(super) connection: Connection,
-    /// What it is asked with, and what is shown for it.
-    tools: BTreeMap<String, String>,
+    /// What it is asked with, by what is shown for it.
+    owns: BTreeMap<String, Own>,
     specs: Vec<ToolSpec>,
+    /// What of it is left out.
+    notice: Option<String>,
 }
 
 impl Running {
-    /// The server's own name of a tool.
-    pub(super) fn own_name(&self, shown: &str) -> Option<&str> {
-        self.tools.get(shown).map(String::as_str)
+    /// What the server is asked with, by the name that is shown.
+    pub(super) fn own(&self, shown: &str) -> Option<&Own> {
+        self.owns.get(shown)
     }
 }
 
@@ -90,6 +93,11 @@ impl Servers {
         plans.iter().filter_map(specs).collect()
     }
 
+    /// What people should know of what they offer.
+    pub fn notices(&self) -> impl Iterator<Item = &str> {
+        self.running.values().filter_map(|running| running.notice.as_deref())
+    }
+
     pub(super) fn find(&self, plan: &ServerPlan) -> Option<&Arc<Running>> {
         self.running.get(&Key::of(plan))
     }
@@ -121,23 +129,45 @@ async fn open(plan: &ServerPlan, ground: Ground<'_>) -> Result<Running, OpenErro
     };
     let opened = Connection::open(&plan.address, plan.connect_timeout).await;
     let (connection, mut offered) = opened.map_err(|error| refused(error.to_string()))?;
-    offered.sort_by(|one, other| one.name.cmp(&other.name));
-    let mut tools: BTreeMap<String, String> = BTreeMap::new();
-    let mut specs = Vec::new();
-    for tool in offered {
-        let name = shown_name(&plan.name, &tool.name);
-        if let Some(other) = tools.insert(name.clone(), tool.name.clone()) {
-            connection.end().await;
-            let reason = format!(
-                "it offers two tools, {other} and {}, that would both be called {name}; one of them has to be renamed or taken out there",
-                tool.name
-            );
-            return Err(refused(reason));
+    // Tools first: what else there is makes way for their names.
+    let rank = |offer: &Found| match offer.own {
+        Own::Tool(_) => 0,
+        Own::Resource(_) => 1,
+        Own::Prompt(_) => 2,
+    };
+    offered.sort_by(|one, other| (rank(one), &one.spec.name).cmp(&(rank(other), &other.spec.name)));
+    let resources = offered.iter().filter(|offer| rank(offer) == 1).count();
+    let notice = (resources > limit::MCP_RESOURCES).then(|| {
+        let most = limit::MCP_RESOURCES;
+        format!("MCP server {}: of its {resources} resources the first {most} are offered", plan.name)
+    });
+    let (mut owns, mut specs, mut read) = (BTreeMap::new(), Vec::new(), 0);
+    for Found { own, spec } in offered {
+        read += usize::from(matches!(own, Own::Resource(_)));
+        if matches!(own, Own::Resource(_)) && read > limit::MCP_RESOURCES {
+            continue;
         }
-        let input_schema: Value = ground.scrubber.scrub_json(tool.input_schema);
-        specs.push(ToolSpec { name, description: ground.scrubber.scrub(&tool.description), input_schema });
+        let mut name = shown_name(&plan.name, &spec.name);
+        match (owns.get(&name), &own) {
+            (Some(Own::Tool(other)), Own::Tool(tool)) => {
+                connection.end().await;
+                let reason = format!(
+                    "it offers two tools, {other} and {tool}, that would both be called {name}; one of them has to be renamed or taken out there"
+                );
+                return Err(refused(reason));
+            }
+            // Names of resources are for people, and several may have one.
+            (Some(_), Own::Tool(own) | Own::Resource(own) | Own::Prompt(own)) => {
+                name = told_apart(&plan.name, &spec.name, own);
+            }
+            (None, _) => {}
+        }
+        let input_schema: Value = ground.scrubber.scrub_json(spec.input_schema);
+        let description = ground.scrubber.scrub(&spec.description);
+        specs.push(ToolSpec { name: name.clone(), description, input_schema });
+        owns.insert(name, own);
     }
-    Ok(Running { connection, tools, specs })
+    Ok(Running { connection, owns, specs, notice })
 }
 
 fn shown(address: &Address) -> String {

@@ -2,6 +2,10 @@
 answer() { printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$1"; }
 said() { answer '{"content":[{"type":"text","text":"'"$1"'"}]}'; }
 tool() { printf '{"name":"%s","description":"Does %s.","inputSchema":{"type":"object","properties":{"text":{"type":"string"}}}}' "$1" "$1"; }
+resource() {
+  printf '{"uri":"%s","name":"notes","mimeType":"text/plain"},{"uri":"file:///b/notes","name":"notes","description":"A picture."}' "$1"
+  n=0; while [ "$n" -lt "${2:-0}" ]; do n=$((n + 1)); printf ',{"uri":"file:///%s","name":"more%s"}' "$n" "$n"; done
+}
 [ -z "$COUNT" ] || echo started >> "$COUNT"
 case "$MODE" in
   dies) echo "no such database" >&2; exit 7 ;;
@@ -12,7 +16,15 @@ while read -r line; do
   id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
   case "$line" in
     *'"initialize"'*)
-      answer '{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}' ;;
+      if [ "$MODE" = library ]; then more=',"resources":{},"prompts":{}'; fi
+      answer '{"protocolVersion":"2025-06-18","capabilities":{"tools":{}'"$more"'},"serverInfo":{"name":"s","version":"1"}}' ;;
+    *'"resources/list"'*) answer '{"resources":['"$(resource file:///a/notes "$MANY")"']}' ;;
+    *'"resources/read"'*'"file:///a/notes"'* | *'"file:///a/notes"'*'"resources/read"'*)
+      answer '{"contents":[{"uri":"file:///a/notes","text":"Buy milk."}]}' ;;
+    *'"resources/read"'*) answer '{"contents":[{"uri":"file:///b/notes","blob":"AAAA","mimeType":"image/png"}]}' ;;
+    *'"prompts/list"'*)
+      answer '{"prompts":[{"name":"greet","description":"Says hello.","arguments":[{"name":"whom","description":"who is greeted","required":true}]}]}' ;;
+    *'"prompts/get"'*) answer '{"messages":[{"role":"user","content":{"type":"text","text":"Say hello to Ann."}}]}' ;;
     *'"tools/list"'*)
       if [ "$MODE" = twins ]; then answer '{"tools":['"$(tool a.b),$(tool a/b)"']}'
       else answer '{"tools":['"$(tool touch),$(tool fail),$(tool env),$(tool picture),$(tool long),$(tool die),$(tool hang)"']}'; fi ;;
