@@ -239,7 +239,7 @@ impl Session {
             }
         };
         let effects: &Effects = &self.stage.effects;
-        let run = |grant| running.run(busy, grant);
+        let run = |grant| running.run(grant);
         let result = read(effects.perform_or_restore(busy, asked, run, restore).await?)?;
         let shown = Shown { content: result.content, is_error: result.is_error };
         self.show(busy, (at, call), &given, shown).await
@@ -292,10 +292,10 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    async fn run(self, busy: &Busy, grant: Grant) -> Option<Ran> {
+    async fn run(self, grant: Grant) -> Option<Ran> {
         let files = &self.stage.files;
         let wanted = files.use_of(&self.ready.footprint, self.policy);
-        let mut turn = match files.turn(wanted, &self.stage.workspace, busy).await {
+        let mut turn = match files.turn(wanted, &self.stage.workspace).await {
             Ok(turn) => turn,
             Err(trouble) => return Some(Ran::plain(refusal(&trouble))),
         };

@@ -105,7 +105,7 @@ pub async fn run_command(
         }
         Ok(())
     };
-    let run = |grant| work.run(busy, grant);
+    let run = |grant| work.run(grant);
     let result = stage.effects.perform_or_restore(busy, effect, run, restore).await?;
     let result: CommandResult =
         serde_json::from_value(result).map_err(|error| Halt::Unreadable(id, error.to_string()))?;
@@ -145,10 +145,10 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    async fn run(self, busy: &Busy, grant: Grant) -> Option<Ran> {
+    async fn run(self, grant: Grant) -> Option<Ran> {
         let files = &self.stage.files;
         let wanted = files.use_of(&self.tool.footprint(&self.input), self.policy);
-        let mut turn = match files.turn(wanted, &self.stage.workspace, busy).await {
+        let mut turn = match files.turn(wanted, &self.stage.workspace).await {
             Ok(turn) => turn,
             Err(trouble) => return Some(refusal(&trouble)),
         };

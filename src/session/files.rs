@@ -7,7 +7,6 @@ use std::sync::Arc;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::Stage;
-use crate::effects::Busy;
 use crate::event::{EffectId, Footprint, Policy};
 use crate::secret::Scrubber;
 use crate::tool::patch::{self, FilePatch, FileSnapshot, PatchError};
@@ -88,57 +87,33 @@ impl FileOrder {
     }
 
     /// Waits until no other call is in the way, and finds out what is there before a call whose changes are recorded.
+    /// Whoever waits counts as busy all the while: it can go on as soon as the other lets go, and would know it later.
     ///
     /// # Errors
     /// The files cannot be read; the call must then not run.
-    pub(super) async fn turn(
-        &self,
-        wanted: FileUse,
-        workspace: &Path,
-        busy: &Busy,
-    ) -> Result<FileTurn<'_>, String> {
+    pub(super) async fn turn(&self, wanted: FileUse, workspace: &Path) -> Result<FileTurn<'_>, String> {
         let mut before = None;
         let hold = match wanted {
             FileUse::Nothing => Hold::Free,
             FileUse::Recorded => {
-                let mut known = self.alone(busy).await;
+                let mut known = self.known.write().await;
                 if known.is_none() {
                     *known = Some(snapshot(workspace).await?);
                 }
                 Hold::Recorded(known)
             }
-            FileUse::Writes => self.still(self.alone(busy).await, &mut before).await?,
+            FileUse::Writes => self.still(self.known.write().await, &mut before).await?,
             FileUse::Reads => {
-                let shared = self.shared(busy).await;
+                let shared = self.known.read().await;
                 if shared.is_none() {
                     Hold::Shared(shared)
                 } else {
                     drop(shared);
-                    self.still(self.alone(busy).await, &mut before).await?
+                    self.still(self.known.write().await, &mut before).await?
                 }
             }
         };
         Ok(FileTurn { order: self, wanted, hold, before })
-    }
-
-    async fn shared(&self, busy: &Busy) -> RwLockReadGuard<'_, Option<FileSnapshot>> {
-        match self.known.try_read() {
-            Ok(guard) => guard,
-            Err(_) => {
-                let _rest = busy.rest();
-                self.known.read().await
-            }
-        }
-    }
-
-    async fn alone(&self, busy: &Busy) -> RwLockWriteGuard<'_, Option<FileSnapshot>> {
-        match self.known.try_write() {
-            Ok(guard) => guard,
-            Err(_) => {
-                let _rest = busy.rest();
-                self.known.write().await
-            }
-        }
     }
 
     /// Lets jobs stand still and finds out what they did, if there are some whose changes are recorded.
@@ -287,4 +262,43 @@ pub(super) async fn restore(files: FilePatch, what: Restored, workspace: &Path) 
     })
     .await;
     made.expect("writing files does not panic").map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use std::time::Duration;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::clock::{ManualClock, Timestamp};
+    use crate::effects::{Effects, Origin, Setup, Time};
+    use crate::id::Seed;
+
+    #[tokio::test]
+    async fn who_waits_for_files_is_busy_before_it_knows_that_it_has_them() {
+        let effects = Effects::new(Setup {
+            origin: Origin::Live,
+            time: Time::Virtual(Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))),
+            seed: Seed::new("s"),
+            journal: None,
+            scrubber: Scrubber::default(),
+            faults: Arc::default(),
+            halt: CancellationToken::new(),
+        });
+        let order = FileOrder::new(Commands::Free, Arc::default());
+        let (holder, waiter, sleeper) = (effects.busy(), effects.busy(), effects.busy());
+        let held = order.turn(FileUse::Writes, Path::new(".")).await.expect("nobody is there");
+        let mut wait = Box::pin(order.turn(FileUse::Writes, Path::new(".")));
+        assert!((&mut wait).now_or_never().is_none());
+        let name = EffectId::run("nap", 1);
+        let mut nap = Box::pin(effects.pause(&sleeper, &name, Duration::from_secs(1)));
+        assert!((&mut nap).now_or_never().is_none());
+        drop(held);
+        drop(holder);
+        assert_eq!(effects.now(), Timestamp::UNIX_EPOCH, "nobody moves time on while somebody can go on");
+        assert!(wait.await.is_ok());
+        drop(waiter);
+        assert_ne!(effects.now(), Timestamp::UNIX_EPOCH);
+    }
 }

@@ -92,7 +92,7 @@ pub async fn open_folder(
     };
     let id = asked.id.clone();
     let run = |grant: Grant| async move {
-        let mut turn = match stage.files.turn(FileUse::Writes, &stage.workspace, busy).await {
+        let mut turn = match stage.files.turn(FileUse::Writes, &stage.workspace).await {
             Ok(turn) => turn,
             Err(trouble) => return Some(Ran::plain(json!({ "problem": trouble }))),
         };
