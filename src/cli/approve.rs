@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::arguments::ApproveArguments;
 use super::exit::Exit;
 use super::find_run;
-use super::people::{Written, write_down};
+use super::people::{Written, write_down, written};
 use super::refusal::{Granted, Refusal};
 use super::surroundings::Surroundings;
 use crate::event::{Decision, EffectId, Happening};
@@ -54,6 +54,13 @@ fn write(decision: Decision, arguments: &ApproveArguments, surroundings: &Surrou
             }
         },
     };
+    if let Some(given) = written(&folder, &phase) {
+        let word = given.answer.as_str();
+        return Err(Refusal::invalid(format!(
+            "{phase} has its answer already: {word} by {}; go on with it: runner resume {run}",
+            given.by
+        )));
+    }
     let user = surroundings.variables.get("USER").filter(|user| !user.is_empty());
     let by = arguments.by.clone().or_else(|| user.cloned()).unwrap_or_else(|| "somebody".to_owned());
     let written = Written { answer: decision, by, note: arguments.note.clone().unwrap_or_default() };

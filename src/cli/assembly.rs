@@ -177,23 +177,26 @@ pub(super) async fn prepare(scenario: &Scenario, beginning: Beginning) -> Grante
         Play::Resume(taken) => Books::again(*taken, &workspace, scenario, listeners)?,
         play => {
             let manifest = manifest(scenario, &site, &head, &scrubber);
-            let texts = pinned(scenario, &scrubber);
+            let texts = scenario.texts(&scrubber);
             Books::new(play, (&manifest, &texts), &workspace, (scenario, listeners))?
         }
     };
     let Books { folder, journal, store, hub, origin, now, resumed } = books;
+    let is_real = site.mode == Mode::Live && matches!(head.evidence, Evidence::Recorded | Evidence::Rebased);
     let attendants = Attendants {
         answers: scenario.answers.clone(),
         folder: folder.path().to_owned(),
         deadlines: resumed.as_ref().map(|resumed| deadlines(&resumed.record)).unwrap_or_default(),
-        now: clock.now(),
+        // Time that moves by itself has not gone on while nobody ran.
+        now: if is_real { clock.now() } else { now },
         keyboard: Keyboard::of(terminal),
     };
     let Site { mode, record, workspace: path, .. } = site;
     let gate = GateSetup {
-        time: match (mode, head.evidence) {
-            (Mode::Live, Evidence::Recorded | Evidence::Rebased) => Time::Real(Arc::new(clock)),
-            _ => Time::Virtual(Arc::new(ManualClock::new(now))),
+        time: if is_real {
+            Time::Real(Arc::new(clock))
+        } else {
+            Time::Virtual(Arc::new(ManualClock::new(now)))
         },
         origin,
         seed: head.seed.clone(),
@@ -300,12 +303,6 @@ pub(super) fn resolved(scenario: &Scenario, scrubber: &Scrubber) -> serde_json::
     scrubber.scrub_json(whole)
 }
 
-/// The files that a run is made of, without secrets.
-pub(super) fn pinned(scenario: &Scenario, scrubber: &Scrubber) -> BTreeMap<PathBuf, String> {
-    let files = scenario.sources.read_files();
-    files.map(|(file, text)| (file.to_owned(), scrubber.scrub(text))).collect()
-}
-
 /// What a run writes to, and where its results come from.
 struct Books {
     folder: RunFolder,
@@ -331,7 +328,8 @@ impl Books {
         let opened = || {
             let journal = Journal::open(&folder.journal()).map_err(Refusal::configuration)?;
             if plan.workspace.isolation == Isolation::PerWorker {
-                workspace.check_no_workers_left().map_err(Refusal::configuration)?;
+                let checked = Workspace::check_no_workers_left(workspace.path(), plan.workspace.start);
+                checked.map_err(Refusal::configuration)?;
             }
             workspace.clear().map_err(Refusal::configuration)?;
             let queue = workspace.path().join(&plan.queue.path);

@@ -39,6 +39,14 @@ pub(super) struct Scenario {
     pub(super) registry: Registry,
 }
 
+impl Scenario {
+    /// The files that it is made of, without secrets.
+    pub(super) fn texts(&self, scrubber: &crate::secret::Scrubber) -> BTreeMap<PathBuf, String> {
+        let files = self.sources.read_files();
+        files.map(|(file, text)| (file.to_owned(), scrubber.scrub(text))).collect()
+    }
+}
+
 /// Where the replies come from, and where they go.
 pub(super) enum Play {
     /// From models.

@@ -144,8 +144,10 @@ fn quoted(model: &str) -> String {
 
 fn dollars(text: &str) -> Result<String, String> {
     let amount = text.trim().parse::<f64>().ok().filter(|amount| *amount >= 0.0).and_then(Usd::from_dollars);
+    // As a file has it: `0010` is no number there.
     amount
-        .map(|_| text.trim().to_owned())
+        .and_then(|_| text.trim().parse::<f64>().ok())
+        .map(|amount| amount.to_string())
         .ok_or_else(|| "write it as an amount of dollars, as 2.50".to_owned())
 }
 

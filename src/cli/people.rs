@@ -12,12 +12,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::refusal::Refusal;
 use super::surroundings::tell;
 use crate::clock::{Timestamp, later};
+use crate::diagnostic::nearest;
 use crate::event::{Decision, EffectId, Happening};
 use crate::id::PhaseId;
 use crate::journal::Record;
-use crate::session::{About, Given, People, Question};
+use crate::plan::{PhaseKind, PhasePlan, Plan};
+use crate::session::{About, Given, People, Question, visible};
 
 /// The folder of a run in which answers are written down.
 const FOLDER: &str = "answers";
@@ -50,10 +53,51 @@ fn file_of(folder: &Path, phase: &PhaseId) -> PathBuf {
 }
 
 /// The answer that is written down. It stays there until it is on record, so that no kill loses it.
-fn read(folder: &Path, phase: &PhaseId) -> Option<Given> {
+pub(super) fn written(folder: &Path, phase: &PhaseId) -> Option<Written> {
     let text = std::fs::read_to_string(file_of(folder, phase)).ok()?;
-    let Written { answer, by, note } = serde_json::from_str(&text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+fn read(folder: &Path, phase: &PhaseId) -> Option<Given> {
+    let Written { answer, by, note } = written(folder, phase)?;
     Some(Given { answer, by, note })
+}
+
+/// The answers of the command line, each of them to something that is asked.
+///
+/// # Errors
+/// One is to a phase that asks nobody.
+pub(super) fn answers(
+    plan: &Plan,
+    given: &[(String, Decision)],
+) -> Result<BTreeMap<String, Decision>, Refusal> {
+    fn asking(phases: &[PhasePlan], within: &str, found: &mut Vec<String>) {
+        for phase in phases {
+            let name = format!("{within}{}", phase.id);
+            if matches!(phase.kind, PhaseKind::Approval(_)) {
+                found.push(name.clone());
+            }
+            asking(phase.inner(), &format!("{name}."), found);
+        }
+    }
+    let mut known = Vec::new();
+    asking(&plan.phases, "", &mut known);
+    for (name, _) in given {
+        let is_of_a_hook = name.starts_with("tool:") || name == "prompt:submit";
+        let phase = PhaseId::from(name.as_str());
+        let in_file = phase.names().collect::<Vec<_>>().join(".");
+        if is_of_a_hook || known.contains(&in_file) {
+            continue;
+        }
+        let names = || known.iter().map(String::as_str);
+        let more = match (nearest(&in_file, names()), known.is_empty()) {
+            (Some(meant), _) => format!("did you mean `{meant}`?"),
+            (None, true) => "no phase of the scenario asks".to_owned(),
+            (None, false) => format!("there asks {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        return Err(Refusal::invalid(format!("--answer: no phase `{name}` asks for approval; {more}")));
+    }
+    Ok(given.iter().cloned().collect())
 }
 
 /// Takes an answer away that is on record: were the phase to ask again, it is to be answered again.
@@ -127,7 +171,7 @@ impl People for Attendants {
         }
         match &self.keyboard {
             None => None,
-            Some(keyboard) => Some(self.wait(keyboard, question).await),
+            Some(keyboard) => self.wait(keyboard, question).await,
         }
     }
 
@@ -139,15 +183,21 @@ impl People for Attendants {
 }
 
 impl Attendants {
-    /// Waits for the person at the terminal, for one at another, or for the time to be up.
-    async fn wait(&self, keyboard: &Keyboard, question: &Question) -> Given {
+    /// Waits for the person at the terminal, for one at another, or for the time to be up. `None` when nobody can type any more.
+    async fn wait(&self, keyboard: &Keyboard, question: &Question) -> Option<Given> {
         let who = match &question.about {
             About::Phase => question.phase.as_str(),
             About::Call(session, _) | About::Prompt(session) => session,
         };
-        let typed = keyboard.ask(format!("\n{who}: {}\napprove? [yes/no] ", question.message));
+        let (shown, seen) = tokio::sync::oneshot::channel();
+        let message = visible(&question.message);
+        let typed = keyboard.ask(format!("\n{who}: {message}\napprove? [yes/no] "), shown);
         tokio::pin!(typed);
         let late = async {
+            // Another question may be on the screen still; a phase waits from the moment it has asked.
+            if question.about != About::Phase {
+                let _ = seen.await;
+            }
             match question.timeout {
                 Some(timeout) => tokio::time::sleep(timeout).await,
                 None => std::future::pending().await,
@@ -159,14 +209,14 @@ impl Attendants {
             tokio::select! {
                 answer = &mut typed => {
                     let by = "the terminal".to_owned();
-                    return Given { answer, by, note: String::new() };
+                    return answer.map(|answer| Given { answer, by, note: String::new() });
                 }
-                () = &mut late => return too_late(question),
+                () = &mut late => return Some(too_late(question)),
                 _ = look.tick() => {
                     if question.about == About::Phase
                         && let Some(given) = read(&self.folder, &question.phase)
                     {
-                        return given;
+                        return Some(given);
                     }
                 }
             }
@@ -194,21 +244,23 @@ impl Keyboard {
         }
     }
 
-    /// What a person types to a question, once it can be understood; never, if nothing more is typed.
-    async fn ask(&self, question: String) -> Decision {
+    /// What a person types to a question, once it can be understood; `None` when the input has ended. `shown` hears when the
+    /// question is on the screen.
+    async fn ask(&self, question: String, shown: tokio::sync::oneshot::Sender<()>) -> Option<Decision> {
         let mut lines = self.lines.lock().await;
         let lines = lines.get_or_insert_with(read_lines);
         // What was typed before the question was seen is no answer to it.
         while lines.try_recv().is_ok() {}
         tell(&question);
+        let _ = shown.send(());
         while let Some(line) = lines.recv().await {
             match line.trim().to_lowercase().as_str() {
-                "y" | "yes" | "allow" => return Decision::Yes,
-                "n" | "no" | "deny" => return Decision::No,
+                "y" | "yes" | "allow" => return Some(Decision::Yes),
+                "n" | "no" | "deny" => return Some(Decision::No),
                 _ => tell("please type yes or no: "),
             }
         }
-        std::future::pending().await
+        None
     }
 }
 

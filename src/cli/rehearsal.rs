@@ -19,7 +19,7 @@ use crate::engine::{Workspace, WorkspaceState};
 use crate::event::{Evidence, Mode};
 use crate::http::Nobody;
 use crate::id::{RoleId, SessionName};
-use crate::plan::{Items, LimitsPlan, PhaseKind, PhasePlan, PhaseTurn, WorkspaceStart};
+use crate::plan::{Isolation, Items, LimitsPlan, PhaseKind, PhasePlan, PhaseTurn, WorkspaceStart};
 use crate::session::{Lines, Modules};
 use crate::template::Templates;
 use crate::tool::workspace::Workspace as ToolWorkspace;
@@ -105,6 +105,10 @@ impl<'a> Rehearsal<'a> {
                 None
             }
         };
+        if mode == Mode::Live && plan.workspace.isolation == Isolation::PerWorker {
+            let checked = Workspace::check_no_workers_left(&plan.workspace.path, plan.workspace.start);
+            obstacles.extend(checked.err().map(Refusal::configuration));
+        }
         let mut rehearsal = Self { scenario, play, models, servers, workspace, obstacles };
         if rehearsal.replies().1.is_some() && workspace == Some(WorkspaceState::Filled) && reads_files(plan) {
             let refusal = begins_filled("workspace", &plan.workspace.path, "files in it");

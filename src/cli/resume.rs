@@ -7,6 +7,7 @@ use super::assembly::{self, Taken};
 use super::exit::Exit;
 use super::find_run;
 use super::launch::{self, Play, Scenario};
+use super::people::answers;
 use super::pinned::{Anew, Pinned, pinned};
 use super::refusal::{Granted, Refusal};
 use super::run::play_out;
@@ -60,7 +61,7 @@ fn take(
         fault: arguments.fault.clone(),
     };
     let Pinned { common, mut scenario, script } = pinned(folder.path(), &manifest, &anew, surroundings)?;
-    scenario.answers = arguments.answer.iter().cloned().collect();
+    scenario.answers = answers(&scenario.plan, &arguments.answer)?;
     if manifest.evidence != Evidence::Scripted {
         launch::require_credentials(&scenario)?;
     }

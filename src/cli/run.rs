@@ -11,6 +11,7 @@ use super::exit::Exit;
 use super::launch::{self, Play, Scenario};
 use super::outcome;
 use super::people::Terminal;
+use super::people::answers;
 use super::play::{self, Played};
 use super::proof;
 use super::refusal::{Granted, Refusal, Told};
@@ -38,7 +39,7 @@ pub(super) async fn run(arguments: RunArguments, surroundings: Surroundings) -> 
             None => arguments.overrides.over(&arguments.common, &surroundings)?,
         };
         let mut scenario = launch::scenario(&common, &surroundings)?;
-        scenario.answers = arguments.answer.iter().cloned().collect();
+        scenario.answers = answers(&scenario.plan, &arguments.answer)?;
         let play = match (&arguments.replay, &arguments.record) {
             (Some(from), _) => {
                 replayed(from.as_deref(), &scenario, &surroundings, (Strictness::Causal, None))?
@@ -79,7 +80,7 @@ pub(super) async fn record(arguments: RecordArguments, surroundings: Surrounding
         refuse_in_ci(&surroundings)?;
         let common = arguments.overrides.over(&arguments.common, &surroundings)?;
         let mut scenario = launch::scenario(&common, &surroundings)?;
-        scenario.answers = arguments.answer.iter().cloned().collect();
+        scenario.answers = answers(&scenario.plan, &arguments.answer)?;
         let record = destination(arguments.to.as_deref(), &scenario, &surroundings)?;
         let play = match &arguments.script {
             Some(path) => {

@@ -132,7 +132,7 @@ async fn adopt(
         fork: Some(fork),
         ..before
     };
-    let texts = assembly::pinned(after, &scrubber);
+    let texts = after.texts(&scrubber);
     folder.describe_anew(&manifest, &texts).map_err(Refusal::configuration)?;
     let lines = journal::read(&folder.journal()).map_err(Refusal::configuration)?;
     Ok((manifest, Record::of(lines)))

@@ -131,9 +131,9 @@ impl Workspace {
     ///
     /// # Errors
     /// Those of an earlier one are there: they may hold work that nobody has taken over, and are not this run's.
-    pub fn check_no_workers_left(&self) -> Result<(), WorkspaceError> {
-        if self.lock.is_none() && self.path.join(WORKERS).exists() {
-            return Err(WorkspaceError::WorkersLeft { path: self.path.display().to_string() });
+    pub fn check_no_workers_left(path: &Path, start: WorkspaceStart) -> Result<(), WorkspaceError> {
+        if start == WorkspaceStart::Keep && path.join(WORKERS).exists() {
+            return Err(WorkspaceError::WorkersLeft { path: path.display().to_string() });
         }
         Ok(())
     }

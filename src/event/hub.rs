@@ -70,10 +70,14 @@ impl Told {
     /// Whether it was told before the run went on.
     fn is_known(&mut self, place: &Whereabouts, event: &Happening) -> bool {
         let Some(before) = &mut self.before else { return false };
-        // The queue does nothing again: a change that is told now was not told before, however like another it looks.
+        // The queue does nothing again, and each time a run goes on it ends: what is told of these now was not told before,
+        // however like another it looks.
         let is_new = matches!(
             event,
-            Happening::RunResumed { .. } | Happening::RunForked { .. } | Happening::IssueChanged { .. }
+            Happening::RunResumed { .. }
+                | Happening::RunForked { .. }
+                | Happening::RunFinished { .. }
+                | Happening::IssueChanged { .. }
         );
         if is_new {
             return false;

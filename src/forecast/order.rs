@@ -1,6 +1,6 @@
 //! In which order phases may run, and which of them beside each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::id::PhaseId;
 use crate::plan::{PhasePlan, PhaseTurn};
@@ -18,7 +18,9 @@ pub struct Placed<'p> {
 
 /// The phases of one level, in the order in which they may begin; those of one step as the file has them.
 pub fn order(phases: &[PhasePlan]) -> Vec<Placed<'_>> {
-    let needed: Vec<BTreeSet<usize>> = (0..phases.len()).map(|at| all_needs(phases, at)).collect();
+    let needs = direct_needs(phases);
+    let steps = steps(&needs);
+    let needed: Vec<BTreeSet<usize>> = (0..phases.len()).map(|at| all_needs(&needs, at)).collect();
     let apart = |one: usize, other: usize| {
         one != other && !needed[one].contains(&other) && !needed[other].contains(&one)
     };
@@ -27,7 +29,7 @@ pub fn order(phases: &[PhasePlan]) -> Vec<Placed<'_>> {
         .enumerate()
         .map(|(at, phase)| Placed {
             phase,
-            step: step(phases, at),
+            step: steps[at],
             beside: (0..phases.len())
                 .filter(|other| apart(at, *other))
                 .map(|other| phases[other].id.clone())
@@ -38,35 +40,48 @@ pub fn order(phases: &[PhasePlan]) -> Vec<Placed<'_>> {
     placed
 }
 
-/// What a phase waits for directly; one that runs at the end for all that run in their turn as well.
-fn needs(phases: &[PhasePlan], at: usize) -> impl Iterator<Item = usize> {
-    let phase = &phases[at];
-    let waits = |other: &PhasePlan| {
-        phase.needs.contains(&other.id)
-            || phase.turn == PhaseTurn::Finally && other.turn == PhaseTurn::InOrder
+/// What each phase waits for directly; one that runs at the end for all that run in their turn as well.
+fn direct_needs(phases: &[PhasePlan]) -> Vec<Vec<usize>> {
+    let places: HashMap<&PhaseId, usize> =
+        phases.iter().enumerate().map(|(at, phase)| (&phase.id, at)).collect();
+    let in_order = || (0..phases.len()).filter(|at| phases[*at].turn == PhaseTurn::InOrder);
+    let of_phase = |phase: &PhasePlan| {
+        let mut needs: BTreeSet<usize> =
+            phase.needs.iter().filter_map(|id| places.get(id).copied()).collect();
+        if phase.turn == PhaseTurn::Finally {
+            needs.extend(in_order());
+        }
+        needs.into_iter().collect()
     };
-    (0..phases.len()).filter(move |other| waits(&phases[*other]))
+    phases.iter().map(of_phase).collect()
 }
 
 /// All that a phase waits for. A checked plan has no circles, and in one that had this would end all the same.
-fn all_needs(phases: &[PhasePlan], at: usize) -> BTreeSet<usize> {
+fn all_needs(needs: &[Vec<usize>], at: usize) -> BTreeSet<usize> {
     let mut seen = BTreeSet::new();
-    let mut waiting: Vec<usize> = needs(phases, at).collect();
+    let mut waiting: Vec<usize> = needs[at].clone();
     while let Some(next) = waiting.pop() {
         if seen.insert(next) {
-            waiting.extend(needs(phases, next));
+            waiting.extend(&needs[next]);
         }
     }
     seen
 }
 
-/// The length of the longest chain of phases that ends with this one.
-fn step(phases: &[PhasePlan], at: usize) -> usize {
-    let mut ends = BTreeSet::from([at]);
-    let mut length = 0;
-    while !ends.is_empty() && length <= phases.len() {
-        ends = ends.into_iter().flat_map(|at| needs(phases, at)).collect();
-        length += 1;
+/// The length of the longest chain of phases that ends with each. Each pass but the last finds more; of a plan with circles,
+/// which none has, no more than there are phases.
+fn steps(needs: &[Vec<usize>]) -> Vec<usize> {
+    let mut steps = vec![1; needs.len()];
+    for _ in 0..needs.len() {
+        let mut is_more = false;
+        for at in 0..needs.len() {
+            let longest = needs[at].iter().map(|before| steps[*before] + 1).max().unwrap_or(1);
+            is_more |= longest > steps[at];
+            steps[at] = steps[at].max(longest);
+        }
+        if !is_more {
+            break;
+        }
     }
-    length
+    steps
 }

@@ -155,12 +155,19 @@ impl Hook for ApprovalHook {
     }
 }
 
-/// As much of the arguments as a person can look at.
+/// As much of the arguments as a person can look at: of long ones the beginning and the end, and how much is not shown.
 fn shortened(input: &str) -> String {
-    match input.char_indices().nth(limit::QUESTION_CHARS) {
-        Some((end, _)) => format!("{}…", &input[..end]),
-        None => input.to_owned(),
-    }
+    let chars: Vec<char> = input.chars().collect();
+    let Some(more) = chars.len().checked_sub(limit::QUESTION_CHARS).filter(|more| *more > 0) else {
+        return input.to_owned();
+    };
+    let (head, tail) = (limit::QUESTION_CHARS / 2, limit::QUESTION_CHARS - limit::QUESTION_CHARS / 2);
+    let text = |part: &[char]| part.iter().collect::<String>();
+    format!(
+        "{} [… {more} characters are not shown …] {}",
+        text(&chars[..head]),
+        text(&chars[chars.len() - tail..])
+    )
 }
 
 #[cfg(test)]
@@ -199,7 +206,7 @@ mod tests {
         config["default_timeout"] = json!(90);
         let asks = said(&config, "write_file", &"x".repeat(9_999)).await.asks.unwrap();
         assert_eq!((asks.timeout, asks.default), (Some(Duration::from_secs(90)), Answer::Yes));
-        assert!(asks.prompt.chars().count() < 600 && asks.prompt.ends_with('…'));
+        assert!(asks.prompt.chars().count() < 600 && asks.prompt.contains("characters are not shown …] xx"));
         assert!(denied(&config, "bash", "git push").await.is_some());
     }
 

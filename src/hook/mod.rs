@@ -121,6 +121,8 @@ impl Hooks {
     /// Asks them one after another; each hears of what those before it have changed. The first who denies ends it.
     pub async fn ask(&self, mut occasion: Occasion, cancel: &CancellationToken) -> Outcome {
         let mut outcome = Outcome::default();
+        // Who wants a person asked, and what was to be asked about then.
+        let mut asker: Option<(&Arc<dyn Hook>, Map<String, Value>)> = None;
         for hook in &self.hooks {
             if !hook.wants(&occasion) {
                 continue;
@@ -128,8 +130,17 @@ impl Hooks {
             let decision = ask_one(hook.as_ref(), &occasion, cancel).await;
             outcome.take(hook.name(), decision, &mut occasion);
             if outcome.denied.is_some() {
-                break;
+                return outcome;
             }
+            if outcome.asks.is_some() && asker.is_none() {
+                asker = Some((hook, outcome.changed.clone()));
+            }
+        }
+        // A person is to allow what will be done, not what a later hook has made something else of.
+        if let Some((hook, _)) = asker.filter(|(_, changed)| *changed != outcome.changed) {
+            outcome.asks = None;
+            let decision = ask_one(hook.as_ref(), &occasion, cancel).await;
+            outcome.take(hook.name(), decision, &mut occasion);
         }
         outcome
     }
@@ -154,5 +165,62 @@ async fn ask_one(hook: &dyn Hook, occasion: &Occasion, cancel: &CancellationToke
         (Ok(decision), _) => decision,
         (Err(why), OnFailure::Continue) => Decision::Failed { why },
         (Err(why), OnFailure::Deny) => Decision::Deny { reason: format!("{} failed: {why}", hook.name()) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::event::Decision as Answer;
+
+    /// Asks about the command, or makes another of it.
+    struct About(bool);
+
+    #[async_trait]
+    impl Hook for About {
+        fn name(&self) -> &str {
+            "about"
+        }
+
+        fn wants(&self, _occasion: &Occasion) -> bool {
+            true
+        }
+
+        fn timeout(&self) -> Duration {
+            Duration::from_secs(60)
+        }
+
+        fn priority(&self) -> i64 {
+            0
+        }
+
+        async fn hear(&self, occasion: &Occasion, _cancel: CancellationToken) -> Result<Decision, String> {
+            Ok(match self.0 {
+                true => Decision::Ask(Approval {
+                    prompt: format!("may it run {}?", occasion.data["tool_input"]),
+                    timeout: None,
+                    default: Answer::No,
+                    reason: None,
+                }),
+                false => {
+                    let data = json!({"tool_input": "other"});
+                    Decision::Modify { data: data.as_object().cloned().expect("a map") }
+                }
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_person_is_asked_about_what_will_be_done() {
+        for hooks in [[About(true), About(false)], [About(false), About(true)]] {
+            let hooks = Hooks::new(hooks.into_iter().map(|hook| Arc::new(hook) as Arc<dyn Hook>).collect());
+            let data = json!({"tool_name": "bash", "tool_input": "first"});
+            let occasion =
+                Occasion { event: Event::ToolPre, data: data.as_object().cloned().expect("a map") };
+            let outcome = hooks.ask(occasion, &CancellationToken::new()).await;
+            assert_eq!(outcome.asks.expect("it asks").prompt, "may it run \"other\"?");
+        }
     }
 }

@@ -289,12 +289,20 @@ async fn offers(service: &RunningService<RoleClient, ClientConfig>) -> Result<Ve
         offers.extend(service.list_all_tools().await?.into_iter().map(tool));
     }
     if has.resources.is_some() {
-        offers.extend(service.list_all_resources().await?.into_iter().map(resource));
+        offers.extend(listed(service.list_all_resources().await)?.into_iter().map(resource));
     }
     if has.prompts.is_some() {
-        offers.extend(service.list_all_prompts().await?.into_iter().map(prompt));
+        offers.extend(listed(service.list_all_prompts().await)?.into_iter().map(prompt));
     }
     Ok(offers)
+}
+
+/// What a server has beside its tools. There are those that say that they have some, and do not know the question.
+fn listed<T>(answer: Result<Vec<T>, ServiceError>) -> Result<Vec<T>, ServiceError> {
+    match answer {
+        Err(ServiceError::McpError(_)) => Ok(Vec::new()),
+        other => other,
+    }
 }
 
 fn tool(tool: Tool) -> Found {

@@ -153,16 +153,23 @@ impl Session {
     ) -> Result<Option<String>, Halt> {
         let (effects, people) = (&self.stage.effects, &self.stage.people);
         let phase = self.identity.place.phase.clone().expect("a session is in a phase");
-        let Approval { prompt: message, timeout, default, reason } = approval;
+        let Approval { prompt, timeout, default, reason } = approval;
+        let message = visible(&prompt);
         let question = Question { phase, about, message, timeout, default: Some(default) };
         let given = if effects.is_replay() || effects.is_known(&id) {
             None
         } else {
             let rest = busy.rest();
             let given = tokio::select! {
+                biased;
                 given = people.ask(&question) => given,
                 // Who is stopped before there is an answer is asked again when the run goes on.
                 () = self.stop.hard.cancelled() => return Err(Halt::Stopped),
+                () = self.stop.soft.cancelled() => {
+                    return Ok(Some(format!("a person would have to allow this, and the run is being stopped: {}",
+                        question.message
+                    )));
+                }
             };
             drop(rest);
             Some(given.unwrap_or_else(|| Given {
@@ -188,4 +195,11 @@ impl Session {
         };
         Ok((answer == Decision::No).then(|| reason.unwrap_or(why)))
     }
+}
+
+/// A text as a person can see all of it: without characters that move a cursor, are not seen, or turn the direction of others.
+pub fn visible(text: &str) -> String {
+    let is_hidden = |c: &char| matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let shown = text.chars().filter(|c| !is_hidden(c));
+    shown.map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
 }

@@ -31,6 +31,7 @@ pub use command::{CommandAsked, CommandEnd, run_command};
 pub use delegate::Delegates;
 pub use files::{Commands, FileOrder};
 pub use folder::{FolderAsked, open_folder};
+pub use hooks::visible;
 use kit::Kit;
 use models::Models;
 pub use modules::{Cast, CastError, Casting, Lines, Modules, Offstage};

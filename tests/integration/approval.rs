@@ -66,6 +66,32 @@ fn a_rejected_phase_has_failed_and_may_be_asked_again() {
 }
 
 #[test]
+fn an_answer_is_given_once_and_to_who_asks() {
+    let (project, _) = paused();
+    project.runner(["reject", "--by", "boss"]).run().expect_code(0);
+    let told = project.runner(["approve", "--by", "intern"]).run().expect_code(2);
+    assert!(told.stderr.contains("ask has its answer already: no by boss"), "{}", told.stderr);
+    let told = project.runner(["run", "gate.yaml", "--answer", "aks=yes"]).run().expect_code(2);
+    let expected = "--answer: no phase `aks` asks for approval; did you mean `ask`?";
+    assert!(told.stderr.contains(expected), "{}", told.stderr);
+    let told = project.runner(["run", "gate.yaml", "--answer", "build=yes"]).run().expect_code(2);
+    assert!(told.stderr.contains("no phase `build` asks for approval; there asks ask"), "{}", told.stderr);
+}
+
+/// Time that moves by itself stands still while nobody runs: a run that a script plays waits as long as it is asked to.
+#[test]
+fn a_run_may_pause_more_than_once() {
+    let project = Project::new();
+    project.write("gate.yaml", &SCENARIO.replace("}}?\" }", "}}?\", timeout: 1h, default: no }"));
+    project.write("gate.script.yaml", "rules: [{ say: nobody asks }]\n");
+    project.runner(["record", "gate.yaml", "--script", "gate.script.yaml"]).run().expect_code(4);
+    project.runner(["resume"]).run().expect_code(4);
+    let shown = project.runner(["show"]).run().expect_code(0).stdout;
+    assert!(shown.contains("outcome    paused (exit 4)"), "{shown}");
+    project.runner(["resume", "--answer", "ask=yes"]).run().expect_code(0);
+}
+
+#[test]
 fn several_that_wait_are_told_apart() {
     let project = Project::new();
     let scenario = "version: 1\nphases:\n  - id: one\n    needs: []\n    approval: { message: First? }\n  - id: two\n    \

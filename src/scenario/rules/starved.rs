@@ -20,7 +20,10 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
     for (at, kind) in scene.kinds() {
         let RawKind::Issues(issues) = kind else { continue };
         // Within another phase, those before it may come again in the next round.
-        let ended = if scene.graph.outer(at).is_none() { scene.graph.seen(at) } else { PhaseSet::default() };
+        // A queue that is kept is there for the next run.
+        let is_fresh = scene.raw.workspace.as_ref().is_some_and(|workspace| workspace.fresh);
+        let is_last = is_fresh && scene.graph.outer(at).is_none();
+        let ended = if is_last { scene.graph.seen(at) } else { PhaseSet::default() };
         check_list(scene, &issues.create, &ended, report);
     }
 }

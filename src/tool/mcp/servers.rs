@@ -147,6 +147,10 @@ async fn open(plan: &ServerPlan, ground: Ground<'_>) -> Result<Running, OpenErro
         if matches!(own, Own::Resource(_)) && read > limit::MCP_RESOURCES {
             continue;
         }
+        if !matches!(own, Own::Tool(_)) && owns.values().any(|known| *known == own) {
+            // It is listed more than once.
+            continue;
+        }
         let mut name = shown_name(&plan.name, &spec.name);
         match (owns.get(&name), &own) {
             (Some(Own::Tool(other)), Own::Tool(tool)) => {
