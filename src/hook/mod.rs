@@ -121,8 +121,8 @@ impl Hooks {
     /// Asks them one after another; each hears of what those before it have changed. The first who denies ends it.
     pub async fn ask(&self, mut occasion: Occasion, cancel: &CancellationToken) -> Outcome {
         let mut outcome = Outcome::default();
-        // Who wants a person asked, and what was to be asked about then.
-        let mut asker: Option<(&Arc<dyn Hook>, Map<String, Value>)> = None;
+        // Who wants a person asked, and what had been changed by then.
+        let (mut asker, mut changed) = (None, Map::new());
         for hook in &self.hooks {
             if !hook.wants(&occasion) {
                 continue;
@@ -133,11 +133,12 @@ impl Hooks {
                 return outcome;
             }
             if outcome.asks.is_some() && asker.is_none() {
-                asker = Some((hook, outcome.changed.clone()));
+                asker = Some(hook);
+                changed.clone_from(&outcome.changed);
             }
         }
         // A person is to allow what will be done, not what a later hook has made something else of.
-        if let Some((hook, _)) = asker.filter(|(_, changed)| *changed != outcome.changed) {
+        if let Some(hook) = asker.filter(|_| changed != outcome.changed) {
             outcome.asks = None;
             let decision = ask_one(hook.as_ref(), &occasion, cancel).await;
             outcome.take(hook.name(), decision, &mut occasion);
