@@ -56,20 +56,16 @@ pub async fn open_folder(
     if asked.is_whole() {
         return Ok(Ok(whole.clone()));
     }
-    let read = |base: &WorkPath, path: &str| whole.read_path(base, path).map_err(|error| error.to_string());
-    let own = match &asked.own {
+    let read = |path: Option<String>| match path {
         None => Ok(WorkPath::top()),
-        Some((phase, worker)) => read(&WorkPath::top(), &format!("{WORKERS}/{phase}/{worker}")),
+        Some(path) => whole.read_path(&WorkPath::top(), &path),
     };
-    let folder = own.and_then(|own| match &asked.within {
-        None => Ok((own.clone(), own)),
-        Some(within) => read(&WorkPath::top(), within).map(|within| (own.clone(), own.join(&within))),
-    });
-    let (own, folder) = match folder {
+    let own = read(asked.own.map(|(phase, worker)| format!("{WORKERS}/{phase}/{worker}")));
+    let folders = own.and_then(|own| read(asked.within).map(|within| (own.join(&within), own)));
+    let (folder, own) = match folders {
         Ok(folders) => folders,
-        Err(error) => return Ok(Err(error)),
+        Err(error) => return Ok(Err(error.to_string())),
     };
-    let content = if own.is_top() { Content::Empty } else { Content::Copy };
     let input = canonical_json(&json!({ "folder": folder.to_string() }));
     let everything = Footprint::none().with(Access::Read, "fs:*").with(Access::Write, "fs:*");
     let effect = Asked {
@@ -82,10 +78,10 @@ pub async fn open_folder(
         announce: Announce::No,
     };
     let make = {
-        let (whole, folder, own) = (whole.clone(), folder.clone(), own.clone());
+        let (whole, folder) = (whole.clone(), folder.clone());
         move || {
-            if content == Content::Copy {
-                own_folder::make(&whole, &own, content)?;
+            if !own.is_top() {
+                own_folder::make(&whole, &own, Content::Copy)?;
             }
             own_folder::make(&whole, &folder, Content::Empty)
         }
@@ -94,16 +90,14 @@ pub async fn open_folder(
     let run = |grant: Grant| async move {
         let mut turn = match stage.files.turn(FileUse::Writes, &stage.workspace).await {
             Ok(turn) => turn,
-            Err(trouble) => return Some(Ran::plain(json!({ "problem": trouble }))),
+            Err(problem) => return Some(Ran::plain(json!({ "problem": problem }))),
         };
-        let settled = turn.settle(stage, &id).await;
+        let files_before = match turn.settle(stage, &id).await {
+            Ok(files) => files,
+            Err(problem) => return Some(Ran::plain(json!({ "problem": problem }))),
+        };
         let made = tokio::task::spawn_blocking(make).await.expect("copying files does not panic");
-        let (files_before, unsettled) = match settled {
-            Ok(files) => (files, None),
-            Err(error) => (None, Some(error)),
-        };
-        let made = made.map_err(|error| error.to_string()).err();
-        let problem = unsettled.or(made).or(turn.end().await.err());
+        let problem = made.err().map(|error| error.to_string()).or(turn.end().await.err());
         let seq = grant.sequence.filter(|_| turn.is_ordered()).map(|sequence| sequence.next());
         let result = serde_json::to_value(FolderResult { problem, files_before });
         Some(Ran { seq, ..Ran::plain(result.expect("a result holds only plain data")) })
